@@ -1,0 +1,70 @@
+"""Every error kmem raises on purpose. Each also subclasses the builtin a caller would already catch.
+
+The message is one sentence for a person: what is wrong, which value, what to do. The CLI prints it and exits with 2.
+"""
+
+
+class KmemError(Exception):
+    """Base of all kmem errors."""
+
+
+class ConfigError(KmemError, ValueError):
+    """An option has a value that can't be used."""
+
+
+class UnknownNameError(KmemError, ValueError):
+    """A selector, quantiser, profile, corpus or model name that is not registered."""
+
+    def __init__(self, kind: str, name: str, available: "list[str] | tuple[str, ...]") -> None:
+        super().__init__(f"Unknown {kind} {name!r}. Available: {', '.join(sorted(available))}.")
+
+
+class SourceError(KmemError, ValueError):
+    """A source document can't be read as what it claims to be."""
+
+
+class SourceNotFoundError(KmemError, FileNotFoundError):
+    """A source path, glob or named corpus that yields nothing."""
+
+
+class MissingDependencyError(KmemError, ImportError):
+    """A package that an option needs is not installed."""
+
+
+class ModelNotFoundError(KmemError, FileNotFoundError):
+    """A model name or path that can't be loaded."""
+
+
+class UnsupportedModelError(KmemError, TypeError):
+    """A model (or a way of running it) that explicit memories can't work with."""
+
+
+class BankNotFoundError(KmemError, FileNotFoundError):
+    """The path holds no bank."""
+
+
+class BankExistsError(KmemError, FileExistsError):
+    """The path already holds a bank, or something that is not one."""
+
+
+class CorruptBankError(KmemError, OSError):
+    """A file of the bank is missing, truncated or altered."""
+
+
+class FormatVersionError(KmemError, ValueError):
+    """The bank was written in a format version this kmem does not read."""
+
+
+class IdentityMismatchError(KmemError, ValueError):
+    """The bank was written by another model, tokenizer, bracket, budget or selector."""
+
+
+class MemoryNotFoundError(KmemError, KeyError):
+    """An id that the bank does not hold."""
+
+    def __str__(self) -> str:  # KeyError would print the repr of the sentence
+        return str(self.args[0]) if self.args else ""
+
+
+class AttachError(KmemError, RuntimeError):
+    """A bank can't be attached to this model now."""

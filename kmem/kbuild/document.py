@@ -1,0 +1,38 @@
+"""The two records that flow through kbuild: a document as a reader yields it, and a chunk cut out of it."""
+
+import hashlib
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Document:
+    """A text with its origin. `source` is a URI that finds it again (`file.jsonl#3`, `foldoc.index#hash table`)."""
+
+    source: str
+    text: str
+    title: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chunk:
+    """`text` is exactly `document.text[start:end]`; `tokens` counts the model tokens of `reference`."""
+
+    id: int
+    document_id: int
+    source: str
+    title: str
+    text: str
+    start: int
+    end: int
+    tokens: int
+
+    @property
+    def reference(self) -> str:
+        """The text the model encodes: the title, when there is one, tells what the passage is about."""
+        return f"{self.title}: {self.text}" if self.title else self.text
+
+
+def content_id(*parts: str | int) -> int:
+    """A 63-bit id from content alone: the same parts give the same id on every machine and run."""
+    digest = hashlib.blake2b("\x1f".join(map(str, parts)).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") >> 1
