@@ -1,0 +1,89 @@
+"""Run a model's layer prefix and hand every layer's queries, keys and values to a receiver."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from kmem.encoder.anatomy import Anatomy, examine
+from kmem.encoder.hook import Attention, handling, hooked
+from kmem.errors import UnsupportedModelError
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Projections:
+    """One layer's attention inputs: query [B, Q, T, D], key and value [B, H, T, D], all after RoPE; cos and sin [B, T, ·]."""
+
+    layer: int
+    module: nn.Module
+    query: Tensor
+    key: Tensor
+    value: Tensor
+    cos: Tensor
+    sin: Tensor
+    scaling: float
+
+
+class _LastLayerReached(Exception):
+    """Leaves the forward pass where nothing further is needed: that layer's attention, output projection and MLP are never run."""
+
+
+class _Recorder:
+    materialise_mask = False
+
+    def __init__(self, receive: Callable[[Projections], None], last_layer: int) -> None:
+        self.receive, self.last_layer = receive, last_layer
+        self.rotation: tuple[Tensor, Tensor] | None = None
+
+    def note_rotation(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self.rotation = kwargs.get("position_embeddings")
+        if self.rotation is None:
+            raise UnsupportedModelError(f"{type(module).__name__} is not given its rotary embedding by name, so it can't be undone.")
+
+    def attend(
+        self, module: nn.Module, base: Attention, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, options: dict[str, Any]
+    ) -> tuple[Tensor, Tensor | None]:
+        assert self.rotation is not None  # note_rotation ran just before, on the same module
+        layer = int(module.layer_idx)  # type: ignore[arg-type]
+        scaling = options.get("scaling") or query.shape[-1] ** -0.5
+        cos, sin = self.rotation
+        self.receive(Projections(layer=layer, module=module, query=query, key=key, value=value, cos=cos, sin=sin, scaling=scaling))
+        if layer == self.last_layer:
+            raise _LastLayerReached
+        return base(module, query, key, value, mask, **options)
+
+
+@contextmanager
+def _noting_rotation(anatomy: Anatomy, recorder: _Recorder) -> Iterator[None]:
+    handles = [attention.register_forward_pre_hook(recorder.note_rotation, with_kwargs=True) for attention in anatomy.attentions]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def run_prefix(
+    model: PreTrainedModel,
+    input_ids: Tensor,
+    attention_mask: Tensor,
+    position_ids: Tensor,
+    *,
+    last_layer: int,
+    receive: Callable[[Projections], None],
+) -> None:
+    """Forward input_ids [B, T] up to the attention inputs of `last_layer`, calling `receive` once a layer, in order.
+
+    attention_mask [B, T] is always passed on: without one, transformers takes a jump in position_ids for packed sequences.
+    """
+    anatomy = examine(model)
+    recorder = _Recorder(receive, last_layer)
+    with torch.inference_mode(), hooked(model), _noting_rotation(anatomy, recorder), handling(recorder):
+        try:
+            anatomy.decoder(input_ids=input_ids, attention_mask=attention_mask, position_ids=position_ids, use_cache=False)
+        except _LastLayerReached:
+            pass

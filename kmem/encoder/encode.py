@@ -1,0 +1,141 @@
+"""The encoder: reference texts → memories, through the model's own layers."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from kmem.encoder.anatomy import examine
+from kmem.encoder.bracket import bracket_of, encode_bracket
+from kmem.encoder.capture import Projections, run_prefix
+from kmem.encoder.fingerprint import identify
+from kmem.encoder.keep import gather_slots, keep_positions
+from kmem.encoder.rope import unrotate
+from kmem.encoder.select import LayerView, selector
+from kmem.errors import ConfigError
+from kmem.identity import content_id
+from kmem.memories import Memories, MemorySpec
+from kmem.profile import SPAN_TOKENS, Profile
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncoderConfig:
+    """batch_size: references a forward pass; part of what decides the last bits of a stored number, so a bank records it."""
+
+    batch_size: int = 16
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1:
+            raise ConfigError(f"batch_size must be at least 1, not {self.batch_size}.")
+
+
+class Encoder:
+    """Writes memories with `model` under `profile` (Memory³ §3.3).
+
+    Raises UnsupportedModelError for a model that can't hold memories, ConfigError when the profile has another shape than the model.
+    """
+
+    def __init__(
+        self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, profile: Profile, config: EncoderConfig | None = None
+    ) -> None:
+        anatomy = examine(model)
+        if (profile.layers, profile.heads) != (anatomy.layers, anatomy.heads):
+            raise ConfigError(
+                f"Profile {profile.name!r} is made for {profile.layers} layers × {profile.heads} key-value heads, "
+                f"but the model has {anatomy.layers} × {anatomy.heads}; choose a profile of that shape (memory3 and uniform8 fit any model)."
+            )
+        self.model, self.tokenizer, self.profile = model, tokenizer, profile
+        self.config = config or EncoderConfig()
+        self.score = selector(profile.selector)
+        self.bracket = bracket_of(profile, tokenizer)
+        self.spec = MemorySpec(
+            profile=profile,
+            identity=identify(model, tokenizer, profile, self.bracket),
+            bracket=encode_bracket(model, self.bracket, anatomy.layers),
+            head_dim=anatomy.head_dim,
+        )
+
+    def encode(self, references: Sequence[str], ids: Sequence[int] | None = None) -> Memories:
+        """Memories of reference texts of 1 to 128 tokens each, in order; ids default to hashes of the texts."""
+        tokens = [self.tokenizer(text, add_special_tokens=False)["input_ids"] for text in references]
+        return self.encode_tokens(tokens, ids if ids is not None else [content_id(text) for text in references])
+
+    def encode_tokens(self, references: Sequence[Sequence[int]], ids: Sequence[int]) -> Memories:
+        """The same for references already cut into token ids.
+
+        Similar lengths share a batch, so the batches depend on the references alone. Raises ConfigError on an empty or overlong reference.
+        """
+        for index, tokens in enumerate(references):
+            if not 1 <= len(tokens) <= SPAN_TOKENS:
+                raise ConfigError(
+                    f"Reference {index} has {len(tokens)} tokens; a memory holds 1 to {SPAN_TOKENS}. Cut longer texts with kmem build."
+                )
+        order = sorted(range(len(references)), key=lambda index: len(references[index]))
+        size = self.config.batch_size
+        batches = [order[start : start + size] for start in range(0, len(order), size)]
+        slots, dim = self.profile.slots, self.spec.head_dim
+        kv = torch.empty(len(references), 2, slots, dim, dtype=self.model.dtype)
+        slot_position = torch.empty(len(references), slots, dtype=torch.uint8)
+        for batch in batches:
+            kv[batch], slot_position[batch] = self._encode_batch([references[i] for i in batch], tuple(ids[i] for i in batch))
+        lengths = torch.tensor([len(tokens) for tokens in references], dtype=torch.long)
+        return Memories(kv=kv, slot_position=slot_position, lengths=lengths, ids=tuple(ids), spec=self.spec)
+
+    def _encode_batch(self, references: Sequence[Sequence[int]], ids: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+        """→ kv [B, 2, S, D] and slot_position [B, S]."""
+        prefix = self.bracket.prefix
+        longest = max(map(len, references))
+        input_ids, mask, positions = [], [], []
+        for tokens in references:
+            padding = longest - len(tokens)
+            input_ids.append([*prefix, *tokens, *[0] * padding])
+            mask.append([1] * (len(prefix) + len(tokens)) + [0] * padding)
+            positions.append([*self.bracket.prefix_positions(), *self.bracket.chunk_positions(len(tokens)), *[0] * padding])
+        device = self.model.device
+        valid = torch.tensor(mask, device=device)
+        keys, values, kept = [], [], []
+
+        def receive(projections: Projections) -> None:
+            budget = self.profile.budget[projections.layer]
+            if not any(budget):
+                return
+            view = _reference_view(projections, len(prefix), valid.bool(), ids)
+            positions = keep_positions(self.score(view), view.valid, budget)
+            slot_head = torch.tensor([head for head, kept in enumerate(budget) for _ in range(kept)], device=device)
+            keys.append(gather_slots(view.rotated_key, positions, slot_head))
+            values.append(gather_slots(view.value, positions, slot_head))
+            kept.append(positions)
+
+        run_prefix(
+            self.model,
+            torch.tensor(input_ids, device=device),
+            valid,
+            torch.tensor(positions, device=device),
+            last_layer=self.profile.last_layer,
+            receive=receive,
+        )
+        return torch.stack([torch.cat(keys, dim=1), torch.cat(values, dim=1)], dim=1).cpu(), torch.cat(kept, dim=1).cpu()
+
+
+def _reference_view(projections: Projections, prefix_tokens: int, valid: Tensor, ids: tuple[int, ...]) -> LayerView:
+    """The part of a layer's projections that belongs to the reference, rotated back for the selector."""
+    reference = slice(prefix_tokens, None)
+    query, key = unrotate(
+        projections.module,
+        projections.query[:, :, reference],
+        projections.key[:, :, reference],
+        projections.cos[:, reference],
+        projections.sin[:, reference],
+    )
+    return LayerView(
+        layer=projections.layer,
+        query=query,
+        key=key,
+        rotated_key=projections.key[:, :, reference],
+        value=projections.value[:, :, reference],
+        valid=valid[:, reference],
+        scaling=projections.scaling,
+        chunk_ids=ids,
+    )

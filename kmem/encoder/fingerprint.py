@@ -1,0 +1,84 @@
+"""Compute the Identity of a model with its tokenizer and profile: what must be equal for a stored key to mean the same thing."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from kmem.encoder.bracket import Bracket
+from kmem.identity import Identity
+from kmem.profile import Profile
+
+SAMPLES_PER_TENSOR = 64
+
+ARCHITECTURE_FIELDS = (
+    "model_type",
+    "num_hidden_layers",
+    "hidden_size",
+    "intermediate_size",
+    "num_attention_heads",
+    "num_key_value_heads",
+    "head_dim",
+    "vocab_size",
+    "hidden_act",
+    "hidden_activation",
+    "rms_norm_eps",
+    "rope_parameters",
+    "partial_rotary_factor",
+    "sliding_window",
+    "layer_types",
+    "query_pre_attn_scalar",
+    "attn_logit_softcapping",
+)
+
+
+def _digest(data: Any) -> str:
+    text = json.dumps(data, sort_keys=True, ensure_ascii=False, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def architecture_digest(model: PreTrainedModel) -> str:
+    """Shape, norms and RoPE: everything besides weights that changes what keys and values are."""
+    config = model.config.get_text_config()
+    return _digest({name: getattr(config, name) for name in ARCHITECTURE_FIELDS if hasattr(config, name)})
+
+
+def weights_digest(model: PreTrainedModel) -> str:
+    """Strided samples of every tensor, rounded to bfloat16: the same checkpoint loaded in float32 or bfloat16 has the same digest."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        flat = tensor.detach().flatten()
+        sample = flat[:: max(1, flat.numel() // SAMPLES_PER_TENSOR)].to(torch.bfloat16).view(torch.uint16).cpu()
+        digest.update(f"{name} {tuple(tensor.shape)}".encode())
+        digest.update(sample.numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def tokenizer_digest(tokenizer: PreTrainedTokenizerBase) -> str:
+    """Vocabulary, merges and normalisation; padding and truncation are the caller's choice and left out."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None:
+        return _digest({"vocabulary": tokenizer.get_vocab(), "special": tokenizer.special_tokens_map})
+    state = json.loads(backend.to_str())
+    return _digest({key: value for key, value in state.items() if key not in ("padding", "truncation")})
+
+
+def display_name(model: PreTrainedModel) -> str:
+    """The name a person knows the model by; a path is shortened to its last part."""
+    return Path(str(model.config._name_or_path or type(model).__name__)).name
+
+
+def identify(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, profile: Profile, bracket: Bracket) -> Identity:
+    """The identity of memories that this model writes under this profile."""
+    return Identity(
+        model=display_name(model),
+        architecture=architecture_digest(model),
+        weights=weights_digest(model),
+        tokenizer=tokenizer_digest(tokenizer),
+        bracket=_digest([bracket.prefix, bracket.suffix, bracket.align]),
+        budget=_digest(profile.budget),
+        selector=profile.selector,
+    )

@@ -1,0 +1,122 @@
+"""One door into any transformers-v5 model: the attention function named `kmem`.
+
+`hooked(model)` points the model at it and puts everything back on leaving. While no handler is active in this context, or the handler
+declines, the model's own attention function is called with its arguments untouched. Nothing is put into the KV cache: a prefix in the
+cache loses keys silently under SDPA (`is_causal` with more keys than queries).
+"""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+from transformers import AttentionInterface, PreTrainedModel
+from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, AttentionMaskInterface
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+from kmem.errors import UnsupportedModelError
+
+NAME = "kmem"
+BASES = ("sdpa", "eager")
+Attention = Callable[..., tuple[Tensor, Tensor | None]]
+
+
+class Handler(Protocol):
+    """What may stand in for a model's attention during one forward pass."""
+
+    materialise_mask: bool
+    """Whether masks must be explicit booleans [B, 1, q, n] even where SDPA's `is_causal` flag would do."""
+
+    def attend(
+        self, module: nn.Module, base: Attention, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, options: dict[str, Any]
+    ) -> tuple[Tensor, Tensor | None]:
+        """query [B, Q, q, D] and key [B, H, n, D] after RoPE, value [B, H, n, D] → output [B, q, Q, D] and optional weights."""
+        ...
+
+
+_active: ContextVar[Handler | None] = ContextVar("kmem_handler", default=None)
+_base_names: dict[int, str] = {}  # id of each config of a hooked model → the implementation it had; configs are not hashable
+
+
+def current_handler() -> Handler | None:
+    """Who answers for attention in this context."""
+    return _active.get()
+
+
+@contextmanager
+def handling(handler: Handler | None) -> Iterator[None]:
+    """Make `handler` answer for every hooked model's attention in this context; None puts the models' own attention back."""
+    token = _active.set(handler)
+    try:
+        yield
+    finally:
+        _active.reset(token)
+
+
+@contextmanager
+def hooked(model: PreTrainedModel) -> Iterator[None]:
+    """Route the model's attention through `kmem`; reentrant; on leaving, the model is as before, also after an exception.
+
+    Raises UnsupportedModelError for an attention implementation other than sdpa and eager.
+    """
+    if is_hooked(model):
+        yield
+        return
+    base = model.config._attn_implementation
+    if base not in BASES:
+        raise UnsupportedModelError(
+            f"Attention implementation {base!r} can't take memories; load the model with attn_implementation='sdpa' or 'eager'."
+        )
+    configs = {id(part.config) for part in model.modules() if isinstance(part, PreTrainedModel)}
+    try:
+        _base_names.update(dict.fromkeys(configs, base))
+        model.set_attn_implementation(NAME)
+        yield
+    finally:
+        model.set_attn_implementation(base)
+        for config in configs:
+            del _base_names[config]
+
+
+def is_hooked(model: PreTrainedModel) -> bool:
+    """Whether someone holds this model in `hooked` now."""
+    return id(model.config) in _base_names
+
+
+def _base_attention(module: nn.Module) -> Attention:
+    name = _base_names.get(id(module.config), "sdpa")
+    eager = getattr(sys.modules[type(module).__module__], "eager_attention_forward", None)
+    base: Attention = ALL_ATTENTION_FUNCTIONS.get_interface(name, eager)
+    return base
+
+
+def _attention(
+    module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **options: Any
+) -> tuple[Tensor, Tensor | None]:
+    base, handler = _base_attention(module), _active.get()
+    if handler is None:
+        return base(module, query, key, value, attention_mask, **options)
+    return handler.attend(module, base, query, key, value, attention_mask, options)
+
+
+def _mask(*, allow_is_causal_skip: bool = True, config: Any = None, **arguments: Any) -> Tensor | None:
+    handler = _active.get()
+    explicit = handler is not None and handler.materialise_mask
+    name = "sdpa" if explicit else _base_names.get(id(config), "sdpa")
+    mask: Tensor | None = ALL_MASK_ATTENTION_FUNCTIONS[name](
+        allow_is_causal_skip=allow_is_causal_skip and not explicit, config=config, **arguments
+    )
+    return mask
+
+
+AttentionInterface.register(NAME, _attention)
+AttentionMaskInterface.register(NAME, _mask)
+
+
+def as_boolean_mask(mask: Tensor, query_tokens: int) -> Tensor:
+    """[B, 1, q, n] True where a query may look, from a boolean or an additive mask of shape [B, 1, ≥q, n]."""
+    mask = mask[..., -query_tokens:, :]
+    return mask if mask.dtype == torch.bool else mask > torch.finfo(mask.dtype).min / 2

@@ -1,0 +1,26 @@
+"""Token selectors: which tokens of a reference a key-value head keeps. Higher score = kept; ties go to the earlier token.
+
+A new selector is one file here, one line in SELECTORS, one row in tests/encoder/test_select.py and one in the README's table.
+"""
+
+from kmem.encoder.select.first import first
+from kmem.encoder.select.memory3 import memory3, memory3_exp
+from kmem.encoder.select.random import random
+from kmem.encoder.select.view import LayerView, Selector
+from kmem.errors import UnknownNameError
+
+__all__ = ["SELECTORS", "LayerView", "Selector", "selector"]
+
+SELECTORS: dict[str, Selector] = {
+    "first": first,
+    "memory3": memory3,
+    "memory3-exp": memory3_exp,
+    "random": random,
+}
+
+
+def selector(name: str) -> Selector:
+    """The selector of that name; raises UnknownNameError listing the others."""
+    if name not in SELECTORS:
+        raise UnknownNameError("selector", name, list(SELECTORS))
+    return SELECTORS[name]

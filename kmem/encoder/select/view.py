@@ -1,0 +1,28 @@
+"""What a selector sees and returns."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import Tensor
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LayerView:
+    """What a selector may look at: the reference tokens alone, without bracket.
+
+    query [B, Q, T, D] and key [B, H, T, D] before RoPE (after q/k norm where there is one), float32 or wider; rotated_key [B, H, T, D]
+    as it will be stored; value [B, H, T, D]; valid [B, T] False on padding; scaling the module's own; chunk_ids B content ids.
+    """
+
+    layer: int
+    query: Tensor
+    key: Tensor
+    rotated_key: Tensor
+    value: Tensor
+    valid: Tensor
+    scaling: float
+    chunk_ids: tuple[int, ...]
+
+
+Selector = Callable[[LayerView], Tensor]
+"""LayerView → scores [B, H, T]; scores on padding are ignored."""

@@ -1,0 +1,1 @@
+"""Attach a bank to a model while it generates: retrieve, load, inject, trace."""

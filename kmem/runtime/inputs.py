@@ -1,0 +1,36 @@
+"""Read a decoder's forward arguments: which columns are real tokens, and how long the cache already is."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import Cache
+
+from kmem.errors import AttachError
+
+
+def new_tokens(kwargs: dict[str, Any], args: tuple[Any, ...]) -> Tensor:
+    """[B, q] token ids of this forward pass; raises AttachError where only embeddings are given."""
+    input_ids = kwargs.get("input_ids", args[0] if args else None)
+    if input_ids is None:
+        raise AttachError("Memories are retrieved by token ids, but the model was called with inputs_embeds alone; pass input_ids.")
+    tokens: Tensor = input_ids
+    return tokens
+
+
+def real_columns(attention_mask: object, batch: int, length: int) -> Tensor:
+    """[B, q] True where a column holds a token, from a 2D mask, a 4D boolean mask (a token sees itself, padding does not) or none."""
+    mask = attention_mask.get("full_attention") if isinstance(attention_mask, dict) else attention_mask
+    if mask is None:
+        return torch.ones(batch, length, dtype=torch.bool)
+    if not isinstance(mask, Tensor):
+        raise AttachError(f"Attention masks of type {type(mask).__name__} can't be combined with memories; pass a 2D tensor mask.")
+    if mask.ndim == 2:
+        return mask[:, -length:].bool().cpu()
+    visible = mask[:, 0] if mask.dtype == torch.bool else mask[:, 0] > torch.finfo(mask.dtype).min / 2
+    return visible.any(-1).expand(batch, length).cpu()
+
+
+def cached_columns(cache: Cache | None) -> int:
+    """Columns that the cache already holds."""
+    return 0 if cache is None else int(cache.get_seq_length())

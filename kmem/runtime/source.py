@@ -1,0 +1,68 @@
+"""Where memories come from: a bank that is searched, a fixed set, or a schedule that is replayed."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from transformers import PreTrainedTokenizerBase
+
+from kmem.errors import MemoryNotFoundError
+from kmem.kstore.bank import Bank
+from kmem.memories import Memories, MemorySpec
+
+Ids = tuple[int, ...]
+
+
+class Source(Protocol):
+    """A supplier of memories for spans of tokens."""
+
+    spec: MemorySpec
+
+    def retrieve(self, queries: Sequence[Sequence[int]]) -> list[Ids]:
+        """The ids that answer each query, a list of token ids."""
+        ...
+
+    def read(self, ids: Sequence[int]) -> Memories:
+        """The memories of these ids, in order."""
+        ...
+
+    def origin(self, memory_id: int) -> str:
+        """A URI that finds the text of this memory, empty where none is known."""
+        ...
+
+
+class BankSource:
+    """The `top_k` memories of a bank whose text is nearest to the query's text."""
+
+    def __init__(self, bank: Bank, tokenizer: PreTrainedTokenizerBase, top_k: int) -> None:
+        self.bank, self.tokenizer, self.top_k = bank, tokenizer, top_k
+        self.spec = bank.spec
+
+    def retrieve(self, queries: Sequence[Sequence[int]]) -> list[Ids]:
+        texts = [self.tokenizer.decode(list(query), skip_special_tokens=True) for query in queries]
+        return [tuple(hit.id for hit in hits) for hits in self.bank.search_many(texts, self.top_k)]
+
+    def read(self, ids: Sequence[int]) -> Memories:
+        return self.bank.read(ids)
+
+    def origin(self, memory_id: int) -> str:
+        return self.bank.chunk(memory_id).source
+
+
+class FixedSource:
+    """The same memories for every token."""
+
+    def __init__(self, memories: Memories) -> None:
+        self.memories, self.spec = memories, memories.spec
+        self._row = {memory_id: row for row, memory_id in enumerate(memories.ids)}
+
+    def retrieve(self, queries: Sequence[Sequence[int]]) -> list[Ids]:
+        return [self.memories.ids for _ in queries]
+
+    def read(self, ids: Sequence[int]) -> Memories:
+        missing = [memory_id for memory_id in ids if memory_id not in self._row]
+        if missing:
+            raise MemoryNotFoundError(f"Memory {missing[0]} is not among the {len(self.memories)} attached ones.")
+        return self.memories.take([self._row[memory_id] for memory_id in ids])
+
+    def origin(self, memory_id: int) -> str:
+        return ""

@@ -1,0 +1,78 @@
+"""One batch of sequences being read and generated, from an empty KV cache on."""
+
+from collections.abc import Callable, Sequence
+
+from torch import Tensor
+
+from kmem.runtime.plan import Block, Columns, plan_blocks, spans_in
+from kmem.runtime.pool import Pool
+from kmem.runtime.schedule import Ids, ReplayedRow, RowSchedule, Span
+from kmem.runtime.trace import MassLedger
+
+
+class Stream:
+    """`columns` counts everything in the KV cache, padding included; each row's schedule counts its real tokens alone."""
+
+    def __init__(self, *, batch: int, every: int | None, given: Sequence[Span] | None, columns: int) -> None:
+        self.columns = columns
+        self.ledger = MassLedger()
+        self._rows = [RowSchedule(row, every) if given is None else ReplayedRow(row, given) for row in range(batch)]
+        self._now: list[Columns] = []
+        self._last_plan: tuple[list[Ids], tuple[int, ...], list[Block]] | None = None
+
+    @property
+    def spans(self) -> list[Span]:
+        return [span for row in self._rows for span in row.spans]
+
+    def advance(self, tokens: Tensor, real: Tensor) -> None:
+        """Take the columns of one forward pass, tokens and real [B, q]; several at once are prompt, a single one was generated."""
+        length = tokens.shape[1]
+        generated = length == 1 and self.columns > 0
+        self._now = []
+        for row, ids, is_real in zip(self._rows, tokens.tolist(), real.tolist(), strict=True):
+            self._now.append(Columns(start=len(row.tokens), real=tuple(is_real)))
+            kept = [token for token, keep in zip(ids, is_real, strict=True) if keep]
+            if not kept:
+                continue
+            if generated:
+                row.generate(kept[0])
+            else:
+                row.read(kept)
+        self.columns += length
+
+    def take_queries(self) -> list[tuple[Callable[[Ids], None], Sequence[int]]]:
+        """Spans of any row that still need memories."""
+        return [query for row in self._rows for query in row.take_queries()]
+
+    def wanted(self) -> Ids:
+        """Ids read by any column of this forward pass."""
+        return tuple(dict.fromkeys(memory_id for ids in self._read_now() for memory_id in ids))
+
+    def plan(self, pool: Pool) -> list[Block]:
+        """Blocks for this forward pass; while generating, the last one serves until some row's memories change."""
+        single = len(self._now[0].real) == 1
+        read = self._read_now()
+        if single and self._last_plan is not None and self._last_plan[:2] == (read, pool.ids):
+            return self._last_plan[2]
+        blocks = plan_blocks([row.spans for row in self._rows], self._now, pool) if any(read) else []
+        self._last_plan = (read, pool.ids, blocks) if single else None
+        return blocks
+
+    def settle(self, blocks: Sequence[Block], reading_heads: int) -> None:
+        """Book the attention mass of this forward pass to tokens and memories."""
+        for block in blocks:
+            mass = (block.mass / max(1, reading_heads)).tolist()
+            block.mass.zero_()
+            for index, (row, ids) in enumerate(zip(self._now, block.ids, strict=True)):
+                token = row.start + sum(row.real[: block.first])
+                for is_real, shares in zip(row.real[block.first : block.last], mass[index], strict=True):
+                    if is_real:
+                        self.ledger.add(index, token, ids, shares)
+                        token += 1
+
+    def _read_now(self) -> list[Ids]:
+        read: list[Ids] = []
+        for row, now in zip(self._rows, self._now, strict=True):
+            overlapping = spans_in(row.spans, now.start, now.start + sum(now.real))
+            read.append(tuple(dict.fromkeys(memory_id for span in overlapping for memory_id in span.ids)))
+        return read
