@@ -1,6 +1,6 @@
 """The encoder: reference texts → memories, through the model's own layers."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -57,12 +57,19 @@ class Encoder:
             head_dim=anatomy.head_dim,
         )
 
-    def encode(self, references: Sequence[str], ids: Sequence[int] | None = None) -> Memories:
-        """Memories of reference texts of 1 to 128 tokens each, in order; ids default to hashes of the texts."""
-        tokens = [self.tokenizer(text, add_special_tokens=False)["input_ids"] for text in references]
-        return self.encode_tokens(tokens, ids if ids is not None else [content_id(text) for text in references])
+    def encode(
+        self, references: Sequence[str], ids: Sequence[int] | None = None, *, progress: Callable[[int], None] | None = None
+    ) -> Memories:
+        """Memories of reference texts of 1 to 128 tokens each, in order; ids default to hashes of the texts.
 
-    def encode_tokens(self, references: Sequence[Sequence[int]], ids: Sequence[int]) -> Memories:
+        `progress` is told how many references are done after every batch.
+        """
+        tokens = [self.tokenizer(text, add_special_tokens=False)["input_ids"] for text in references]
+        return self.encode_tokens(tokens, ids if ids is not None else [content_id(text) for text in references], progress=progress)
+
+    def encode_tokens(
+        self, references: Sequence[Sequence[int]], ids: Sequence[int], *, progress: Callable[[int], None] | None = None
+    ) -> Memories:
         """The same for references already cut into token ids.
 
         Similar lengths share a batch, so the batches depend on the references alone. Raises ConfigError on an empty or overlong reference.
@@ -78,8 +85,12 @@ class Encoder:
         slots, dim = self.profile.slots, self.spec.head_dim
         kv = torch.empty(len(references), 2, slots, dim, dtype=self.model.dtype)
         slot_position = torch.empty(len(references), slots, dtype=torch.uint8)
+        done = 0
         for batch in batches:
             kv[batch], slot_position[batch] = self._encode_batch([references[i] for i in batch], tuple(ids[i] for i in batch))
+            done += len(batch)
+            if progress is not None:
+                progress(done)
         lengths = torch.tensor([len(tokens) for tokens in references], dtype=torch.long)
         return Memories(kv=kv, slot_position=slot_position, lengths=lengths, ids=tuple(ids), spec=self.spec)
 

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -67,8 +66,8 @@ def tokenizer_digest(tokenizer: PreTrainedTokenizerBase) -> str:
 
 
 def display_name(model: PreTrainedModel) -> str:
-    """The name a person knows the model by; a path is shortened to its last part."""
-    return Path(str(model.config._name_or_path or type(model).__name__)).name
+    """What the model was loaded by, so that it can be loaded again."""
+    return str(model.config._name_or_path or type(model).__name__)
 
 
 def identify(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, profile: Profile, bracket: Bracket) -> Identity:

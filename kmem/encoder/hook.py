@@ -33,7 +33,7 @@ class Handler(Protocol):
     def attend(
         self, module: nn.Module, base: Attention, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, options: dict[str, Any]
     ) -> tuple[Tensor, Tensor | None]:
-        """query [B, Q, q, D] and key [B, H, n, D] after RoPE, value [B, H, n, D] → output [B, q, Q, D] and optional weights."""
+        """Query [B, Q, q, D] and key [B, H, n, D] after RoPE, value [B, H, n, D] → output [B, q, Q, D] and optional weights."""
         ...
 
 

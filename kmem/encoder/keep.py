@@ -26,7 +26,7 @@ def keep_positions(scores: Tensor, valid: Tensor, budget: Sequence[int]) -> Tens
 
 
 def gather_slots(states: Tensor, positions: Tensor, slot_head: Tensor) -> Tensor:
-    """states [B, H, T, D] at positions [B, S_l] of heads slot_head [S_l] → [B, S_l, D], zero where a slot is empty."""
+    """States [B, H, T, D] at positions [B, S_l] of heads slot_head [S_l] → [B, S_l, D], zero where a slot is empty."""
     empty = positions == EMPTY_SLOT
     rows = torch.arange(states.shape[0], device=states.device)[:, None]
     picked = states[rows, slot_head[None], positions.long().masked_fill(empty, 0)]

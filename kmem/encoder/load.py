@@ -1,7 +1,9 @@
 """Load a model and its tokenizer by name or path."""
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
@@ -11,7 +13,19 @@ from kmem.encoder.smollm2 import smollm2_folder
 from kmem.errors import ConfigError, ModelNotFoundError
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-Dtype = Literal["float32", "bfloat16", "float16"]
+
+
+def resolve_dtype(name: str, device: str) -> str:
+    """`auto` → bfloat16 on a GPU and on processors that multiply it natively, else float32; other names pass through."""
+    if name != "auto":
+        return name
+    native = device != "cpu" or torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return "bfloat16" if native else "float32"
+
+
+def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
+    """The tokenizer alone, for whoever only shows tokens."""
+    return _loading(name, AutoTokenizer.from_pretrained)
 
 
 def load_model(name: str, *, dtype: str = "float32", device: str = "cpu") -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
@@ -21,19 +35,23 @@ def load_model(name: str, *, dtype: str = "float32", device: str = "cpu") -> tup
     """
     if dtype not in DTYPES:
         raise ConfigError(f"Unknown dtype {dtype!r}. Available: {', '.join(DTYPES)}.")
-    place = str(smollm2_folder()) if name == "smollm2" else name
+    tokenizer = load_tokenizer(name)
+    model = _loading(name, partial(AutoModelForCausalLM.from_pretrained, dtype=DTYPES[dtype]))
+    model.config._name_or_path = str(Path(name).resolve()) if Path(name).exists() else name
+    model = model.to(device).eval()
+    examine(model)
+    return model, tokenizer
+
+
+def _loading(name: str, load: Callable[[str], Any]) -> Any:
+    """Call `load` with the place of a named model; whatever transformers says becomes one sentence."""
     if name != "smollm2" and Path(name).exists() and not (Path(name) / "config.json").exists():
         raise ModelNotFoundError(f"{name} is not a model folder: it has no config.json.")
+    place = str(smollm2_folder()) if name == "smollm2" else name
     try:
-        tokenizer = AutoTokenizer.from_pretrained(place)
-        model = AutoModelForCausalLM.from_pretrained(place, dtype=DTYPES[dtype])
+        return load(place)
     except (OSError, ValueError) as error:
         raise ModelNotFoundError(
             f"No model could be loaded from {name!r}; give 'smollm2', a folder with config.json and safetensors, or a hub name "
             f"that can be reached from here ({str(error).splitlines()[0]})."
         ) from error
-    if name == "smollm2":
-        model.config._name_or_path = "smollm2"
-    model = model.to(device).eval()
-    examine(model)
-    return model, tokenizer

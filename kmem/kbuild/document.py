@@ -1,6 +1,5 @@
 """The two records that flow through kbuild: a document as a reader yields it, and a chunk cut out of it."""
 
-import hashlib
 from dataclasses import dataclass
 
 
@@ -30,9 +29,3 @@ class Chunk:
     def reference(self) -> str:
         """The text the model encodes: the title, when there is one, tells what the passage is about."""
         return f"{self.title}: {self.text}" if self.title else self.text
-
-
-def content_id(*parts: str | int) -> int:
-    """A 63-bit id from content alone: the same parts give the same id on every machine and run."""
-    digest = hashlib.blake2b("\x1f".join(map(str, parts)).encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "big") >> 1

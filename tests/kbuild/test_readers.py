@@ -1,0 +1,214 @@
+"""Each format: what it yields, and the sentence it raises on what it can't read."""
+
+from collections import Counter
+from contextlib import suppress
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from kmem.errors import SourceError
+from kmem.kbuild.document import Document
+from kmem.kbuild.readers import READERS, read
+from tests.kbuild.conftest import WriteDictionary
+
+
+def documents(path: Path) -> list[Document]:
+    return list(read(path, Counter()))
+
+
+def write(path: Path, text: str) -> Path:
+    path.write_bytes(text.encode())
+    return path
+
+
+def test_text(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.TXT", "\ufeffone\r\ntwo\rthree\n")
+    assert documents(path) == [Document(source=str(path), text="one\ntwo\nthree\n")]
+
+
+@pytest.mark.parametrize(
+    ("text", "title", "body"),
+    [
+        ("# Hash *table* ##\n\nText.\n", "Hash *table*", "# Hash *table* ##\n\nText.\n"),
+        ("Hash table\n==========\n\nText.\n", "Hash table", "Hash table\n==========\n\nText.\n"),
+        ("---\ntitle: 'Front'\ntags: [a]\n---\nNo heading.\n", "Front", "No heading.\n"),
+        ("---\ntitle: Front\n---\n## Second  level\nText", "Second level", "## Second  level\nText"),
+        ("```sh\n# a comment\n```\n\n# Real\n", "Real", "```sh\n# a comment\n```\n\n# Real\n"),
+        ("A rule\n\n---\n\nmore\n", "", "A rule\n\n---\n\nmore\n"),
+        ("---\nnever closed\n", "", "---\nnever closed\n"),
+        ("#hashtag, not a heading\n", "", "#hashtag, not a heading\n"),
+    ],
+)
+def test_markdown(tmp_path: Path, text: str, title: str, body: str) -> None:
+    path = write(tmp_path / "a.md", text)
+    assert documents(path) == [Document(source=str(path), text=body, title=title)]
+
+
+def test_html_keeps_the_main_text(tmp_path: Path) -> None:
+    page = """<!DOCTYPE html><html><head><title>Hash
+        table</title><style>p { color: red }</style><script>var x = "<p>no</p>";</script></head>
+        <body><nav><ul><li>Home</li></ul></nav><h1>Hash &amp; table</h1>
+        <p>One   <b>bold</b> word,<br>a line.</p><pre>if x:\n    y()</pre>
+        <table><tr><td>a</td><td>b</td></tr></table><footer>Imprint</footer></body></html>"""
+    [document] = documents(write(tmp_path / "a.html", page))
+    assert document.title == "Hash table"
+    assert document.text == "Hash & table\n\nOne bold word,\na line.\n\nif x:\n    y()\n\na b"
+
+
+def test_html_prefers_main(tmp_path: Path) -> None:
+    [document] = documents(write(tmp_path / "a.htm", "<body><div>Cookies!</div><main><p>Text</p></main><p>More links"))
+    assert document.text == "Text"
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150, deadline=None)
+@given(st.lists(st.sampled_from([*"<>/!-[]&#;x \n", "main", "p", "script", "title", "pre", "CDATA"])).map("".join))
+def test_html_survives_any_markup(tmp_path: Path, markup: str) -> None:
+    path = write(tmp_path / "a.html", markup)
+    with suppress(SourceError):
+        [document] = documents(path)
+        assert document.text == document.text.strip()
+
+
+def test_html_that_the_parser_rejects(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match=r"a\.html is not HTML that can be parsed"):
+        documents(write(tmp_path / "a.html", "<![foo[ x"))
+
+
+def test_jsonl(tmp_path: Path) -> None:
+    path = write(
+        tmp_path / "a.jsonl", '{"text": "one", "title": "T\\n1"}\n\n{"text": "two\\u0000", "id": "x", "title": null, "other": 3}\n'
+    )
+    assert documents(path) == [
+        Document(source=f"{path}#1", text="one", title="T 1"),
+        Document(source=f"{path}#x", text="two\0"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ('{"text": "a"', "is not JSON"),
+        ("[" * 100_000, "is not JSON"),
+        ("9" * 5000, "is not JSON"),
+        ('["text"]', "is not a JSON object"),
+        ('{"body": "a"}', "no field 'text'.*'body'"),
+        ("{}", "no field 'text'"),
+        ('{"text": null}', "'text' must be a string, not null"),
+        ('{"text": "a", "title": 7}', "'title' must be a string, not 7"),
+        ('{"text": "a", "id": [1]}', "'id' must be a string or an integer"),
+        ('{"text": "\\ud83d"}', "'text' holds half a surrogate pair"),
+    ],
+)
+def test_jsonl_names_the_line_and_the_field(tmp_path: Path, line: str, says: str) -> None:
+    path = write(tmp_path / "a.jsonl", '{"text": "fine"}\n' + line + "\n")
+    with pytest.raises(SourceError, match=rf"a\.jsonl, line 2\b.*{says}"):
+        documents(path)
+
+
+def test_parquet(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    texts = [f"text {row}" for row in range(3000)]
+    pq.write_table(pa.table({"title": ["T", None, *["U"] * 2998], "text": [None, *texts[1:]], "n": range(3000)}), path)
+    read_back = documents(path)
+    assert read_back[0] == Document(source=f"{path}#0", text="", title="T")
+    assert [document.text for document in read_back[1:]] == texts[1:]
+    assert read_back[2999] == Document(source=f"{path}#2999", text="text 2999", title="U")
+
+
+@pytest.mark.parametrize(
+    ("table", "says"),
+    [
+        (pa.table({"body": ["a"]}), r"no column 'text'.*\(body\)"),
+        (pa.table({"text": [1, 2]}), "'text' must hold strings, not int64"),
+    ],
+)
+def test_parquet_with_the_wrong_columns(tmp_path: Path, table: pa.Table, says: str) -> None:
+    pq.write_table(table, tmp_path / "a.parquet")
+    with pytest.raises(SourceError, match=says):
+        documents(tmp_path / "a.parquet")
+
+
+def test_parquet_that_is_cut_off(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"text": ["a"] * 100}), path)
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(SourceError, match=r"a\.parquet can't be read as Parquet"):
+        documents(path)
+
+
+def test_dictd(write_dictionary: WriteDictionary) -> None:
+    index = write_dictionary(
+        [
+            (["00-database-info"], "Licence\n"),
+            (["00databaseshort"], "Short\n"),
+            (["hashing", "hash table"], "Hash table\nhashing\n\n   <data> A table — fast.\n"),
+            (["other"], "Text whose first line is no headword.\n"),
+        ]
+    )
+    counts: Counter[str] = Counter()
+    expected = [
+        Document(source=f"{index}#hash table", title="Hash table", text="hashing\n\n   <data> A table — fast.\n"),
+        Document(source=f"{index}#other", title="other", text="Text whose first line is no headword.\n"),
+    ]
+    assert list(read(index, counts)) == expected
+    assert list(read(index.with_name("words.dict.dz"), Counter())) == expected
+    assert counts == {"skipped: headword of an entry already read": 1}
+
+
+def test_dictd_unpacked(write_dictionary: WriteDictionary) -> None:
+    index = write_dictionary([(["a"], "Text\n")])
+    index.with_name("words.dict.dz").unlink()
+    write(index.with_name("words.dict"), "Text\n")
+    assert [document.text for document in documents(index.with_name("words.dict"))] == ["Text\n"]
+
+
+def test_dictd_half(write_dictionary: WriteDictionary) -> None:
+    index = write_dictionary([(["a"], "Text\n")])
+    index.with_name("words.dict.dz").unlink()
+    with pytest.raises(SourceError, match="half a dictionary"):
+        documents(index)
+
+
+@pytest.mark.parametrize("damage", [lambda data: data[:-9], lambda data: b"no gzip", lambda data: data[:12] + b"\xff" * 9 + data[21:]])
+def test_dictd_corrupt(write_dictionary: WriteDictionary, damage: "type[bytes]") -> None:
+    index = write_dictionary([(["a"], "Text of some length, so that there is something to damage.\n")])
+    body = index.with_name("words.dict.dz")
+    body.write_bytes(damage(body.read_bytes()))
+    with pytest.raises(SourceError, match=r"words\.dict\.dz is not an intact dictzip file"):
+        documents(index)
+
+
+@pytest.mark.parametrize(
+    ("lines", "says"), [("a\tA\tB\nno tabs\n", "line 2 is not `headword"), ("a\tä\tB\n", "line 1 is not"), ("a\tA\t//\n", "behind the end")]
+)
+def test_dictd_bad_index(write_dictionary: WriteDictionary, lines: str, says: str) -> None:
+    index = write_dictionary([(["a"], "Text\n")])
+    with pytest.raises(SourceError, match=says):
+        documents(write(index, lines))
+
+
+@pytest.mark.parametrize("suffix", [".txt", ".md", ".html", ".jsonl"])
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [(b"ab\0c", "binary.*NUL byte at byte 2"), (b"caf\xe9 x", "not UTF-8 text.*byte 3 is 0xe9"), (b"\x89PNG\r\n\x1a\n", "UTF-8")],
+)
+def test_binary(tmp_path: Path, suffix: str, data: bytes, says: str) -> None:
+    path = tmp_path / f"a{suffix}"
+    path.write_bytes(data)
+    with pytest.raises(SourceError, match=f"a\\{suffix}.*{says}.*: (remove it or )?convert it to UTF-8"):
+        documents(path)
+
+
+@pytest.mark.parametrize("suffix", READERS)
+def test_missing_file(tmp_path: Path, suffix: str) -> None:
+    with pytest.raises(SourceError, match="missing"):
+        documents(tmp_path / f"missing{suffix}")
+
+
+def test_unknown_suffix(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match=r"a\.pdf has no known suffix.*\.txt, \.md"):
+        documents(write(tmp_path / "a.pdf", "x"))
