@@ -10,11 +10,13 @@ if TYPE_CHECKING:
     from kmem.encoder.encode import Encoder as Encoder
     from kmem.encoder.load import load_model as load_model
     from kmem.kstore.bank import Bank as Bank
-    from kmem.kstore.bank import open_bank as open
+    from kmem.kstore.bank import open_bank
     from kmem.memories import Memories as Memories
     from kmem.pipelines.build import build as build
     from kmem.profile import Profile as Profile
     from kmem.runtime.attach import attach as attach
+
+    open = open_bank
 
 __version__ = "0.1.0"
 

@@ -1,8 +1,12 @@
 """Tiny seeded random-weight models of real architectures and a byte tokenizer: engine behaviour is tested in milliseconds."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import (
     Gemma3ForCausalLM,
@@ -20,8 +24,15 @@ from transformers import (
     Qwen3ForCausalLM,
 )
 
+from kmem.encoder.encode import Encoder
+from kmem.identity import content_id
+from kmem.kbuild.document import Chunk
+from kmem.kstore.quant import quantiser
+from kmem.kstore.writer import BankWriter
+from kmem.profile import Profile
+
 VOCABULARY = 259
-SHAPE = {
+SHAPE: dict[str, Any] = {
     "vocab_size": VOCABULARY,
     "hidden_size": 32,
     "intermediate_size": 48,
@@ -78,3 +89,55 @@ def tiny_model(architecture: str = "llama", *, dtype: torch.dtype = torch.float3
 def uniform_budget(tokens: int, layers: int = 4, heads: int = 2) -> tuple[tuple[int, ...], ...]:
     """The same budget for every head of every layer."""
     return tuple((tokens,) * heads for _ in range(layers))
+
+
+class HashEmbedder:
+    """Character trigrams hashed into 64 dimensions: texts that share words are near, and nothing is downloaded."""
+
+    def embed(self, texts: Sequence[str], progress: Callable[[int], None] | None = None) -> NDArray[np.float32]:
+        vectors = np.zeros((len(texts), 64), dtype=np.float32)
+        for row, text in enumerate(texts):
+            padded = f"  {text.lower()} "
+            for start in range(len(padded) - 2):
+                vectors[row, content_id(padded[start : start + 3]) % 64] += 1
+        lengths = np.sqrt((vectors**2).sum(axis=1, keepdims=True))
+        unit: NDArray[np.float32] = vectors / lengths
+        return unit
+
+    def identity(self) -> dict[str, Any]:
+        return {"name": "hash-trigrams", "dim": 64}
+
+
+def write_tiny_bank(
+    path: Path,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerFast,
+    texts: Sequence[str],
+    *,
+    budget: tuple[tuple[int, ...], ...] | None = None,
+    quantiser_name: str = "fp32",
+    rows_per_shard: int = 5,
+) -> Path:
+    """A committed bank of these texts, one chunk each."""
+    encoder = Encoder(model, tokenizer, Profile(name="tiny", budget=budget or uniform_budget(8), suffix="\n"))
+    ids = [content_id(text) for text in texts]
+    memories = encoder.encode(texts, ids)
+    chunks = [
+        Chunk(id=i, document_id=i, source=f"text#{row}", title="", text=text, start=0, end=len(text), tokens=len(text))
+        for row, (i, text) in enumerate(zip(ids, texts, strict=True))
+    ]
+    writer = BankWriter(path, encoder.spec, quantiser(quantiser_name), len(texts), rows_per_shard)
+    shards = [
+        writer.write_shard(index, memories.take(list(writer.shard_rows(index))), [chunks[row] for row in writer.shard_rows(index)])
+        for index in range(writer.shard_count)
+    ]
+    embedder = HashEmbedder()
+    writer.commit(shards, writer.write_index(embedder.embed(texts), np.array(ids, dtype=np.int64), embedder.identity()))
+    return path
+
+
+def save_tiny_model(folder: Path) -> Path:
+    """The tiny Llama and the byte tokenizer as a Hugging Face folder, for whatever loads models by path."""
+    tiny_model().save_pretrained(folder)
+    byte_tokenizer().save_pretrained(folder)
+    return folder

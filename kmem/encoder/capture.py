@@ -1,7 +1,7 @@
 """Run a model's layer prefix and hand every layer's queries, keys and values to a receiver."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -82,8 +82,5 @@ def run_prefix(
     """
     anatomy = examine(model)
     recorder = _Recorder(receive, last_layer)
-    with torch.inference_mode(), hooked(model), _noting_rotation(anatomy, recorder), handling(recorder):
-        try:
-            anatomy.decoder(input_ids=input_ids, attention_mask=attention_mask, position_ids=position_ids, use_cache=False)
-        except _LastLayerReached:
-            pass
+    with torch.inference_mode(), hooked(model), _noting_rotation(anatomy, recorder), handling(recorder), suppress(_LastLayerReached):
+        anatomy.decoder(input_ids=input_ids, attention_mask=attention_mask, position_ids=position_ids, use_cache=False)

@@ -44,7 +44,7 @@ class Encoder:
         if (profile.layers, profile.heads) != (anatomy.layers, anatomy.heads):
             raise ConfigError(
                 f"Profile {profile.name!r} is made for {profile.layers} layers × {profile.heads} key-value heads, "
-                f"but the model has {anatomy.layers} × {anatomy.heads}; choose a profile of that shape (memory3 and uniform8 fit any model)."
+                f"but the model has {anatomy.layers} × {anatomy.heads}; choose another (memory3 and uniform8 fit any)."
             )
         self.model, self.tokenizer, self.profile = model, tokenizer, profile
         self.config = config or EncoderConfig()

@@ -12,14 +12,10 @@ from kmem.encoder.hook import hooked, is_hooked
 from kmem.errors import AttachError, ConfigError
 from kmem.kstore.bank import Bank
 from kmem.memories import Memories, MemorySpec
+from kmem.runtime.defaults import EVERY_TOKENS, TOP_K
 from kmem.runtime.schedule import Span
 from kmem.runtime.session import Session
 from kmem.runtime.source import BankSource, FixedSource, Source
-
-TOP_K = 5
-"""Memories a span reads (Memory³ §3.3)."""
-EVERY_TOKENS = 64
-"""Tokens between two retrievals (Memory³ §3.3)."""
 
 
 @contextmanager

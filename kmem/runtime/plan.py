@@ -38,7 +38,7 @@ class Block:
         if index not in self._layers:
             bracket_key, bracket_value = pool.bracket[index]
             slots = pool.layer(index)
-            batch, length, width = self.visible.shape
+            batch, length, _ = self.visible.shape
             heads, dim = bracket_key.shape[0], bracket_key.shape[-1]
             key, value = (
                 torch.cat([shared.expand(batch, -1, -1, -1), own[self.resident].transpose(1, 2).reshape(batch, heads, -1, dim)], dim=2)
@@ -70,9 +70,7 @@ def plan_blocks(rows: Sequence[Sequence[Span]], columns: Sequence[Columns], pool
     return [_block(rows, columns, where, first, min(first + BLOCK_TOKENS, length), pool) for first in range(0, length, BLOCK_TOKENS)]
 
 
-def _block(
-    rows: Sequence[Sequence[Span]], columns: Sequence[Columns], where: dict[int, int], first: int, last: int, pool: Pool
-) -> Block:
+def _block(rows: Sequence[Sequence[Span]], columns: Sequence[Columns], where: dict[int, int], first: int, last: int, pool: Pool) -> Block:
     read: list[tuple[int, ...]] = []
     sights: list[list[list[int]]] = []
     for spans, row in zip(rows, columns, strict=True):

@@ -106,9 +106,7 @@ class ReplayedRow(RowSchedule):
     @property
     def spans(self) -> list[Span]:
         seen = len(self.tokens)
-        return [
-            Span(row=span.row, start=span.start, stop=min(span.stop, seen), ids=span.ids) for span in self._given if span.start < seen
-        ]
+        return [Span(row=span.row, start=span.start, stop=min(span.stop, seen), ids=span.ids) for span in self._given if span.start < seen]
 
     def read(self, tokens: Sequence[int]) -> None:
         self.tokens.extend(tokens)

@@ -138,7 +138,9 @@ class Session:
         loaded = self._source.read(missing) if missing else None
         self._pool.replace(wanted, loaded)
         stored = 0 if loaded is None else loaded.kv.numel() * loaded.kv.element_size()
-        self._stats.note_read(read=len(missing), reused=len(wanted) - len(missing), stored_bytes=stored, seconds=time.perf_counter() - began)
+        self._stats.note_read(
+            read=len(missing), reused=len(wanted) - len(missing), loaded_bytes=stored, seconds=time.perf_counter() - began
+        )
 
     # ------------------------------------------------------------------ attention
 

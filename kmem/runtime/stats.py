@@ -18,10 +18,10 @@ class Stats:
         self.retrievals += queries
         self.retrieve_s += seconds
 
-    def note_read(self, *, read: int, reused: int, stored_bytes: int, seconds: float) -> None:
+    def note_read(self, *, read: int, reused: int, loaded_bytes: int, seconds: float) -> None:
         self.memories_read += read
         self.memories_reused += reused
-        self.read_bytes += stored_bytes
+        self.read_bytes += loaded_bytes
         self.read_s += seconds
 
     @property

@@ -28,7 +28,7 @@ def test_measures_a_supported_model(architecture: str) -> None:
 
 def test_learned_positions_are_refused() -> None:
     model = GPT2LMHeadModel(GPT2Config(n_embd=16, n_layer=1, n_head=2, vocab_size=32))
-    with pytest.raises(UnsupportedModelError, match="GPT2LMHeadModel .* not rotary"):
+    with pytest.raises(UnsupportedModelError, match=r"GPT2LMHeadModel .* not rotary"):
         examine(model)
 
 

@@ -65,7 +65,7 @@ def test_nothing_past_the_last_memory_layer_is_run() -> None:
     ours = encoder(budget=((8, 8), (8, 8), (0, 0), (0, 0)))
     ran: list[str] = []
     for name, module in ours.model.named_modules():
-        module.register_forward_hook(lambda *_, name=name: ran.append(name))  # type: ignore[misc]
+        module.register_forward_hook(lambda *_, name=name: ran.append(name))
     ours.encode(REFERENCES[:1])
     assert "model.layers.0.mlp" in ran
     assert "model.layers.1.self_attn.k_proj" in ran
@@ -80,7 +80,7 @@ def test_unrotating_gives_the_projections_before_rope(architecture: str) -> None
     norms = hasattr(model.model.layers[0].self_attn, "k_norm")
     for index, layer in enumerate(model.model.layers):
         last: nn.Module = layer.self_attn.k_norm if norms else layer.self_attn.k_proj
-        last.register_forward_hook(lambda _m, _a, out, index=index: seen.__setitem__(index, out))  # type: ignore[misc]
+        last.register_forward_hook(lambda _m, _a, out, index=index: seen.__setitem__(index, out))
     worst: list[float] = []
 
     def receive(projections: Projections) -> None:
@@ -103,8 +103,8 @@ def test_unrotating_undoes_yarn_scaling() -> None:
     query, key = torch.randn(1, 4, 9, 8, dtype=torch.float64), torch.randn(1, 2, 9, 8, dtype=torch.float64)
     cos, sin = model.model.rotary_emb(query, torch.arange(9)[None])
     assert abs(float(cos[0, 0, 0]) - 1) > 0.05  # the scaling is there
-    rotated = modeling_llama.apply_rotary_pos_emb(query, key, cos, sin)
-    back = unrotate(model.model.layers[0].self_attn, *rotated, cos, sin)
+    turned_query, turned_key = modeling_llama.apply_rotary_pos_emb(query, key, cos, sin)
+    back = unrotate(model.model.layers[0].self_attn, turned_query, turned_key, cos, sin)
     torch.testing.assert_close(back[0], query)
     torch.testing.assert_close(back[1], key)
 

@@ -19,7 +19,7 @@ DIGITS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 
 def fast(backend: Tokenizer, unk_token: str | None = None) -> PreTrainedTokenizerFast:
     """The backend as transformers wraps it."""
-    return PreTrainedTokenizerFast(tokenizer_object=backend, unk_token=unk_token)  # type: ignore[no-untyped-call]
+    return PreTrainedTokenizerFast(tokenizer_object=backend, unk_token=unk_token)
 
 
 @pytest.fixture(scope="session")

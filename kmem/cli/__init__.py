@@ -1,0 +1,1 @@
+"""The `kmem` command: one file a command, no logic of its own."""

@@ -1,0 +1,71 @@
+"""`kmem build`: documents → a bank."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from kmem.cli.render import JSON_OPTION, human_bytes, human_seconds, print_json, progress_bars
+from kmem.pipelines.config import BuildConfig
+
+if TYPE_CHECKING:
+    from kmem.pipelines.build import BuildReport
+
+DEFAULT = BuildConfig()
+
+
+def build(
+    sources: list[str] = typer.Argument(
+        help="Files, folders, globs (.txt .md .html .jsonl .parquet, dictd .index), or corpus:vital-articles, corpus:foldoc."
+    ),
+    out: Path = typer.Option(..., help="Folder of the new bank."),
+    model: str = typer.Option(DEFAULT.model, help="smollm2, a model folder, or a hub name."),
+    profile: str = typer.Option(DEFAULT.profile, help="smollm2-720, memory3, uniform8, or a profile's JSON file."),
+    selector: str | None = typer.Option(DEFAULT.selector, help="Which tokens a head keeps; default: the profile's own."),
+    quant: str = typer.Option(DEFAULT.quantiser, help="Payload: fp16, bf16 or fp32."),
+    embedder: str = typer.Option(DEFAULT.embedder, help="minilm, or any sentence-transformers name or folder."),
+    dtype: str = typer.Option(DEFAULT.dtype, help="Precision the model encodes in: auto, float32, bfloat16, float16."),
+    device: str = typer.Option(DEFAULT.device, help="cpu or cuda."),
+    limit: int | None = typer.Option(DEFAULT.limit, help="Chunks at most."),
+    batch_size: int = typer.Option(DEFAULT.batch_size, help="Chunks a forward pass."),
+    shard_rows: int | None = typer.Option(DEFAULT.shard_rows, help="Chunks a shard, the unit of resuming; default: 64 MiB of them."),
+    dry_run: bool = typer.Option(False, "--dry-run", help="Count, measure one batch, print bytes and time; write nothing."),
+    resume: bool = typer.Option(False, "--resume", help="Go on with a build that was stopped."),
+    as_json: bool = JSON_OPTION,
+) -> None:
+    """Turn documents into a **bank** of explicit memories that the model can read while it generates."""
+    from kmem.pipelines.build import build as run
+
+    config = BuildConfig(
+        model=model,
+        profile=profile,
+        selector=selector,
+        quantiser=quant,
+        embedder=embedder,
+        dtype=dtype,
+        device=device,
+        limit=limit,
+        batch_size=batch_size,
+        shard_rows=shard_rows,
+    )
+    with progress_bars(quiet=as_json) as progress:
+        report = run(sources, out=out, config=config, resume=resume, dry_run=dry_run, progress=progress)
+    if as_json:
+        print_json(report.to_dict())
+    else:
+        Console().print(summary(report))
+
+
+def summary(report: "BuildReport") -> Table:
+    """One screen: what came in, what was kept, bytes and time."""
+    table = Table(title=f"{'Would build' if report.dry_run else 'Built'} {report.bank}", show_header=False, title_justify="left")
+    for reason, count in sorted(report.counts.items()):
+        table.add_row(reason, f"{count:,}")
+    table.add_row("chunks", f"{report.chunks:,} ({report.tokens:,} tokens)")
+    table.add_row("a memory", f"{report.slots} slots, {human_bytes(report.record_bytes)}")
+    table.add_row("payload", f"{human_bytes(report.payload_bytes)} in {report.shards} shards ({report.shards_reused} from before)")
+    times = ", ".join(f"{stage} {human_seconds(seconds)}" for stage, seconds in report.seconds.items())
+    table.add_row("time (estimated)" if report.dry_run else "time", times)
+    return table

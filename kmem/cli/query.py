@@ -1,0 +1,33 @@
+"""`kmem query`: which memories a text would retrieve."""
+
+from dataclasses import asdict
+from pathlib import Path
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.padding import Padding
+from rich.text import Text
+
+from kmem.cli.render import JSON_OPTION, print_json
+from kmem.runtime.defaults import TOP_K
+
+
+def query(
+    bank: Path = typer.Argument(help="Folder of the bank."),
+    text: str = typer.Argument(help="What to look for."),
+    top_k: int = typer.Option(TOP_K, "--top-k", "-k", min=1, help="Chunks to list."),
+    as_json: bool = JSON_OPTION,
+) -> None:
+    """Search a bank and list the nearest chunks with source and score."""
+    from kmem.kstore.bank import open_bank
+
+    with open_bank(bank) as opened:
+        hits = opened.search(text, k=top_k)
+    if as_json:
+        print_json({"query": text, "hits": [asdict(hit) for hit in hits]})
+        return
+    console = Console()
+    for hit in hits:
+        console.print(f"[bold]{hit.score:.3f}[/]  [cyan]{hit.id}[/]  {escape(hit.source)}", highlight=False)
+        console.print(Padding(Text(hit.text), (0, 0, 1, 7)))

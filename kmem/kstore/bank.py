@@ -1,0 +1,231 @@
+"""Reading a bank: search its texts, read its memories. Nothing here ever writes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import safetensors.torch
+import torch
+from numpy.typing import NDArray
+
+from kmem.errors import BankNotFoundError, ConfigError, CorruptBankError, MemoryNotFoundError
+from kmem.identity import Identity
+from kmem.kbuild.document import Chunk
+from kmem.kstore.chunks import ChunkTable
+from kmem.kstore.claim import is_unfinished_build
+from kmem.kstore.commit import latest_manifest, manifest_file
+from kmem.kstore.durable import RESTORE, StoredFile, read_verified, require_size
+from kmem.kstore.index.embed import Embedder, TextEmbedder, require_same_embedder
+from kmem.kstore.index.search import read_index, search
+from kmem.kstore.manifest import Manifest
+from kmem.kstore.parts import Parts
+from kmem.kstore.quant import load_quantiser
+from kmem.kstore.shard import Verify
+from kmem.memories import Memories, MemorySpec
+from kmem.profile import Profile
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hit:
+    """A memory that a search found. `score` is the cosine to the query; `text` is `document[start:end]`."""
+
+    id: int
+    score: float
+    text: str
+    source: str
+    title: str
+    start: int
+    end: int
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BankSizes:
+    """`record_bytes` and `payload_bytes` count keys and values alone (one memory, all of them); `stored_bytes` every file."""
+
+    memories: int
+    record_bytes: int
+    payload_bytes: int
+    stored_bytes: int
+
+
+class Bank:
+    """A bank open for reading; `open_bank` makes one. Safe to use from threads.
+
+    Opening reads the manifest and the Zarr metadata and compares the lengths of all files. Everything else is read, and its
+    checksum compared, when first used: any method can raise CorruptBankError, which names the file and the values.
+    """
+
+    def __init__(self, path: Path, manifest: Manifest, embedder: TextEmbedder | None, verify: Verify) -> None:
+        self.path, self.manifest = path, manifest
+        self.quantiser = load_quantiser(manifest.quantiser)
+        self._deleted = frozenset(manifest.deleted)
+        self._given_embedder = embedder
+        self._closed = False
+        self._parts = Parts(path, manifest, self.quantiser, verify)
+        self._chunks = ChunkTable(path, self._parts.shards)
+
+    def __len__(self) -> int:
+        return self.manifest.rows - len(self._deleted)
+
+    def __repr__(self) -> str:
+        return f"Bank({str(self.path)!r}, {len(self)} memories of {self.identity.model})"
+
+    def __enter__(self) -> "Bank":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of all mapped files; reading afterwards raises ConfigError."""
+        self._closed = True
+        self._parts.close()
+
+    @property
+    def identity(self) -> Identity:
+        return self.manifest.identity
+
+    @property
+    def profile(self) -> Profile:
+        return self.manifest.profile
+
+    @property
+    def budget(self) -> tuple[tuple[int, ...], ...]:
+        """[L][H] tokens kept at each layer and key-value head."""
+        return self.profile.budget
+
+    @cached_property
+    def spec(self) -> MemorySpec:
+        """Profile, identity and bracket of all memories here; reads the bracket."""
+        data = read_verified(self.path, self.manifest.bracket)
+        bracket = safetensors.torch.load(data)["bracket"]
+        return MemorySpec(profile=self.profile, identity=self.identity, bracket=bracket, head_dim=self.manifest.head_dim)
+
+    @cached_property
+    def ids(self) -> NDArray[np.int64]:
+        """[N] ids of the memories, in the order they were written."""
+        ids = self._chunks.ids
+        return ids[~np.isin(ids, list(self._deleted))] if self._deleted else ids
+
+    def search(self, text: str, k: int = 5) -> list[Hit]:
+        """The k memories whose text is nearest to `text`, best first; fewer only when the bank holds fewer."""
+        return self.search_many([text], k)[0]
+
+    def search_many(self, texts: Sequence[str], k: int = 5) -> list[list[Hit]]:
+        """The hits of each text, as `search` finds them, embedded in one go.
+
+        Raises ConfigError for k < 1, IdentityMismatchError when the installed embedder is not the one that made the index.
+        """
+        self._require_open()
+        if k < 1:
+            raise ConfigError(f"k must be at least 1, not {k}.")
+        if not texts:
+            return []
+        vectors = np.ascontiguousarray(self._embedder.embed(texts), dtype=np.float32)
+        scores, ids = search(self._index, self.manifest.index, vectors, k, self.manifest.deleted)
+        return [
+            [self._hit(int(memory_id), float(score)) for score, memory_id in zip(*row, strict=True) if memory_id >= 0]
+            for row in zip(scores, ids, strict=True)
+        ]
+
+    def read(self, ids: Sequence[int]) -> Memories:
+        """The memories with these ids, in this order. Raises MemoryNotFoundError naming an id that is not here."""
+        positions = self._positions(ids)
+        records, slot_position, lengths = self._parts.read([self._chunks.locate(position) for position in positions])
+        return Memories(
+            kv=self.quantiser.decode(records),
+            slot_position=torch.from_numpy(slot_position),
+            lengths=torch.from_numpy(lengths),
+            ids=tuple(int(memory_id) for memory_id in ids),
+            spec=self.spec,
+        )
+
+    def chunk(self, memory_id: int) -> Chunk:
+        """The chunk behind a memory, with its `reference` text. Raises MemoryNotFoundError."""
+        return self._chunks.chunk(self._positions([memory_id])[0])
+
+    def files(self) -> tuple[StoredFile, ...]:
+        """Every data file of the bank and its manifest."""
+        manifest = self.path / manifest_file(self.manifest.number)
+        return (
+            *self.manifest.files,
+            StoredFile(file=manifest_file(self.manifest.number), size_bytes=manifest.stat().st_size, sha256=""),
+        )
+
+    def sizes(self) -> BankSizes:
+        """What `kmem info` shows."""
+        record_bytes = self._parts.record_bytes
+        return BankSizes(
+            memories=len(self),
+            record_bytes=record_bytes,
+            payload_bytes=record_bytes * len(self),
+            stored_bytes=sum(file.size_bytes for file in self.files()),
+        )
+
+    @cached_property
+    def _index(self) -> Any:
+        return read_index(self.path, self.manifest.index)
+
+    @cached_property
+    def _embedder(self) -> TextEmbedder:
+        recorded = self.manifest.index.embedder
+        embedder = self._given_embedder or Embedder(str(recorded["name"]))
+        require_same_embedder(recorded, embedder.identity())
+        return embedder
+
+    def _positions(self, ids: Sequence[int]) -> list[int]:
+        self._require_open()
+        for memory_id in ids:
+            if memory_id in self._deleted:
+                raise MemoryNotFoundError(f"Memory {memory_id} was deleted from the bank.")
+        return [int(position) for position in self._chunks.positions(ids)]
+
+    def _hit(self, memory_id: int, score: float) -> Hit:
+        try:
+            chunk = self.chunk(memory_id)
+        except MemoryNotFoundError as error:
+            raise CorruptBankError(f"{self.path / self.manifest.index.file} knows id {memory_id}, chunks/ does not. {RESTORE}") from error
+        return Hit(
+            id=memory_id,
+            score=score,
+            text=chunk.text,
+            source=chunk.source,
+            title=chunk.title,
+            start=chunk.start,
+            end=chunk.end,
+            tokens=chunk.tokens,
+        )
+
+    def _require_open(self) -> None:
+        if self._closed:
+            raise ConfigError(f"The bank {self.path} was closed; open it again.")
+
+
+def open_bank(path: str | Path, embedder: TextEmbedder | None = None, *, verify: Verify = "first") -> Bank:
+    """Open the bank in the folder `path`.
+
+    embedder: for searching; the one the index names unless given. verify: how often a record's checksum is compared.
+    Raises BankNotFoundError when there is none, CorruptBankError when a file is missing, has another length or was altered,
+    FormatVersionError when kmem is too old for it, IdentityMismatchError when `embedder` did not make its index.
+    """
+    root = Path(path)
+    if not root.is_dir():
+        raise BankNotFoundError(f"There is no bank at {root}: no such folder.")
+    manifest = latest_manifest(root)
+    if manifest is None:
+        if is_unfinished_build(root):
+            raise BankNotFoundError(f"{root} holds an unfinished build, not yet a bank. Finish it with kmem build --resume.")
+        raise BankNotFoundError(f"{root} holds no bank. Make one with kmem build.")
+    for file in manifest.files:
+        require_size(root, file)
+    for generation in manifest.generations:
+        for file in generation.metadata:
+            read_verified(root, file)
+    if embedder is not None:
+        require_same_embedder(manifest.index.embedder, embedder.identity())
+    return Bank(root, manifest, embedder, verify)

@@ -1,0 +1,68 @@
+"""Which folder a build may write into: a new one, or its own half-written one."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from kmem.errors import BankExistsError, ConfigError
+from kmem.kstore.commit import canonical_json, manifest_numbers
+from kmem.kstore.durable import PARTIAL_SUFFIX, replace_file
+
+BUILD = "build"
+CONFIG = f"{BUILD}/writer.json"
+"""What the writer was opened with. Its presence, with no manifest, is what makes a folder an unfinished build."""
+
+
+def is_unfinished_build(root: Path) -> bool:
+    """Whether a writer claimed this folder and has not committed yet."""
+    return (root / CONFIG).is_file() and not manifest_numbers(root)
+
+
+def claim_folder(root: Path, config: Mapping[str, Any]) -> None:
+    """Make `root` the folder of the build with this configuration, or find that it is.
+
+    Raises BankExistsError where there is a bank or anything else, ConfigError naming every field in which a half-written build
+    differs. In both cases nothing is touched.
+    """
+    if manifest_numbers(root):
+        raise BankExistsError(f"{root} already holds a bank. Choose another folder, or delete this one first.")
+    if is_unfinished_build(root):
+        _require_same(root, json.loads(canonical_json(config)))
+        return
+    if not _is_vacant(root):
+        raise BankExistsError(f"{root} is not empty and not an unfinished build of kmem. Choose another folder; nothing was changed.")
+    replace_file(root, CONFIG, canonical_json(config))
+
+
+def _is_vacant(root: Path) -> bool:
+    """Missing, empty, or left behind by a writer that was killed before its first file was whole."""
+    if not root.exists():
+        return True
+    return root.is_dir() and all(
+        path.is_dir() if path.name == BUILD else path.parent.name == BUILD and path.name.endswith(PARTIAL_SUFFIX)
+        for path in root.rglob("*")
+    )
+
+
+def _require_same(root: Path, config: Mapping[str, Any]) -> None:
+    try:
+        there = json.loads((root / CONFIG).read_bytes())
+    except ValueError as error:
+        raise ConfigError(f"{root / CONFIG} can't be read ({error}). Delete {root} and build again.") from error
+    before, now = _flat(there), _flat(config)
+    differing = [field for field in sorted(before.keys() | now.keys()) if before.get(field) != now.get(field)]
+    if differing:
+        values = "; ".join(f"{field}: there {before.get(field)!r:.60}, here {now.get(field)!r:.60}" for field in differing)
+        raise ConfigError(
+            f"{root} holds a half-written bank with another configuration: {values}. "
+            "Resume with the same options, or build into another folder."
+        )
+
+
+def _flat(config: Mapping[str, Any]) -> dict[str, Any]:
+    """One level of nesting as dotted names, so that a message can say `profile.selector`."""
+    flat: dict[str, Any] = {}
+    for field, value in config.items():
+        flat |= {f"{field}.{name}": inner for name, inner in value.items()} if type(value) is dict else {field: value}
+    return flat

@@ -1,0 +1,113 @@
+"""The commit point of a bank: numbered manifests, each written last, exclusively and never changed. The highest is the bank.
+
+A manifest is canonical JSON with a `checksum` (sha256 of the canonical JSON of all other fields), then a blank line: the end
+mark, since a cut leaves none. The rule is the same in every format version, so damage is told from a newer format.
+
+When the highest manifest can't be used:
+- its JSON ends early (or the file is empty): a crash on a file system without hard links, before that commit ever succeeded,
+  so the next lower manifest is the bank;
+- anything else is damage to a bank that was once whole: CorruptBankError, and no silent step back to older contents.
+"""
+
+import hashlib
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from kmem.errors import BankExistsError, ConfigError, CorruptBankError
+from kmem.kstore.durable import create_file
+from kmem.kstore.manifest import Manifest
+
+MANIFESTS = "manifests"
+
+_NAME = re.compile(r"\d{6,}\.json")
+_END_MARK = b"\n\n"
+_WHOLE = "Extra data"
+"""What Python's parser says when an object is whole and something follows it: then it was not cut short."""
+
+
+def canonical_json(data: Any) -> bytes:
+    """The one spelling of `data`: sorted keys, one field a line, ASCII, a final newline. Raises ConfigError for what JSON can't hold."""
+    try:
+        plain = json.loads(json.dumps(data, allow_nan=False))
+        return (json.dumps(plain, sort_keys=True, indent=1) + "\n").encode()
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"A manifest can only hold plain JSON values: {error}.") from error
+
+
+def manifest_file(number: int) -> str:
+    """Path of a manifest relative to the bank."""
+    return f"{MANIFESTS}/{number:06d}.json"
+
+
+def manifest_numbers(root: Path) -> list[int]:
+    """Numbers of all manifests present, ascending; empty where there is no bank."""
+    folder = root / MANIFESTS
+    names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+    return sorted(int(name.removesuffix(".json")) for name in names if _NAME.fullmatch(name))
+
+
+def write_manifest(root: Path, manifest: Manifest) -> None:
+    """Commit. Raises BankExistsError when another writer took this number first.
+
+    It is not retried under the next number: this manifest describes the whole bank and would undo the other's commit.
+    """
+    data = manifest.to_dict()
+    content = canonical_json(data | {"checksum": hashlib.sha256(canonical_json(data)).hexdigest()}) + b"\n"
+    try:
+        create_file(root, manifest_file(manifest.number), content)
+    except FileExistsError:
+        raise BankExistsError(
+            f"{root / manifest_file(manifest.number)} exists: another writer committed to this bank. "
+            "Open the bank again and repeat the change on top of it."
+        ) from None
+
+
+def read_manifest(root: Path, number: int) -> Manifest | None:
+    """One manifest; None when its JSON ends early.
+
+    Raises CorruptBankError when it was altered, FormatVersionError when this kmem is too old for it.
+    """
+    path = root / manifest_file(number)
+    raw = path.read_bytes()
+    try:
+        data = json.loads(raw.decode("ascii"))
+    except json.JSONDecodeError as error:
+        if not raw.endswith(_END_MARK) and error.msg != _WHOLE:
+            return None
+        raise _damaged(path, f"it is not JSON ({error})") from error
+    except (UnicodeDecodeError, RecursionError) as error:
+        raise _damaged(path, f"it is not JSON ({error})") from error
+    _require_checksum(path, raw, data)
+    try:
+        return Manifest.from_dict(data)
+    except (KeyError, TypeError) as error:
+        raise _damaged(path, f"a field is missing or misshapen ({error!r})") from error
+
+
+def latest_manifest(root: Path) -> Manifest | None:
+    """The manifest that is the bank, None where none was ever committed. Raises as `read_manifest` does."""
+    numbers = manifest_numbers(root)
+    for number in reversed(numbers):
+        manifest = read_manifest(root, number)
+        if manifest is not None:
+            return manifest
+    if numbers:
+        raise _damaged(root / manifest_file(numbers[-1]), "it ends early and no older manifest is left")
+    return None
+
+
+def _require_checksum(path: Path, raw: bytes, data: Any) -> None:
+    """The text must be the canonical spelling too, so that not even a blank can change unseen."""
+    if type(data) is not dict or "checksum" not in data or canonical_json(data) + b"\n" != raw:
+        raise _damaged(path, "it is not spelled as kmem writes it")
+    expected = hashlib.sha256(canonical_json({key: value for key, value in data.items() if key != "checksum"})).hexdigest()
+    if data["checksum"] != expected:
+        raise _damaged(path, f"its contents have the checksum {expected}, it says {data['checksum']}")
+
+
+def _damaged(path: Path, reason: str) -> CorruptBankError:
+    return CorruptBankError(
+        f"{path} was altered: {reason}. Restore it from a copy, delete it to go back to the manifest before it, or rebuild the bank."
+    )

@@ -1,0 +1,35 @@
+"""A bank in a page of facts."""
+
+from typing import Any
+
+from kmem.kstore.bank import Bank
+from kmem.kstore.manifest import IndexRecord
+
+
+def describe(bank: Bank) -> dict[str, Any]:
+    """What `kmem info` shows; keys ending in `_bytes` are bytes."""
+    manifest, profile, sizes, index = bank.manifest, bank.profile, bank.sizes(), bank.manifest.index
+    holding = sum(tokens > 0 for row in profile.budget for tokens in row)
+    return {
+        "memories": sizes.memories,
+        "model": bank.identity.model,
+        "profile": profile.name,
+        "selector": profile.selector,
+        "budget": f"{profile.slots} slots on {holding} of {profile.layers * profile.heads} heads, up to layer {profile.last_layer}",
+        "bracket": f"{profile.prefix!r} … {profile.suffix!r}, chunks at the {profile.align} of the span",
+        "payload": manifest.quantiser["name"],
+        "record_bytes": sizes.record_bytes,
+        "payload_bytes": sizes.payload_bytes,
+        "stored_bytes": sizes.stored_bytes,
+        "shards": sum(len(generation.shards) for generation in manifest.generations),
+        "index": f"{index.factory} by {index.embedder['name']}, {_recall(index)}",
+        "manifest": manifest.number,
+        "format_version": manifest.format_version,
+        "kmem_version": manifest.kmem_version,
+        "identity": bank.identity.to_dict(),
+    }
+
+
+def _recall(index: IndexRecord) -> str:
+    """Flat search is exact; any other index was measured against it."""
+    return f"recall@5 {index.recall_at_5:.3f} on {index.recall_sample} queries" if index.recall_sample else "exact"

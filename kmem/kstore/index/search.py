@@ -1,0 +1,49 @@
+"""The index on disk and the search in it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import faiss
+import numpy as np
+from numpy.typing import NDArray
+
+from kmem.errors import CorruptBankError
+from kmem.kstore.durable import RESTORE, read_verified, replace_file
+from kmem.kstore.index.build import IndexStats
+from kmem.kstore.index.parameters import search_parameters
+from kmem.kstore.manifest import IndexRecord
+
+
+def write_index(root: Path, index: Any, stats: IndexStats, embedder: Mapping[str, Any], number: int = 1) -> IndexRecord:
+    """Write `index/<number>.faiss` durably. embedder: the `identity()` of the embedder that made the vectors."""
+    stored = replace_file(root, f"index/{number:06d}.faiss", faiss.serialize_index(index).data)
+    return IndexRecord(file=stored.file, size_bytes=stored.size_bytes, sha256=stored.sha256, embedder=dict(embedder), **asdict(stats))
+
+
+def read_index(root: Path, record: IndexRecord) -> Any:
+    """The FAISS index, its bytes checked before FAISS parses them. Raises CorruptBankError."""
+    data = read_verified(root, record.stored)
+    index = faiss.deserialize_index(np.frombuffer(data, dtype=np.uint8))
+    if (index.ntotal, index.d) != (record.rows, record.dim):
+        raise CorruptBankError(
+            f"{root / record.file} holds {index.ntotal} vectors of {index.d} "
+            f"where the manifest lists {record.rows} of {record.dim}. {RESTORE}"
+        )
+    return index
+
+
+def search(
+    index: Any, record: IndexRecord, queries: NDArray[np.float32], k: int, exclude: Sequence[int] = ()
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Scores and ids [Q, k] of the nearest vectors to queries [Q, dim], best first; id −1 where fewer than k are left.
+
+    Excluded ids take no place. Inverted lists are widened from the tuned `nprobe` until k are found. Safe to call from threads.
+    """
+    k, nprobe = min(k, record.rows), record.nprobe
+    while True:
+        scores, ids = index.search(queries, k, params=search_parameters(record.kind, nprobe, exclude))
+        if record.kind == "flat" or nprobe >= index.nlist or bool((ids >= 0).all()):
+            return scores, ids
+        nprobe *= 2

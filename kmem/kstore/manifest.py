@@ -1,0 +1,190 @@
+"""What a bank is made of: one immutable record that lists every data file with its length and checksum.
+
+Everything here is plain data that goes to JSON and back. `commit.py` puts it on disk.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from kmem.errors import FormatVersionError
+from kmem.identity import Identity
+from kmem.kstore.durable import StoredFile
+from kmem.profile import Profile
+
+FORMAT_VERSION = 1
+READABLE_VERSIONS = (1,)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shard:
+    """`rows` memories of a generation, starting at `first_row`, and the four files that hold them (paths relative to the bank)."""
+
+    index: int
+    rows: int
+    first_row: int
+    kv_file: str
+    kv_bytes: int
+    kv_sha256: str
+    slot_position_file: str
+    slot_position_bytes: int
+    slot_position_sha256: str
+    length_file: str
+    length_bytes: int
+    length_sha256: str
+    chunks_file: str
+    chunks_bytes: int
+    chunks_sha256: str
+
+    @property
+    def kv(self) -> StoredFile:
+        return StoredFile(file=self.kv_file, size_bytes=self.kv_bytes, sha256=self.kv_sha256)
+
+    @property
+    def slot_position(self) -> StoredFile:
+        return StoredFile(file=self.slot_position_file, size_bytes=self.slot_position_bytes, sha256=self.slot_position_sha256)
+
+    @property
+    def length(self) -> StoredFile:
+        return StoredFile(file=self.length_file, size_bytes=self.length_bytes, sha256=self.length_sha256)
+
+    @property
+    def chunks(self) -> StoredFile:
+        return StoredFile(file=self.chunks_file, size_bytes=self.chunks_bytes, sha256=self.chunks_sha256)
+
+    @property
+    def files(self) -> tuple[StoredFile, ...]:
+        return (self.kv, self.slot_position, self.length, self.chunks)
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> "Shard":
+        return cls(**{field.name: data[field.name] for field in fields(cls)})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Generation:
+    """The memories of one build, append or compaction: one Zarr array, `memories.zarr/<name>/kv`.
+
+    `metadata` are the zarr.json files on the way to its arrays.
+    """
+
+    name: str
+    rows: int
+    rows_per_shard: int
+    shards: tuple[Shard, ...]
+    metadata: tuple[StoredFile, ...]
+
+    @property
+    def files(self) -> tuple[StoredFile, ...]:
+        return (*self.metadata, *(file for shard in self.shards for file in shard.files))
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> "Generation":
+        return cls(
+            name=data["name"],
+            rows=data["rows"],
+            rows_per_shard=data["rows_per_shard"],
+            shards=tuple(map(Shard.from_dict, data["shards"])),
+            metadata=tuple(map(StoredFile.from_dict, data["metadata"])),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class IndexRecord:
+    """The search index: its file, how to search it, how well that works, and the embedder whose vectors it holds.
+
+    `recall_at_5` is the share of the five exact neighbours found with `nprobe`, over `recall_sample` queries
+    (1.0 over 0 queries for an exact index).
+    """
+
+    file: str
+    size_bytes: int
+    sha256: str
+    kind: str
+    factory: str
+    metric: str
+    nprobe: int
+    recall_at_5: float
+    recall_sample: int
+    embedder: Mapping[str, Any]
+    rows: int
+    dim: int
+
+    @property
+    def stored(self) -> StoredFile:
+        return StoredFile(file=self.file, size_bytes=self.size_bytes, sha256=self.sha256)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {field.name: getattr(self, field.name) for field in fields(self)} | {"embedder": dict(self.embedder)}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> "IndexRecord":
+        return cls(**{field.name: data[field.name] for field in fields(cls)})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """A state of the bank. `deleted` are ids that are on disk but no longer part of it."""
+
+    format_version: int = FORMAT_VERSION
+    number: int
+    kmem_version: str
+    identity: Identity
+    profile: Profile
+    head_dim: int
+    quantiser: Mapping[str, Any]
+    bracket_file: str
+    bracket_bytes: int
+    bracket_sha256: str
+    generations: tuple[Generation, ...]
+    index: IndexRecord
+    deleted: tuple[int, ...] = ()
+
+    @property
+    def bracket(self) -> StoredFile:
+        return StoredFile(file=self.bracket_file, size_bytes=self.bracket_bytes, sha256=self.bracket_sha256)
+
+    @property
+    def rows(self) -> int:
+        """Memories on disk, deleted ones included."""
+        return sum(generation.rows for generation in self.generations)
+
+    @property
+    def files(self) -> tuple[StoredFile, ...]:
+        """Every data file of the bank, the manifest itself left out."""
+        return (self.bracket, self.index.stored, *(file for generation in self.generations for file in generation.files))
+
+    def to_dict(self) -> dict[str, Any]:
+        return {field.name: getattr(self, field.name) for field in fields(self)} | {
+            "identity": self.identity.to_dict(),
+            "profile": self.profile.to_dict(),
+            "quantiser": dict(self.quantiser),
+            "generations": [generation.to_dict() for generation in self.generations],
+            "index": self.index.to_dict(),
+            "deleted": list(self.deleted),
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> "Manifest":
+        """Raises FormatVersionError for a version this kmem does not know, KeyError or TypeError for missing or misshapen fields."""
+        if data["format_version"] not in READABLE_VERSIONS:
+            raise FormatVersionError(
+                f"The bank has format version {data['format_version']}; kmem reads {', '.join(map(str, READABLE_VERSIONS))}. "
+                "Upgrade kmem (pip install --upgrade kmem)."
+            )
+        return cls(
+            **{field.name: data[field.name] for field in fields(cls)}
+            | {
+                "identity": Identity.from_dict(data["identity"]),
+                "profile": Profile.from_dict(data["profile"]),
+                "generations": tuple(map(Generation.from_dict, data["generations"])),
+                "index": IndexRecord.from_dict(data["index"]),
+                "deleted": tuple(data["deleted"]),
+            }
+        )

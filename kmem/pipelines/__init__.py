@@ -1,0 +1,1 @@
+"""Wire kbuild → encoder → kstore: from sources to a bank, resumable shard by shard."""

@@ -1,0 +1,39 @@
+"""Every option of a build, with its one default."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from kmem.errors import ConfigError
+
+MIB = 1 << 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuildConfig:
+    """How to turn sources into a bank.
+
+    profile: a shipped name (`smollm2-720`), `memory3`, `uniform8`, or the path of a profile's JSON file. selector: overrides the profile's.
+    dtype: precision the model encodes in; `auto` is bfloat16 where the processor has it, else float32. limit: chunks at most, None = all.
+    shard_bytes: payload of a shard, the unit of writing and of resuming. shard_rows: the same in rows; overrides shard_bytes.
+    """
+
+    model: str = "smollm2"
+    profile: str = "smollm2-720"
+    selector: str | None = None
+    quantiser: str = "fp16"
+    embedder: str = "minilm"
+    dtype: str = "auto"
+    device: str = "cpu"
+    limit: int | None = None
+    batch_size: int = 16
+    shard_bytes: int = 64 * MIB
+    shard_rows: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("limit", "batch_size", "shard_bytes", "shard_rows"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ConfigError(f"{name} must be at least 1, not {value}.")
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)

@@ -1,0 +1,1 @@
+"""Profiles as package data: budgets with their provenance."""

@@ -1,0 +1,52 @@
+"""A probe asks how well a model predicts a text that it could only know from a reference (DESIGN §3's measurement)."""
+
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from kmem.memories import Memories
+from kmem.profile import SPAN_TOKENS
+from kmem.runtime.attach import attach
+
+TARGET_TOKENS = 40
+
+
+@dataclass(frozen=True, kw_only=True)
+class Probe:
+    """Token ids: a reference, the context a user would type, the target, and the context that holds the reference as text."""
+
+    reference: tuple[int, ...]
+    context: tuple[int, ...]
+    text_context: tuple[int, ...]
+    nothing_context: tuple[int, ...]
+    target: tuple[int, ...]
+
+
+def title_probe(tokenizer: PreTrainedTokenizerBase, title: str, body: str) -> Probe:
+    """Question: What is {title}? → the first 40 tokens of the body; the reference is the first 128 tokens of `title: body`."""
+    question = f"Question: What is {title}?\nAnswer:"
+    begin = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
+
+    def ids(text: str) -> list[int]:
+        tokens: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
+        return tokens
+
+    reference = ids(f"{title}: {body}")[:SPAN_TOKENS]
+    return Probe(
+        reference=tuple(reference),
+        context=tuple(tokenizer(question)["input_ids"]),
+        text_context=(*begin, *ids("Reference:"), *reference, *ids("\n" + question)),
+        nothing_context=(*begin, *ids(question)),
+        target=tuple(ids(" " + body)[:TARGET_TOKENS]),
+    )
+
+
+def target_nll(model: PreTrainedModel, context: Sequence[int], target: Sequence[int], memories: Memories | None = None) -> float:
+    """Negative log-likelihood of the target after the context, nats, summed over its tokens."""
+    input_ids = torch.tensor([[*context, *target]], device=model.device)
+    with torch.inference_mode(), nullcontext() if memories is None else attach(model, memories):
+        logits = model(input_ids, use_cache=False).logits[0, len(context) - 1 : -1]
+    return float(torch.nn.functional.cross_entropy(logits.float(), input_ids[0, len(context) :], reduction="sum"))

@@ -1,0 +1,117 @@
+"""A tiny bank out of seeded random numbers, and an embedder that needs no model."""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from kmem.identity import Identity
+from kmem.kbuild.document import Chunk
+from kmem.kstore.index.build import IndexConfig
+from kmem.kstore.manifest import Manifest, Shard
+from kmem.kstore.quant import quantiser
+from kmem.kstore.writer import BankWriter
+from kmem.memories import EMPTY_SLOT, Memories, MemorySpec
+from kmem.profile import Profile
+
+WORDS = ("hash", "table", "queue", "stack", "tree", "graph", "sort", "heap", "list", "array", "set", "map", "trie", "rope", "page", "disk")
+
+
+class NgramEmbedder:
+    """Hashes character trigrams into `dim` buckets: equal texts score 1, similar texts score high, on every machine alike."""
+
+    def __init__(self, dim: int = 16, salt: str = "") -> None:
+        self.dim, self.salt = dim, salt
+
+    def embed(self, texts: Sequence[str], progress: Callable[[int], None] | None = None) -> NDArray[np.float32]:
+        vectors = np.zeros((len(texts), self.dim), dtype=np.float32)
+        for row, text in enumerate(texts):
+            for start in range(max(1, len(text) - 2)):
+                digest = hashlib.blake2b((self.salt + text[start : start + 3]).encode(), digest_size=8).digest()
+                vectors[row, digest[0] % self.dim] += 1 if digest[1] % 2 else -1
+            vectors[row, 0] += 1e-3
+        if progress is not None:
+            progress(len(texts))
+        unit: NDArray[np.float32] = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+        return unit
+
+    def identity(self) -> dict[str, Any]:
+        return {"name": "ngrams", "dim": self.dim, "salt": self.salt}
+
+
+def tiny_spec(*, selector: str = "memory3", model: str = "tiny") -> MemorySpec:
+    """L 2, H 2, S 6, D 8, with a bracket of 3 tokens."""
+    profile = Profile(name="tiny", budget=((2, 0), (3, 1)), selector=selector)
+    identity = Identity(model=model, architecture="a1", weights="w1", tokenizer="t1", bracket="b1", budget="2,0;3,1", selector=selector)
+    bracket = torch.randn(2, 2, 2, 3, 8, generator=torch.Generator().manual_seed(7))
+    return MemorySpec(profile=profile, identity=identity, bracket=bracket, head_dim=8)
+
+
+def tiny_chunks(count: int) -> list[Chunk]:
+    chunks = []
+    for row in range(count):
+        picked = np.random.default_rng(row).choice(WORDS, size=6)
+        text = " ".join([f"n{row}", *picked])
+        chunks.append(
+            Chunk(
+                id=1_000_003 * (row + 1) % (2**61) + (row % 3 << 61),
+                document_id=row // 2,
+                source=f"tiny.txt#{row // 2}",
+                title=f"Title {row}" if row % 2 else "",
+                text=text,
+                start=row * 10,
+                end=row * 10 + len(text),
+                tokens=row % 5 + 1,
+            )
+        )
+    return chunks
+
+
+def tiny_memories(spec: MemorySpec, chunks: Sequence[Chunk]) -> Memories:
+    """Random keys and values that depend on each chunk's id alone; slots past the chunk's length are empty."""
+    shape = (2, spec.profile.slots, spec.head_dim)
+    kv = torch.stack([torch.randn(shape, generator=torch.Generator().manual_seed(chunk.id % 2**31)) for chunk in chunks])
+    lengths = torch.tensor([chunk.tokens for chunk in chunks])
+    rank = torch.from_numpy(spec.profile.slot_rank)
+    empty = rank[None] >= lengths[:, None]
+    kv[empty[:, None].expand(-1, 2, -1)] = 0
+    slot_position = torch.where(empty, EMPTY_SLOT, rank[None]).to(torch.uint8)
+    return Memories(kv=kv, slot_position=slot_position, lengths=lengths, ids=tuple(chunk.id for chunk in chunks), spec=spec)
+
+
+def write_shards(writer: BankWriter, chunks: Sequence[Chunk]) -> list[Shard]:
+    shards = []
+    for index in range(writer.shard_count):
+        rows = writer.shard_rows(index)
+        part = chunks[rows.start : rows.stop]
+        shards.append(writer.write_shard(index, tiny_memories(writer.spec, part), part))
+    return shards
+
+
+def write_bank(
+    path: Path,
+    *,
+    count: int = 5,
+    rows_per_shard: int = 2,
+    name: str = "fp16",
+    embedder: NgramEmbedder | None = None,
+    index: IndexConfig | None = None,
+) -> Manifest:
+    """A committed bank of `count` memories; the last shard is partial unless the numbers divide."""
+    embedder = embedder or NgramEmbedder()
+    chunks = tiny_chunks(count)
+    writer = BankWriter(path, tiny_spec(), quantiser(name), count, rows_per_shard)
+    shards = write_shards(writer, chunks)
+    vectors = embedder.embed([chunk.reference for chunk in chunks])
+    ids = np.array([chunk.id for chunk in chunks], dtype=np.int64)
+    record = writer.write_index(vectors, ids, embedder.identity(), index)
+    return writer.commit(shards, record)
+
+
+def contents(path: Path) -> dict[str, bytes]:
+    """Every file below `path`, relative name → bytes."""
+    return {str(file.relative_to(path)): file.read_bytes() for file in sorted(path.rglob("*")) if file.is_file()}

@@ -1,0 +1,161 @@
+"""The writer: claims, resumes, repeats to the byte, and refuses what isn't its own."""
+
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from kmem.errors import BankExistsError, ConfigError, CorruptBankError, IdentityMismatchError
+from kmem.kstore.bank import open_bank
+from kmem.kstore.manifest import IndexRecord
+from kmem.kstore.quant import quantiser
+from kmem.kstore.writer import BankWriter, is_committed
+from tests.kstore.kit import NgramEmbedder, contents, tiny_chunks, tiny_memories, tiny_spec, write_bank, write_shards
+
+
+class Killed(BaseException):
+    """Stands for kill -9: nothing that catches Exception sees it."""
+
+
+def writer(path: Path, rows: int = 5, name: str = "fp16", selector: str = "memory3") -> BankWriter:
+    return BankWriter(path, tiny_spec(selector=selector), quantiser(name), rows, 2)
+
+
+def index_of(bank: BankWriter) -> IndexRecord:
+    chunks, embedder = tiny_chunks(bank.rows), NgramEmbedder()
+    ids = np.array([chunk.id for chunk in chunks])
+    return bank.write_index(embedder.embed([chunk.reference for chunk in chunks]), ids, embedder.identity())
+
+
+def test_identical_input_gives_identical_bytes(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        write_bank(tmp_path / name)
+    assert contents(tmp_path / "a") == contents(tmp_path / "b")
+
+
+def test_shards_may_be_written_in_any_order_and_again(tmp_path: Path) -> None:
+    write_bank(tmp_path / "straight")
+    chunks = tiny_chunks(5)
+    bank = writer(tmp_path / "crooked")
+    found = {}
+    for index in (2, 0, 0, 1, 2):
+        rows = bank.shard_rows(index)
+        part = chunks[rows.start : rows.stop]
+        found[index] = bank.write_shard(index, tiny_memories(bank.spec, part), part)
+    (tmp_path / "crooked" / found[1].kv_file).write_bytes(b"damaged, then written again")
+    part = chunks[2:4]
+    found[1] = writer(tmp_path / "crooked").write_shard(1, tiny_memories(bank.spec, part), part)
+    bank.commit(list(found.values()), index_of(bank))
+    assert contents(tmp_path / "crooked") == contents(tmp_path / "straight")
+
+
+def test_killed_before_any_rename_and_resumed_is_the_same_bank(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_bank(tmp_path / "whole", count=3)
+    whole = contents(tmp_path / "whole")
+    left: list[int] = [0]
+
+    def deadly(original: Callable[[Path, Path], None]) -> Callable[[Path, Path], None]:
+        def step(source: Path, target: Path) -> None:
+            left[0] -= 1
+            if left[0] == 0:
+                raise Killed
+            original(source, target)
+
+        return step
+
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)  # slow, and a killed process loses nothing the kernel has
+    monkeypatch.setattr(os, "replace", deadly(os.replace))
+    monkeypatch.setattr(os, "link", deadly(os.link))
+    for killed_at in range(1, len(whole) + 1):
+        path = tmp_path / f"killed{killed_at}"
+        left[0] = killed_at
+        with pytest.raises(Killed):
+            write_bank(path, count=3)
+        assert not is_committed(path)
+        write_bank(path, count=3)
+        assert contents(path) == whole
+
+
+def test_a_finished_bank_is_not_overwritten(tmp_path: Path) -> None:
+    write_bank(tmp_path / "bank")
+    before = contents(tmp_path / "bank")
+    with pytest.raises(BankExistsError, match="already holds a bank"):
+        writer(tmp_path / "bank")
+    assert contents(tmp_path / "bank") == before
+
+
+@pytest.mark.parametrize("stranger", ["notes.txt", "build/output.o", "memories.zarr/zarr.json"])
+def test_a_foreign_folder_is_not_touched(tmp_path: Path, stranger: str) -> None:
+    file = tmp_path / "home" / stranger
+    file.parent.mkdir(parents=True)
+    file.write_text("mine")
+    with pytest.raises(BankExistsError, match="nothing was changed"):
+        writer(tmp_path / "home")
+    assert contents(tmp_path / "home") == {stranger: b"mine"}
+
+
+def test_a_file_in_the_way_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "bank").write_text("mine")
+    with pytest.raises(BankExistsError):
+        writer(tmp_path / "bank")
+
+
+def test_resuming_with_another_configuration_names_the_fields(tmp_path: Path) -> None:
+    writer(tmp_path / "bank")
+    before = contents(tmp_path / "bank")
+    with pytest.raises(ConfigError, match=r"quantiser\.name: there 'fp16', here 'bf16'; rows: there 5, here 6"):
+        writer(tmp_path / "bank", rows=6, name="bf16")
+    with pytest.raises(ConfigError, match=r"identity\.selector.*profile\.selector"):
+        writer(tmp_path / "bank", selector="random")
+    assert contents(tmp_path / "bank") == before
+
+
+def test_memories_and_chunks_must_belong_together(tmp_path: Path) -> None:
+    bank, chunks = writer(tmp_path / "bank"), tiny_chunks(5)
+    memories = tiny_memories(bank.spec, chunks[:2])
+    with pytest.raises(ConfigError, match=str(chunks[1].id)):
+        bank.write_shard(0, memories, [chunks[0], chunks[2]])
+    with pytest.raises(ConfigError, match="2 rows, not 2 memories and 1 chunks"):
+        bank.write_shard(0, memories, chunks[:1])
+    with pytest.raises(ConfigError, match="shards 0 to 2"):
+        bank.write_shard(3, memories, chunks[:2])
+    with pytest.raises(ConfigError, match="between 1 and 255"):
+        bank.write_shard(0, replace(memories, lengths=torch.tensor([0, 3])), chunks[:2])
+    other = tiny_memories(tiny_spec(selector="random"), chunks[:2])
+    with pytest.raises(IdentityMismatchError, match="selector"):
+        bank.write_shard(0, other, chunks[:2])
+
+
+def test_commit_wants_every_shard_and_every_file(tmp_path: Path) -> None:
+    bank = writer(tmp_path / "bank")
+    shards, index = write_shards(bank, tiny_chunks(5)), index_of(bank)
+    with pytest.raises(ConfigError, match=r"\(1, 2\)"):
+        bank.commit([shards[0], shards[2]], index)
+    with pytest.raises(ConfigError, match="4 vectors for 5"):
+        bank.commit(shards, replace(index, rows=4))
+    kv = tmp_path / "bank" / shards[1].kv_file
+    kv.write_bytes(kv.read_bytes()[:-1])
+    with pytest.raises(CorruptBankError, match="bytes"):
+        bank.commit(shards, index)
+    assert not is_committed(tmp_path / "bank")
+
+
+def test_commit_refuses_an_id_written_twice(tmp_path: Path) -> None:
+    bank, chunks = writer(tmp_path / "bank", rows=4), tiny_chunks(2)
+    shards = [bank.write_shard(index, tiny_memories(bank.spec, chunks), chunks) for index in (0, 1)]
+    with pytest.raises(ConfigError, match=str(chunks[0].id)):
+        bank.commit(shards, replace(index_of(bank), rows=4))
+
+
+def test_a_resumed_build_keeps_its_bracket(tmp_path: Path) -> None:
+    """Another number of threads may change its last bits; the shards written before belong to the first one."""
+    writer(tmp_path / "bank")
+    spec = tiny_spec()
+    bank = BankWriter(tmp_path / "bank", replace(spec, bracket=spec.bracket + 1e-6), quantiser("fp16"), 5, 2)
+    bank.commit(write_shards(bank, tiny_chunks(5)), index_of(bank))
+    with open_bank(tmp_path / "bank") as opened:
+        assert torch.equal(opened.spec.bracket, spec.bracket)

@@ -1,0 +1,287 @@
+"""DESIGN §6, invariants 1 to 6 on tiny models. Most of them are bugs that peers ship; their issues are named beside the test."""
+
+import hashlib
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerFast, StaticCache
+
+import kmem
+from kmem.encoder.encode import Encoder
+from kmem.errors import AttachError, CorruptBankError, IdentityMismatchError, UnsupportedModelError
+from kmem.kstore.bank import Bank, open_bank
+from kmem.memories import Memories
+from kmem.profile import Profile
+from kmem.runtime.schedule import Span
+from tests.tiny import ARCHITECTURES, HashEmbedder, byte_tokenizer, tiny_model, uniform_budget
+
+PROMPT = "Question: what does a hash table do with a key, and what is the capital of France?\nAnswer:"
+
+
+def generate(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, *prompts: str, tokens: int = 12) -> Tensor:
+    inputs = tokenizer(list(prompts), return_tensors="pt", padding=True)
+    output: Tensor = model.generate(**inputs, max_new_tokens=tokens, min_new_tokens=tokens, do_sample=False)
+    return output[:, inputs["input_ids"].shape[1] :]
+
+
+# ---------------------------------------------------------------- 1. no memories ⇒ the base model, bit for bit
+
+
+@pytest.mark.parametrize("implementation", ["sdpa", "eager"])
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_invariant_1_no_memory_bit_identical(architecture: str, implementation: str) -> None:
+    """KBLaM's 'empty KB == base model', HF #46132. Nothing retrieved: `schedule=[]` reads nothing anywhere."""
+    model = tiny_model(architecture)
+    model.set_attn_implementation(implementation)
+    tokenizer = byte_tokenizer()
+    memories = Encoder(model, tokenizer, Profile(name="t", budget=uniform_budget(8))).encode(["nothing to see"])
+    inputs = tokenizer(["a longer prompt", "short"], return_tensors="pt", padding=True)
+    for make_cache in (partial(DynamicCache, config=model.config), partial(StaticCache, config=model.config, max_cache_len=64)):
+        with torch.inference_mode():
+            before = model(**inputs, past_key_values=make_cache()).logits
+            with kmem.attach(model, memories, schedule=[]):
+                during = model(**inputs, past_key_values=make_cache()).logits
+                generated = generate(model, tokenizer, "a longer prompt", "short")
+            after = model(**inputs, past_key_values=make_cache()).logits
+        assert torch.equal(before, during)
+        assert torch.equal(before, after)
+        assert torch.equal(generated, generate(model, tokenizer, "a longer prompt", "short"))
+
+
+# ---------------------------------------------------------------- 2. a dense memory ⇒ a plain forward over its tokens
+
+
+@pytest.mark.parametrize("align", ["start", "end"])
+@pytest.mark.parametrize("length", [1, 63, 90, 128])
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_invariant_2_dense_memory_equals_plain_forward(architecture: str, length: int, align: str) -> None:
+    """float64: prefill and step by step within 1e-9 of logits of size 10 (memories of five architectures)."""
+    model, tokenizer = tiny_model(architecture, dtype=torch.float64), byte_tokenizer()
+    encoder = Encoder(model, tokenizer, Profile(name="dense", budget=uniform_budget(128), align=align))  # type: ignore[arg-type]
+    generator = torch.Generator().manual_seed(length)
+    reference = torch.randint(0, 256, (length,), generator=generator).tolist()
+    context = torch.randint(0, 256, (1, 70), generator=generator)
+    memories = encoder.encode_tokens([reference], [1])
+
+    bracket = encoder.bracket
+    ids = torch.cat([torch.tensor([[*bracket.prefix, *reference]]), context], dim=1)
+    positions = torch.tensor([[*bracket.prefix_positions(), *bracket.chunk_positions(length), *range(70)]])
+    with torch.inference_mode():
+        expected = model(ids, attention_mask=torch.ones_like(ids), position_ids=positions).logits[:, -70:]
+        bare = model(context).logits
+        with kmem.attach(model, memories):
+            prefill = model(context).logits
+            out = model(context[:, :40], use_cache=True)
+            steps = [out.logits]
+            for column in range(40, 70):
+                out = model(context[:, column : column + 1], past_key_values=out.past_key_values)
+                steps.append(out.logits)
+    assert float((prefill - expected).abs().max()) < 1e-9
+    assert float((torch.cat(steps, dim=1) - expected).abs().max()) < 1e-9
+    assert float((bare - expected).abs().max()) > 0.1  # test_attached_effect_nonzero, MemOS #2313
+
+
+def test_prefill_keeps_tail_keys() -> None:
+    """SDPA drops the last keys of a prefill when a prefix sits in the cache and the mask is None: ours must see every token."""
+    model, tokenizer = tiny_model(), byte_tokenizer()
+    memories = Encoder(model, tokenizer, Profile(name="t", budget=uniform_budget(8))).encode(["some memory"])
+    context = torch.randint(0, 256, (1, 30), generator=torch.Generator().manual_seed(0))
+    changed = context.clone()
+    changed[0, -1] = (changed[0, -1] + 1) % 256
+    with torch.inference_mode(), kmem.attach(model, memories):
+        assert not torch.equal(model(context).logits[0, -1], model(changed).logits[0, -1])
+        assert torch.equal(model(context).logits[0, :-1], model(changed).logits[0, :-1])
+
+
+def test_identical_memories_share_positions() -> None:
+    """Parallel positions: a memory reads the same whether it comes first or second (MemOS #2315)."""
+    model, tokenizer = tiny_model(dtype=torch.float64), byte_tokenizer()
+    both = Encoder(model, tokenizer, Profile(name="t", budget=uniform_budget(8))).encode(["one memory", "and another one"])
+    context = torch.randint(0, 256, (1, 30), generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        with kmem.attach(model, both):
+            forward = model(context).logits
+        with kmem.attach(model, both.take([1, 0])):
+            backward = model(context).logits
+    torch.testing.assert_close(forward, backward, rtol=0, atol=1e-12)
+
+
+# ---------------------------------------------------------------- 3. streaming ⇒ one forward with the same schedule
+
+
+@pytest.mark.parametrize("every", [8, 64, None])
+def test_invariant_3_streaming_equals_one_shot(
+    bank: Bank, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, every: int | None
+) -> None:
+    model = model.double()
+    inputs = tokenizer(PROMPT, return_tensors="pt")
+    with kmem.attach(model, bank, tokenizer=tokenizer, top_k=2, every=every) as memory:
+        out = model.generate(
+            **inputs, max_new_tokens=40, min_new_tokens=40, do_sample=False, output_logits=True, return_dict_in_generate=True
+        )
+        schedule = memory.schedule
+    if every == 8:
+        assert len({span.ids for span in schedule}) > 2  # the memories did change on the way
+    prompt = inputs["input_ids"].shape[1]
+    with torch.inference_mode(), kmem.attach(model, bank, tokenizer=tokenizer, schedule=schedule):
+        replayed = model(out.sequences[:, :-1]).logits[0, prompt - 1 :]
+    # generate() hands logits out in float32, so that is how close two float64 runs can be seen to be
+    torch.testing.assert_close(torch.cat(out.logits), replayed.float(), rtol=2e-6, atol=2e-6)
+
+
+# ---------------------------------------------------------------- 4. reading changes nothing; the same request, the same answer
+
+
+def _bytes_of(folder: Path) -> dict[str, str]:
+    return {str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def test_invariant_4_store_immutable_and_four_identical_requests_equal(
+    bank_path: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast
+) -> None:
+    """MemOS #2301 (generation grows the stored cache), LMCache #4463 (four requests, four answers), #562 and #1788 (lost on restart)."""
+    before = _bytes_of(bank_path)
+    answers, schedules = [], []
+    for _ in range(2):  # a restart: the bank is closed and opened again
+        with open_bank(bank_path, embedder=HashEmbedder()) as bank:
+            for _ in range(2):
+                with kmem.attach(model, bank, tokenizer=tokenizer, top_k=2, every=8) as memory:
+                    answers.append(generate(model, tokenizer, PROMPT, tokens=24))
+                    schedules.append(memory.schedule)
+    assert all(torch.equal(answers[0], other) for other in answers)
+    assert all(schedules[0] == other for other in schedules)
+    assert _bytes_of(bank_path) == before
+
+
+def test_invariant_4_disk_equals_ram(bank: Bank, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> None:
+    """LMCache #1183: F1 fell when the cache moved from CPU to disk."""
+    texts = [bank.chunk(int(i)).reference for i in bank.ids]
+    in_ram = Encoder(model, tokenizer, bank.profile).encode(texts, [int(i) for i in bank.ids])
+    on_disk = bank.read([int(i) for i in bank.ids])
+    assert torch.equal(in_ram.kv, on_disk.kv)
+    assert torch.equal(in_ram.slot_position, on_disk.slot_position)
+    context = tokenizer(PROMPT, return_tensors="pt")
+    logits = []
+    for memories in (in_ram, on_disk):
+        with torch.inference_mode(), kmem.attach(model, memories, tokenizer=tokenizer):
+            logits.append(model(**context).logits)
+    assert torch.equal(*logits)
+
+
+# ---------------------------------------------------------------- 5. never a silent wrong answer
+
+
+def test_invariant_5_model_mismatch_refused(bank: Bank, tokenizer: PreTrainedTokenizerFast) -> None:
+    """MemOS #2300: a cache without identity loads silently into another model."""
+    with (
+        pytest.raises(IdentityMismatchError, match=r"weights: bank \w+, here \w+.*Load the model that wrote the bank"),
+        kmem.attach(tiny_model(seed=1), bank, tokenizer=tokenizer),
+    ):
+        pass
+    with pytest.raises(IdentityMismatchError, match="architecture"), kmem.attach(tiny_model("qwen3"), bank, tokenizer=tokenizer):
+        pass
+
+
+def test_invariant_5_tokenizer_mismatch_refused(bank: Bank, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> None:
+    tokenizer.add_tokens(["novel"])
+    with pytest.raises(IdentityMismatchError, match="tokenizer"), kmem.attach(model, bank, tokenizer=tokenizer):
+        pass
+
+
+def test_invariant_5_damage_is_found_while_generating(bank_path: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> None:
+    """LMCache local_disk reads a truncated file as partly stale values."""
+    shard = next((bank_path / "memories.zarr").rglob("kv/c/0/0/0/0"))
+    original = shard.read_bytes()
+    flipped = bytearray(original)
+    flipped[len(flipped) // 3] ^= 1
+    for damaged in (bytes(flipped), original[:-100]):
+        shard.write_bytes(damaged)
+        with (
+            pytest.raises(CorruptBankError, match="kv/c/0"),
+            open_bank(bank_path, embedder=HashEmbedder()) as bank,
+            kmem.attach(model, bank, tokenizer=tokenizer, top_k=12),
+        ):
+            generate(model, tokenizer, PROMPT, tokens=2)
+    shard.write_bytes(original)
+    with open_bank(bank_path, embedder=HashEmbedder()) as bank, kmem.attach(model, bank, tokenizer=tokenizer, top_k=12):
+        generate(model, tokenizer, PROMPT, tokens=2)
+
+
+# ---------------------------------------------------------------- 6. batches
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_invariant_6_ragged_left_padded_batch_equals_one_by_one(architecture: str, tmp_path: Path) -> None:
+    from tests.runtime.conftest import TEXTS
+    from tests.tiny import write_tiny_bank
+
+    model, tokenizer = tiny_model(architecture), byte_tokenizer()
+    prompts = (PROMPT, "Chess?", PROMPT + " " + PROMPT[:75])
+    with open_bank(write_tiny_bank(tmp_path / "bank", model, tokenizer, TEXTS), embedder=HashEmbedder()) as bank:
+        options = {"max_new_tokens": 20, "min_new_tokens": 20, "do_sample": False, "output_logits": True, "return_dict_in_generate": True}
+        with kmem.attach(model, bank, tokenizer=tokenizer, top_k=2, every=8) as memory:
+            inputs = tokenizer(list(prompts), return_tensors="pt", padding=True)
+            together = model.generate(**inputs, **options)
+            spans = memory.schedule
+        for row, prompt in enumerate(prompts):
+            with kmem.attach(model, bank, tokenizer=tokenizer, top_k=2, every=8) as memory:
+                alone = model.generate(**tokenizer(prompt, return_tensors="pt"), **options)
+                own = [Span(row=row, start=span.start, stop=span.stop, ids=span.ids) for span in memory.schedule]
+            assert own == [span for span in spans if span.row == row]
+            for step in range(20):
+                torch.testing.assert_close(together.logits[step][row], alone.logits[step][0], rtol=0, atol=1e-4)
+            assert torch.equal(together.sequences[row, -20:], alone.sequences[0, -20:])
+
+
+# ---------------------------------------------------------------- leaving no trace, and refusing what can't be right
+
+
+def test_detach_restores_the_model_also_after_an_exception(bank: Bank, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> None:
+    def state() -> tuple[object, ...]:
+        hooks = [len(m._forward_hooks) + len(m._forward_pre_hooks) for m in model.modules()]
+        return model.config._attn_implementation, hooks, sorted(model.__dict__)
+
+    def fail_inside() -> None:
+        with kmem.attach(model, bank, tokenizer=tokenizer):
+            generate(model, tokenizer, PROMPT, tokens=2)
+            raise RuntimeError("on purpose")
+
+    before = state()
+    with pytest.raises(RuntimeError, match="on purpose"):
+        fail_inside()
+    assert state() == before
+
+
+def test_a_failing_forward_leaves_the_session_usable(bank: Bank, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> None:
+    with kmem.attach(model, bank, tokenizer=tokenizer):
+        with pytest.raises((IndexError, RuntimeError)):
+            model(torch.tensor([[10_000_000]]))
+        with pytest.raises(AttachError, match="inputs_embeds"):
+            model(inputs_embeds=torch.randn(1, 3, 32))
+        generate(model, tokenizer, PROMPT, tokens=2)
+
+
+def test_attaching_twice_is_refused(bank: Bank, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> None:
+    with (
+        kmem.attach(model, bank, tokenizer=tokenizer),
+        pytest.raises(AttachError, match="already"),
+        kmem.attach(model, bank, tokenizer=tokenizer),
+    ):
+        pass
+
+
+def test_assisted_decoding_is_refused(bank: Bank, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> None:
+    inputs = tokenizer(PROMPT + PROMPT, return_tensors="pt")
+    with kmem.attach(model, bank, tokenizer=tokenizer), pytest.raises(UnsupportedModelError, match="Assisted decoding"):
+        model.generate(**inputs, max_new_tokens=8, do_sample=False, prompt_lookup_num_tokens=3)
+
+
+def test_the_encoder_can_work_in_an_attached_model(bank: Bank, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> None:
+    encoder = Encoder(model, tokenizer, bank.profile)
+    outside: Memories = encoder.encode(["A reference."])
+    with kmem.attach(model, bank, tokenizer=tokenizer):
+        assert torch.equal(encoder.encode(["A reference."]).kv, outside.kv)
+        generate(model, tokenizer, PROMPT, tokens=2)
