@@ -2,9 +2,7 @@
 
 import sys
 
-import click
 import typer
-from rich.console import Console
 
 from kmem import __version__
 from kmem.cli import bench, build, demo, generate, info, query, show
@@ -42,17 +40,10 @@ def common(
 
 
 def main() -> None:
-    """Entry point: exit code 0 done, 2 bad input, 130 interrupted."""
+    """Entry point: exit code 0 done, 2 bad input with one sentence on standard error; Typer answers for usage and interrupts."""
     hush()
     try:
-        code = app(standalone_mode=False)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(2)
-    except click.exceptions.Abort:
-        Console(stderr=True).print("Interrupted; finished shards are kept, --resume goes on after them.")
-        sys.exit(130)
+        app()
     except (KmemError, OSError) as error:
         typer.echo(f"kmem: {error}", err=True)
         sys.exit(2)
-    sys.exit(code if isinstance(code, int) else 0)

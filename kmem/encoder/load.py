@@ -1,12 +1,14 @@
 """Load a model and its tokenizer by name or path."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.utils import logging as hf_logging
 
 from kmem.encoder.anatomy import examine
 from kmem.encoder.smollm2 import smollm2_folder
@@ -49,9 +51,22 @@ def _loading(name: str, load: Callable[[str], Any]) -> Any:
         raise ModelNotFoundError(f"{name} is not a model folder: it has no config.json.")
     place = str(smollm2_folder()) if name == "smollm2" else name
     try:
-        return load(place)
+        with _without_progress_bar():
+            return load(place)
     except (OSError, ValueError) as error:
         raise ModelNotFoundError(
             f"No model could be loaded from {name!r}; give 'smollm2', a folder with config.json and safetensors, or a hub name "
             f"that can be reached from here ({str(error).splitlines()[0]})."
         ) from error
+
+
+@contextmanager
+def _without_progress_bar() -> Iterator[None]:
+    """Weights load in about a second; a bar for it is noise."""
+    shown = hf_logging.is_progress_bar_enabled()
+    hf_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            hf_logging.enable_progress_bar()

@@ -1,0 +1,84 @@
+"""Every command does its work, speaks JSON, and shows a person what it did."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from kmem import __version__
+from tests.cli.conftest import Run
+
+
+def test_version_and_help(kmem: Run) -> None:
+    assert kmem("--version").out.strip() == f"kmem {__version__}"
+    shown = kmem("--help")
+    assert shown.code == 0
+    for command in ("build", "info", "query", "show", "generate", "demo", "bench"):
+        assert command in shown.out
+
+
+def test_build_prints_a_summary_and_json(kmem: Run, tiny_folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("One small document about hash tables.")
+    (tmp_path / "b.jsonl").write_text(json.dumps({"text": "Another one, about foxes.", "title": "Fox"}) + "\n")
+    options = ("--model", tiny_folder, "--profile", "memory3", "--dtype", "float32")
+    dry = kmem("build", tmp_path / "a.txt", tmp_path / "b.jsonl", "--out", tmp_path / "bank", *options, "--dry-run")
+    assert dry.code == 0
+    assert "Would build" in dry.out
+    assert not (tmp_path / "bank").exists()
+    built = kmem("build", tmp_path / "a.txt", tmp_path / "b.jsonl", "--out", tmp_path / "bank", *options, "--json")
+    report = json.loads(built.out)
+    assert (report["counts"]["documents"], report["chunks"], report["slots"]) == (2, 2, 32)
+    assert kmem("info", tmp_path / "bank").code == 0
+
+
+def test_info(kmem: Run, bank_folder: Path) -> None:
+    facts = json.loads(kmem("info", bank_folder, "--json").out)
+    assert facts["memories"] == 3
+    assert facts["record_bytes"] == 2 * 64 * 8 * 2
+    assert facts["payload_bytes"] == 3 * facts["record_bytes"]
+    assert "uniform8" in kmem("info", bank_folder).out
+
+
+def test_query_ranks_with_source_and_score(kmem: Run, bank_folder: Path) -> None:
+    hits = json.loads(kmem("query", bank_folder, "an animal that jumps", "--json").out)["hits"]
+    assert hits[0]["title"] == "Fox"
+    assert hits[0]["score"] > hits[1]["score"]
+    shown = kmem("query", bank_folder, "an animal that jumps", "-k", "1").out
+    assert "Fox.md" in shown
+    assert str(hits[0]["id"]) in shown
+    assert "Iron" not in shown
+
+
+def test_show_marks_every_token(kmem: Run, bank_folder: Path) -> None:
+    hit = json.loads(kmem("query", bank_folder, "fox", "--json").out)["hits"][0]
+    shown = json.loads(kmem("show", bank_folder, hit["id"], "--json").out)
+    assert "".join(token["text"] for token in shown["tokens"]) == f"{hit['title']}: {hit['text']}"
+    assert sum(token["heads"] for token in shown["tokens"]) == 8 * 8  # 8 heads keep 8 tokens each
+    assert shown["heads"] == 8
+    assert "Fox.md" in kmem("show", bank_folder, hit["id"]).out
+
+
+def test_generate_and_compare(kmem: Run, bank_folder: Path) -> None:
+    options = ("--prompt", "What does the fox do?", "--max-new-tokens", "4")
+    (alone,) = json.loads(kmem("generate", bank_folder, *options, "--json").out)["answers"]
+    assert alone["knowledge"] == "memories"
+    assert len(alone["sources"]) == 3
+    assert alone["trace"][0]["reads"][0]["attention"] > 0
+    answers = json.loads(kmem("generate", bank_folder, *options, "--compare", "--json").out)["answers"]
+    nothing, memories, text = answers
+    assert [given["knowledge"] for given in answers] == ["nothing", "memories", "text"]
+    assert nothing["prompt_tokens"] == memories["prompt_tokens"] < text["prompt_tokens"]
+    assert memories["text"] == alone["text"]
+    shown = kmem("generate", bank_folder, *options, "--compare").out
+    assert "the text in the prompt" in shown
+    assert "prompt tokens" in shown
+
+
+@pytest.mark.parametrize("every", [0, 2])
+def test_generate_raw_prompt_and_cadence(kmem: Run, bank_folder: Path, every: int) -> None:
+    (given,) = json.loads(
+        kmem("generate", bank_folder, "--prompt", "fox", "--raw", "--every", every, "--max-new-tokens", "6", "--top-k", "1", "--json").out
+    )["answers"]
+    assert given["prompt_tokens"] == 3
+    spans = [(span["start"], span["stop"]) for span in given["trace"]]
+    assert spans[0] == (0, 3 if every == 0 else 2)
