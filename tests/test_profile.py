@@ -1,0 +1,55 @@
+"""Profiles: budgets as data."""
+
+import json
+
+import pytest
+
+from kmem.encoder.profiles import load_profile, shipped_profiles
+from kmem.errors import ConfigError
+from kmem.profile import Profile
+
+
+def test_memory3_is_the_papers_uniform_first_half() -> None:
+    profile = load_profile("memory3", layers=44, heads=8)
+    assert profile.slots * 80 * 2 * 2 == 440 * 1024  # 440 KiB a reference (spec §3)
+    assert profile.last_layer == 21
+
+
+@pytest.mark.parametrize("name", shipped_profiles())
+def test_shipped_profiles_load_and_say_where_they_come_from(name: str) -> None:
+    profile = load_profile(name, layers=30, heads=3)
+    assert profile.name == name
+    assert {"model", "method", "corpus", "date"} <= set(profile.provenance)
+
+
+def test_smollm2_720_is_the_mix_of_the_design() -> None:
+    budgets = sorted((tokens for row in load_profile("smollm2-720", layers=30, heads=3).budget for tokens in row if tokens), reverse=True)
+    assert budgets == [128, *[64] * 3, *[40] * 10]
+
+
+def test_slots_are_ordered_by_layer_head_and_rank() -> None:
+    profile = Profile(name="t", budget=((2, 0), (1, 3)))
+    assert profile.slot_layer.tolist() == [0, 0, 1, 1, 1, 1]
+    assert profile.slot_head.tolist() == [0, 0, 0, 1, 1, 1]
+    assert profile.slot_rank.tolist() == [0, 1, 0, 0, 1, 2]
+    assert Profile.from_dict(json.loads(json.dumps(profile.to_dict()))) == profile
+
+
+@pytest.mark.parametrize(
+    ("budget", "words"),
+    [
+        ((), "non-empty"),
+        (((1, 2), (3,)), "equal length"),
+        (((-1,),), "-1 at layer 0, head 0"),
+        (((1,), (129,)), "129 at layer 1, head 0"),
+        (((0, 0),), "no token at all"),
+    ],
+)
+def test_bad_budgets_are_named(budget: tuple[tuple[int, ...], ...], words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        Profile(name="bad", budget=budget)
+
+
+def test_bad_alignment_is_named() -> None:
+    with pytest.raises(ConfigError, match="'middle'"):
+        Profile(name="bad", budget=((1,),), align="middle")  # type: ignore[arg-type]
