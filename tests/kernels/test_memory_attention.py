@@ -85,7 +85,9 @@ def test_low_precision_is_summed_in_float32() -> None:
     memory = (states(1, 1, 70, seed=3), states(1, 1, 70, seed=4))
     masks = (torch.ones(1, 1, 4, 900) > 0, torch.ones(1, 1, 4, 70) > 0)
     rough = [tensor.bfloat16() for tensor in (*arguments, *memory)]
-    exact, _ = memory_attention(*(r.double() for r in rough[:3]), masks[0], *(r.double() for r in rough[3:]), masks[1], scaling=0.35)
-    output, _ = memory_attention(*rough[:3], masks[0], *rough[3:], masks[1], scaling=0.35)
+    exact, output = (
+        memory_attention(q, k, v, masks[0], memory_k, memory_v, masks[1], scaling=0.35)[0]
+        for q, k, v, memory_k, memory_v in ([tensor.double() for tensor in rough], rough)
+    )
     assert output.dtype == torch.bfloat16
     torch.testing.assert_close(output.double(), exact, rtol=2**-8, atol=2**-10)

@@ -74,7 +74,7 @@ def test_two_streams_interleaved_do_not_mix(bank: Bank, model: PreTrainedModel, 
     with kmem.attach(model, bank, tokenizer=tokenizer, top_k=2, every=8):
         alone = [run(prompt) for prompt in prompts]
         together: dict[int, torch.Tensor] = {}
-        threads = [threading.Thread(target=lambda i=i: together.__setitem__(i, run(prompts[i]))) for i in range(2)]  # type: ignore[misc]
+        threads = [threading.Thread(target=lambda i=i: together.__setitem__(i, run(prompts[i]))) for i in range(2)]
         for thread in threads:
             thread.start()
         for thread in threads:
