@@ -39,7 +39,8 @@ def main() -> int:
     if not CLI.exists() or CLI.read_text() != reference:
         problems.append("docs/cli.md is not what the commands say: run make docs")
     readme = (ROOT / "README.md").read_text()
-    problems += [f"README.md does not mention kmem {name}" for name in re.findall(r"^\* `(\w+)`", reference, re.M) if f"kmem {name}" not in readme]
+    commands = re.findall(r"^##+ `(kmem [\w ]+)`", reference, re.MULTILINE)
+    problems += [f"README.md does not mention {command}" for command in commands if command not in readme]
     sys.stderr.writelines(f"{problem}\n" for problem in problems)
     return len(problems) > 0
 

@@ -1,0 +1,73 @@
+"""The README is a transcript: its commands run, in order, beside a small demo bank, and so does its Python."""
+
+import contextlib
+import io
+import re
+import shlex
+import shutil
+import sys
+import warnings
+from pathlib import Path
+
+import pytest
+
+import kmem
+from kmem.cli.main import main
+from kmem.kbuild.corpora import fetch_corpus
+from kmem.pipelines.build import build
+from kmem.pipelines.config import BuildConfig
+
+pytestmark = pytest.mark.real
+README = Path(__file__).parents[2] / "README.md"
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the README, docs/ and a demo bank that holds the articles the README asks about."""
+    folder = tmp_path_factory.mktemp("readme")
+    shutil.copy(README, folder)
+    shutil.copytree(README.parent / "docs", folder / "docs", ignore=shutil.ignore_patterns("*.py", "__pycache__"))
+    lines = fetch_corpus("vital-articles").read_text().splitlines()
+    wanted = [line for line in lines if any(f'"title": "{title}"' in line for title in ("Kabuki", "Alhambra", "Noh", "Ukiyo-e"))]
+    assert len(wanted) == 4
+    (folder / "articles.jsonl").write_text("\n".join(wanted) + "\n")
+    build([str(folder / "articles.jsonl")], out=folder / "demo-bank", config=BuildConfig())
+    return folder
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README.read_text(), re.DOTALL)
+
+
+def test_every_command_runs(workplace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.chdir(workplace)
+    commands = [line.removeprefix("$ kmem ") for block in blocks("console") for line in block.splitlines() if line.startswith("$ kmem ")]
+    assert len(commands) >= 6
+    with kmem.open("demo-bank") as bank:
+        here = str(bank.search("Japanese theatre with elaborate costumes", k=1)[0].id)
+    for command in commands:
+        arguments = [here if word.isdigit() and len(word) > 15 else word for word in shlex.split(command)]  # ids hash the source's path
+        monkeypatch.setattr(sys, "argv", ["kmem", *arguments])
+        with warnings.catch_warnings(), pytest.raises(SystemExit) as exit_:
+            main()
+        captured = capsys.readouterr()
+        assert exit_.value.code in (0, None), f"kmem {command}: {captured.err}"
+        assert captured.out.strip()
+        if command.startswith("query"):
+            assert "Kabuki" in captured.out
+
+
+def test_the_python_example_runs(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(workplace)
+    (example,) = blocks("python")
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        exec(compile(example, "README.md", "exec"), {})
+    assert "Granada" in printed.getvalue()
+    assert "Alhambra" in printed.getvalue().splitlines()[-1]
+
+
+def test_the_make_targets_exist() -> None:
+    targets = set(re.findall(r"^(\w+):", (README.parent / "Makefile").read_text(), re.MULTILINE))
+    named = set(re.findall(r"`make (\w+)`|^\$ make (\w+)", README.read_text(), re.MULTILINE))
+    assert {name for pair in named for name in pair if name} <= targets
