@@ -11,7 +11,7 @@ from kmem.cli.render import JSON_OPTION, human_bytes, human_seconds, print_json,
 from kmem.pipelines.config import BuildConfig
 
 if TYPE_CHECKING:
-    from kmem.pipelines.build import BuildReport
+    from kmem.pipelines.report import BuildReport
 
 DEFAULT = BuildConfig()
 

@@ -3,7 +3,7 @@
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -27,26 +27,7 @@ from kmem.kstore.writer import BankWriter, is_committed
 from kmem.pipelines.config import BuildConfig
 from kmem.pipelines.progress import Progress, silent
 from kmem.pipelines.receipts import Receipts
-
-
-@dataclass(kw_only=True)
-class BuildReport:
-    """What a build did, or with `dry_run` what it would do; seconds and bytes are measured, or estimated in a dry run."""
-
-    bank: str
-    dry_run: bool
-    counts: dict[str, int]
-    chunks: int
-    tokens: int
-    slots: int
-    record_bytes: int
-    payload_bytes: int
-    shards: int
-    shards_reused: int = 0
-    seconds: dict[str, float] = field(default_factory=dict)
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+from kmem.pipelines.report import BuildReport, Clock
 
 
 def build(
@@ -70,7 +51,7 @@ def build(
     config = replace(config, model=model or config.model, profile=profile or config.profile)
     out = Path(out)
     _refuse_existing(out, resume=resume, dry_run=dry_run)
-    clock = _Clock()
+    clock = Clock()
     encoder = _load_encoder(config)
     clock.mark("load")
 
@@ -197,13 +178,3 @@ def _estimate(report: BuildReport, encoder: Encoder, embedder: Embedder, chunks:
         began = time.perf_counter()
         work(texts)
         report.seconds[name] = (time.perf_counter() - began) * share
-
-
-class _Clock:
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-        self._last = time.perf_counter()
-
-    def mark(self, stage: str) -> None:
-        now = time.perf_counter()
-        self.seconds[stage], self._last = now - self._last, now

@@ -52,7 +52,7 @@ class Block:
 
     def add_mass(self, slot_mass: Tensor, bracket_tokens: int) -> None:
         """Add one layer's probabilities [B, H, q, P+R·m] to `mass` [B, q, R]."""
-        own = slot_mass[..., bracket_tokens:]
+        own = slot_mass[..., bracket_tokens:].detach()
         batch, _, length, width = own.shape
         if width:
             self.mass += own.sum(dim=1).view(batch, length, self.mass.shape[-1], -1).sum(-1)

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from threading import Lock
+from threading import Lock, get_ident
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -38,6 +38,7 @@ class Session:
         self._latest: Stream | None = None
         self._blocks: list[Block] = []
         self._turn = Lock()  # one forward pass at a time: the pool and the blocks serve whoever holds it
+        self._holder = 0  # the thread whose turn it is: a forward that failed before our hook must not end another's
         self._handling: AbstractContextManager[None] | None = None
         budget = source.spec.profile.budget
         groups = self._anatomy.query_heads // self._anatomy.heads
@@ -79,6 +80,7 @@ class Session:
         if current_handler() is not None:  # the encoder is at work in the same model
             return
         self._turn.acquire()
+        self._holder = get_ident()
         tokens = new_tokens(kwargs, args)
         cache: Cache | None = kwargs.get("past_key_values")
         stream = self._stream(cache, batch=tokens.shape[0])
@@ -93,7 +95,7 @@ class Session:
 
     def after_forward(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
         """On the decoder, also when its forward raised."""
-        if current_handler() not in (None, self):
+        if current_handler() not in (None, self) or self._holder != get_ident():
             return
         if self._handling is not None:
             self._handling.__exit__(None, None, None)
@@ -102,6 +104,7 @@ class Session:
         if cache is not None and self._latest is not None:
             self._streams.setdefault(cache, self._latest)
             self._latest.settle(self._blocks, self._reading_heads)
+        self._holder = 0
         self._turn.release()
 
     def _stream(self, cache: Cache | None, *, batch: int) -> Stream:

@@ -1,0 +1,37 @@
+"""What a build did, and how long each stage took."""
+
+import time
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+
+@dataclass(kw_only=True)
+class BuildReport:
+    """What a build did, or with `dry_run` what it would do; seconds and bytes are measured, or estimated in a dry run."""
+
+    bank: str
+    dry_run: bool
+    counts: dict[str, int]
+    chunks: int
+    tokens: int
+    slots: int
+    record_bytes: int
+    payload_bytes: int
+    shards: int
+    shards_reused: int = 0
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+class Clock:
+    """Seconds since the last mark, by stage."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._last = time.perf_counter()
+
+    def mark(self, stage: str) -> None:
+        now = time.perf_counter()
+        self.seconds[stage], self._last = now - self._last, now
