@@ -74,16 +74,20 @@ ARCHITECTURES = tuple(_configs())
 def tiny_model(architecture: str = "llama", *, dtype: torch.dtype = torch.float32, seed: int = 0) -> PreTrainedModel:
     """A 4-layer model with random weights large enough that attention is far from uniform."""
     kind, config = _configs()[architecture]
-    torch.manual_seed(seed)
     build: Callable[[PretrainedConfig], PreTrainedModel] = kind
-    model = build(config).eval()
+    return loud(build(config), seed=seed).to(dtype)
+
+
+def loud(model: PreTrainedModel, *, seed: int = 0) -> PreTrainedModel:
+    """The model with seeded weights about ten times larger than an untrained model's."""
+    torch.manual_seed(seed)
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.ndim > 1:
                 parameter.normal_(std=0.15 if parameter.shape[0] != VOCABULARY else 0.5)
             else:
                 parameter.add_(torch.randn_like(parameter) * 0.1)
-    return model.to(dtype)
+    return model.eval()
 
 
 def uniform_budget(tokens: int, layers: int = 4, heads: int = 2) -> tuple[tuple[int, ...], ...]:

@@ -32,7 +32,9 @@ class _LastLayerReached(Exception):
     """Leaves the forward pass where nothing further is needed: that layer's attention, output projection and MLP are never run."""
 
 
-class _Recorder:
+class Recorder:
+    """Hands every layer's projections on while the model runs as usual."""
+
     materialise_mask = False
 
     def __init__(self, receive: Callable[[Projections], None], last_layer: int) -> None:
@@ -58,7 +60,7 @@ class _Recorder:
 
 
 @contextmanager
-def _noting_rotation(anatomy: Anatomy, recorder: _Recorder) -> Iterator[None]:
+def _noting_rotation(anatomy: Anatomy, recorder: Recorder) -> Iterator[None]:
     handles = [attention.register_forward_pre_hook(recorder.note_rotation, with_kwargs=True) for attention in anatomy.attentions]
     try:
         yield
@@ -81,6 +83,6 @@ def run_prefix(
     attention_mask [B, T] is always passed on: without one, transformers takes a jump in position_ids for packed sequences.
     """
     anatomy = examine(model)
-    recorder = _Recorder(receive, last_layer)
+    recorder = Recorder(receive, last_layer)
     with torch.inference_mode(), hooked(model), _noting_rotation(anatomy, recorder), handling(recorder), suppress(_LastLayerReached):
         anatomy.decoder(input_ids=input_ids, attention_mask=attention_mask, position_ids=position_ids, use_cache=False)

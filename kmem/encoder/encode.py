@@ -10,9 +10,11 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from kmem.encoder.anatomy import examine
 from kmem.encoder.bracket import bracket_of, encode_bracket
 from kmem.encoder.capture import Projections, run_prefix
+from kmem.encoder.defaults import BATCH_SIZE
 from kmem.encoder.fingerprint import identify
 from kmem.encoder.keep import gather_slots, keep_positions
 from kmem.encoder.rope import unrotate
+from kmem.encoder.rotation import rotated_layers
 from kmem.encoder.select import LayerView, selector
 from kmem.errors import ConfigError
 from kmem.identity import content_id
@@ -24,7 +26,7 @@ from kmem.profile import SPAN_TOKENS, Profile
 class EncoderConfig:
     """batch_size: references a forward pass; part of what decides the last bits of a stored number, so a bank records it."""
 
-    batch_size: int = 16
+    batch_size: int = BATCH_SIZE
 
     def __post_init__(self) -> None:
         if self.batch_size < 1:
@@ -50,6 +52,7 @@ class Encoder:
         self.config = config or EncoderConfig()
         self.score = selector(profile.selector)
         self.bracket = bracket_of(profile, tokenizer)
+        self.rotated = rotated_layers(model, anatomy, profile.last_layer)
         self.spec = MemorySpec(
             profile=profile,
             identity=identify(model, tokenizer, profile, self.bracket),
@@ -112,7 +115,7 @@ class Encoder:
             budget = self.profile.budget[projections.layer]
             if not any(budget):
                 return
-            view = _reference_view(projections, len(prefix), valid.bool(), ids)
+            view = _reference_view(projections, len(prefix), valid.bool(), ids, rotated=self.rotated[projections.layer])
             positions = keep_positions(self.score(view), view.valid, budget)
             slot_head = torch.tensor([head for head, kept in enumerate(budget) for _ in range(kept)], device=device)
             keys.append(gather_slots(view.rotated_key, positions, slot_head))
@@ -130,20 +133,17 @@ class Encoder:
         return torch.stack([torch.cat(keys, dim=1), torch.cat(values, dim=1)], dim=1).cpu(), torch.cat(kept, dim=1).cpu()
 
 
-def _reference_view(projections: Projections, prefix_tokens: int, valid: Tensor, ids: tuple[int, ...]) -> LayerView:
+def _reference_view(projections: Projections, prefix_tokens: int, valid: Tensor, ids: tuple[int, ...], *, rotated: bool) -> LayerView:
     """The part of a layer's projections that belongs to the reference, rotated back for the selector."""
     reference = slice(prefix_tokens, None)
-    query, key = unrotate(
-        projections.module,
-        projections.query[:, :, reference],
-        projections.key[:, :, reference],
-        projections.cos[:, reference],
-        projections.sin[:, reference],
-    )
+    query, key = projections.query[:, :, reference], projections.key[:, :, reference]
+    if rotated:
+        query, key = unrotate(projections.module, query, key, projections.cos[:, reference], projections.sin[:, reference])
+    wide = torch.promote_types(query.dtype, torch.float32)
     return LayerView(
         layer=projections.layer,
-        query=query,
-        key=key,
+        query=query.to(wide),
+        key=key.to(wide),
         rotated_key=projections.key[:, :, reference],
         value=projections.value[:, :, reference],
         valid=valid[:, reference],

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -56,8 +57,22 @@ def weights_digest(model: PreTrainedModel) -> str:
     return digest.hexdigest()[:16]
 
 
+_tokenizer_digests: WeakKeyDictionary[PreTrainedTokenizerBase, tuple[tuple[int, str], str]] = WeakKeyDictionary()
+
+
 def tokenizer_digest(tokenizer: PreTrainedTokenizerBase) -> str:
-    """Vocabulary, merges and normalisation; padding and truncation are the caller's choice and left out."""
+    """Vocabulary, merges and normalisation; padding and truncation are the caller's choice and left out.
+
+    Serialising a large vocabulary takes most of a second, so it is done once a tokenizer, and again when tokens were added.
+    """
+    state = (len(tokenizer), str(tokenizer.special_tokens_map))
+    known = _tokenizer_digests.get(tokenizer)
+    if known is None or known[0] != state:
+        known = _tokenizer_digests[tokenizer] = (state, _tokenizer_digest(tokenizer))
+    return known[1]
+
+
+def _tokenizer_digest(tokenizer: PreTrainedTokenizerBase) -> str:
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:
         return _digest({"vocabulary": tokenizer.get_vocab(), "special": tokenizer.special_tokens_map})

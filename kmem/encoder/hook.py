@@ -5,10 +5,12 @@ declines, the model's own attention function is called with its arguments untouc
 cache loses keys silently under SDPA (`is_causal` with more keys than queries).
 """
 
+import inspect
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import wraps
 from typing import Any, Protocol
 
 import torch
@@ -116,7 +118,39 @@ AttentionInterface.register(NAME, _attention)
 AttentionMaskInterface.register(NAME, _mask)
 
 
-def as_boolean_mask(mask: Tensor, query_tokens: int) -> Tensor:
-    """[B, 1, q, n] True where a query may look, from a boolean or an additive mask of shape [B, 1, ≥q, n]."""
-    mask = mask[..., -query_tokens:, :]
+def boolean_mask(mask: Tensor | None, query: Tensor, key: Tensor) -> Tensor:
+    """[B, 1, q, n] True where a query [B, Q, q, D] may look at keys [B, H, n, D], from a boolean or additive mask [B, 1, q, ≥n].
+
+    None comes from `generate()` with a static cache, which makes its masks before any handler is active: plain causal from the first key.
+    """
+    length, keys = query.shape[2], key.shape[2]
+    if mask is None:
+        last_seen = torch.arange(length, device=query.device) if length > 1 else torch.full((1,), keys, device=query.device)
+        return (torch.arange(keys, device=query.device)[None] <= last_seen[:, None]).expand(query.shape[0], 1, -1, -1)
+    mask = mask[..., :keys]
     return mask if mask.dtype == torch.bool else mask > torch.finfo(mask.dtype).min / 2
+
+
+@contextmanager
+def wrapped_forward(module: nn.Module, around: Callable[[Callable[..., Any], dict[str, Any]], Any]) -> Iterator[None]:
+    """Call `around(original, arguments by name)` in place of the module's forward; put the original back on leaving.
+
+    A wrapper, not a pair of hooks: torch runs `always_call` hooks after an Exception, but not after Ctrl-C.
+    """
+    own = module.__dict__.get("forward")
+    original = module.forward
+    signature = inspect.signature(original)
+
+    @wraps(original)
+    def forward(*args: Any, **kwargs: Any) -> Any:
+        bound = signature.bind(*args, **kwargs)
+        arguments = dict(bound.arguments)
+        return around(original, arguments | arguments.pop("kwargs", {}))
+
+    module.forward = forward
+    try:
+        yield
+    finally:
+        del module.forward
+        if own is not None:
+            module.forward = own

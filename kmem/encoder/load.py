@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging as hf_logging
 
 from kmem.encoder.anatomy import examine
+from kmem.encoder.defaults import DEVICE, DTYPE, SMOLLM2
 from kmem.encoder.smollm2 import smollm2_folder
 from kmem.errors import ConfigError, ModelNotFoundError
 
@@ -30,30 +32,41 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
     return _loading(name, AutoTokenizer.from_pretrained)
 
 
-def load_model(name: str, *, dtype: str = "float32", device: str = "cpu") -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+def load_model(name: str, *, dtype: str = DTYPE, device: str = DEVICE) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """`smollm2` (bundled), a folder with a Hugging Face model, or a hub name → (model in eval mode, tokenizer).
 
-    Raises ModelNotFoundError when nothing loads, UnsupportedModelError when the model can't hold memories, ConfigError on a bad dtype.
+    Raises ModelNotFoundError when nothing loads, UnsupportedModelError when the model can't hold memories, ConfigError on a bad
+    dtype or a device that is not here.
     """
     if dtype not in DTYPES:
         raise ConfigError(f"Unknown dtype {dtype!r}. Available: {', '.join(DTYPES)}.")
+    _require_device(device)
     tokenizer = load_tokenizer(name)
     model = _loading(name, partial(AutoModelForCausalLM.from_pretrained, dtype=DTYPES[dtype]))
-    model.config._name_or_path = str(Path(name).resolve()) if Path(name).exists() else name
+    model.config._name_or_path = str(Path(name).resolve()) if name != SMOLLM2 and Path(name).exists() else name
     model = model.to(device).eval()
     examine(model)
     return model, tokenizer
 
 
+def _require_device(name: str) -> None:
+    """Raise ConfigError unless a tensor can be put there."""
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0]
+        raise ConfigError(f"Device {name!r} can't be used here ({reason}); give 'cpu', or 'cuda' where PyTorch finds a GPU.") from error
+
+
 def _loading(name: str, load: Callable[[str], Any]) -> Any:
     """Call `load` with the place of a named model; whatever transformers says becomes one sentence."""
-    if name != "smollm2" and Path(name).exists() and not (Path(name) / "config.json").exists():
+    if name != SMOLLM2 and Path(name).exists() and not (Path(name) / "config.json").exists():
         raise ModelNotFoundError(f"{name} is not a model folder: it has no config.json.")
-    place = str(smollm2_folder()) if name == "smollm2" else name
+    place = str(smollm2_folder()) if name == SMOLLM2 else name
     try:
         with _without_progress_bar():
             return load(place)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:  # the last two: weights cut short, or of other shapes
         raise ModelNotFoundError(
             f"No model could be loaded from {name!r}; give 'smollm2', a folder with config.json and safetensors, or a hub name "
             f"that can be reached from here ({str(error).splitlines()[0]})."

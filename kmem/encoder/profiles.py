@@ -5,6 +5,7 @@ from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 
+from kmem.encoder.defaults import AUTO
 from kmem.errors import ConfigError, UnknownNameError
 from kmem.profile import Profile
 
@@ -24,12 +25,22 @@ def uniform8_profile(layers: int, heads: int) -> Profile:
     return Profile(name="uniform8", budget=((UNIFORM_TOKENS,) * heads,) * layers)
 
 
-GENERAL = {"memory3": memory3_profile, "uniform8": uniform8_profile}
-
-
 def shipped_profiles() -> list[str]:
     """Names of the profiles that are package data, each made for one model."""
     return sorted(entry.name.removesuffix(".json") for entry in files("kmem.profiles").iterdir() if entry.name.endswith(".json"))
+
+
+def auto_profile(layers: int, heads: int) -> Profile:
+    """`smollm2-720` for a model of its shape, else `uniform8`."""
+    made = _shipped("smollm2-720")
+    return made if (made.layers, made.heads) == (layers, heads) else uniform8_profile(layers, heads)
+
+
+def _shipped(name: str) -> Profile:
+    return Profile.from_dict(json.loads((files("kmem.profiles") / f"{name}.json").read_text()))
+
+
+GENERAL = {AUTO: auto_profile, "memory3": memory3_profile, "uniform8": uniform8_profile}
 
 
 def load_profile(name: str, *, layers: int, heads: int, selector: str | None = None) -> Profile:
@@ -40,7 +51,7 @@ def load_profile(name: str, *, layers: int, heads: int, selector: str | None = N
     if name in GENERAL:
         profile = GENERAL[name](layers, heads)
     elif name in shipped_profiles():
-        profile = Profile.from_dict(json.loads((files("kmem.profiles") / f"{name}.json").read_text()))
+        profile = _shipped(name)
     elif Path(name).is_file():
         try:
             profile = Profile.from_dict(json.loads(Path(name).read_text()))

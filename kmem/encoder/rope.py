@@ -22,5 +22,6 @@ def unrotate(module: nn.Module, query: Tensor, key: Tensor, cos: Tensor, sin: Te
     wide = torch.promote_types(query.dtype, torch.float32)
     query, key, cos, sin = (tensor.to(wide) for tensor in (query, key, cos, sin))
     squared_scale = cos.square() + sin.square()
-    plain_query, plain_key = apply(query, key, cos / squared_scale, -sin / squared_scale)
-    return plain_query, plain_key
+    turned = cos.shape[-1]  # partial rotary leaves the rest of a head as it is
+    plain_query, plain_key = apply(query[..., :turned], key[..., :turned], cos / squared_scale, -sin / squared_scale)
+    return torch.cat([plain_query, query[..., turned:]], dim=-1), torch.cat([plain_key, key[..., turned:]], dim=-1)

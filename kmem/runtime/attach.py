@@ -8,7 +8,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from kmem.encoder.bracket import bracket_of
 from kmem.encoder.fingerprint import architecture_digest, display_name, identify, weights_digest
-from kmem.encoder.hook import hooked, is_hooked
+from kmem.encoder.hook import hooked, is_hooked, wrapped_forward
 from kmem.errors import AttachError, ConfigError
 from kmem.kstore.bank import Bank
 from kmem.memories import Memories, MemorySpec
@@ -32,7 +32,7 @@ def attach(
 
     A bank is searched with the text of each prompt span of `every` tokens and after every `every` generated tokens; `every=None` retrieves
     once. Fixed Memories are all read by every token. `schedule`, from an earlier `memory.schedule`, replays what was read then.
-    With beam search all beams of a row share the retrievals of the row they started from only until the first tick.
+    Tokens that were in a KV cache before attaching read nothing. With beam search, memories come from the prompt alone.
 
     Raises IdentityMismatchError when another model wrote the memories, UnsupportedModelError for a model that can't read any,
     AttachError when something is attached already, ConfigError on a bad option.
@@ -44,18 +44,13 @@ def attach(
     source = _source(memories, tokenizer, top_k)
     require_same_writer(model, tokenizer, source.spec)
     session = Session(model, source, every=None if isinstance(memories, Memories) else every, schedule=schedule)
-    decoder = model.get_decoder()
-    with hooked(model):
-        handles = [
-            model.register_forward_pre_hook(session.before_generation_step, with_kwargs=True),
-            decoder.register_forward_pre_hook(session.before_forward, with_kwargs=True),
-            decoder.register_forward_hook(session.after_forward, with_kwargs=True, always_call=True),
-        ]
+    with hooked(model), wrapped_forward(model.get_decoder(), session.forward):
+        refusing = model.register_forward_pre_hook(session.before_generation_step, with_kwargs=True)
         try:
             yield session
         finally:
-            for handle in handles:
-                handle.remove()
+            refusing.remove()
+            session.close()
 
 
 def _source(memories: Bank | Memories, tokenizer: PreTrainedTokenizerBase | None, top_k: int) -> Source:
@@ -68,7 +63,8 @@ def _source(memories: Bank | Memories, tokenizer: PreTrainedTokenizerBase | None
 
 def require_same_writer(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None, spec: MemorySpec) -> None:
     """Raise IdentityMismatchError unless this model wrote memories of this spec; without a tokenizer, its part is not compared."""
-    here = replace(spec.identity, architecture=architecture_digest(model), weights=weights_digest(model), model=display_name(model))
-    if tokenizer is not None:
+    if tokenizer is None:
+        here = replace(spec.identity, architecture=architecture_digest(model), weights=weights_digest(model), model=display_name(model))
+    else:
         here = identify(model, tokenizer, spec.profile, bracket_of(spec.profile, tokenizer))
     spec.identity.require_compatible(here)

@@ -9,9 +9,9 @@ from transformers import Cache
 from kmem.errors import AttachError
 
 
-def new_tokens(kwargs: dict[str, Any], args: tuple[Any, ...]) -> Tensor:
+def new_tokens(arguments: dict[str, Any]) -> Tensor:
     """[B, q] token ids of this forward pass; raises AttachError where only embeddings are given."""
-    input_ids = kwargs.get("input_ids", args[0] if args else None)
+    input_ids = arguments.get("input_ids")
     if input_ids is None:
         raise AttachError("Memories are retrieved by token ids, but the model was called with inputs_embeds alone; pass input_ids.")
     tokens: Tensor = input_ids
@@ -20,7 +20,9 @@ def new_tokens(kwargs: dict[str, Any], args: tuple[Any, ...]) -> Tensor:
 
 def real_columns(attention_mask: object, batch: int, length: int) -> Tensor:
     """[B, q] True where a column holds a token, from a 2D mask, a 4D boolean mask (a token sees itself, padding does not) or none."""
-    mask = attention_mask.get("full_attention") if isinstance(attention_mask, dict) else attention_mask
+    mask = attention_mask
+    if isinstance(attention_mask, dict):  # one a layer kind; None among them means causal, without padding
+        mask = next((one for one in attention_mask.values() if one is not None), None)
     if mask is None:
         return torch.ones(batch, length, dtype=torch.bool)
     if not isinstance(mask, Tensor):

@@ -1,7 +1,8 @@
 """Which memories each token reads (Memory³ §3.5): spans of at most `every` tokens, counted over each row's real tokens.
 
 A prompt is cut into spans that retrieve with their own text. Generated tokens inherit the last prompt span's memories; after every
-`every` generated tokens the last `every` are the query and the old memories are dropped. Without a cache each forward pass is a prompt.
+`every` generated tokens the last `every` are the query and the old memories are dropped. Without a cache each forward pass is a prompt;
+with one, a forward pass of a single token is a generated token (also the last piece of a chunked prefill, where one token is left over).
 """
 
 from collections.abc import Callable, Sequence
@@ -54,14 +55,14 @@ class RowSchedule:
                 self._waiting.append((span, self.tokens[span.start : span.stop]))
             cursor = span.stop
 
-    def generate(self, token: int) -> None:
-        """Take one generated token."""
+    def generate(self, token: int, *, retrieve: bool = True) -> None:
+        """Take one generated token; without `retrieve`, spans hand their memories down."""
         cursor = len(self.tokens)
         span = self._open_span(cursor, generated=True)
         if span.start == cursor:
-            first = len(self._spans) == 1 or not self._spans[-2].generated
-            if first and len(self._spans) > 1:
-                span.ids = self._spans[-2].ids
+            before = self._spans[-2] if len(self._spans) > 1 else None
+            if before is not None and (not before.generated or not retrieve):
+                span.ids = before.ids
             elif not self._inherits(span):
                 query = self.tokens[-self.every :] if self.every else self.tokens
                 self._waiting.append((span, query or [token]))
@@ -111,5 +112,5 @@ class ReplayedRow(RowSchedule):
     def read(self, tokens: Sequence[int]) -> None:
         self.tokens.extend(tokens)
 
-    def generate(self, token: int) -> None:
+    def generate(self, token: int, *, retrieve: bool = True) -> None:
         self.tokens.append(token)

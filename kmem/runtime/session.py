@@ -1,19 +1,20 @@
 """The live connection between a model and a source of memories: hooks, one stream a KV cache, and the attention handler."""
 
 import time
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
-from threading import Lock, get_ident
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from threading import Lock
 from typing import Any
-from weakref import WeakKeyDictionary
 
 from torch import Tensor, nn
 from transformers import Cache, PreTrainedModel
 
 from kmem.encoder.anatomy import examine
-from kmem.encoder.hook import Attention, as_boolean_mask, current_handler, handling
+from kmem.encoder.capture import Recorder
+from kmem.encoder.hook import Attention, boolean_mask, current_handler, handling
 from kmem.errors import UnsupportedModelError
 from kmem.kernels.memory_attention import memory_attention
+from kmem.runtime.caches import CacheStreams
 from kmem.runtime.inputs import cached_columns, new_tokens, real_columns
 from kmem.runtime.plan import Block
 from kmem.runtime.pool import Pool
@@ -33,13 +34,11 @@ class Session:
         self._anatomy = examine(model)
         self._source, self._every, self._given = source, every, schedule
         self._pool = Pool(source.spec, device=model.device, dtype=model.dtype)
-        self._streams: WeakKeyDictionary[Cache, Stream] = WeakKeyDictionary()
+        self._caches = CacheStreams()
         self._stats = Stats()
         self._latest: Stream | None = None
         self._blocks: list[Block] = []
         self._turn = Lock()  # one forward pass at a time: the pool and the blocks serve whoever holds it
-        self._holder = 0  # the thread whose turn it is: a forward that failed before our hook must not end another's
-        self._handling: AbstractContextManager[None] | None = None
         budget = source.spec.profile.budget
         groups = self._anatomy.query_heads // self._anatomy.heads
         self._reading_heads = sum(tokens > 0 for row in budget for tokens in row) * groups
@@ -64,52 +63,50 @@ class Session:
         """Counters since attaching: retrievals, memories read and re-used, bytes, seconds."""
         return self._stats.to_dict()
 
-    # ------------------------------------------------------------------ hooks around the decoder's forward
+    # ------------------------------------------------------------------ around the model's forward
 
     def before_generation_step(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """On the whole model: refuse assisted decoding, whose candidates would be read as a prompt and rolled back."""
-        keep = kwargs.get("logits_to_keep")
-        if isinstance(keep, int) and keep > 1 and kwargs.get("past_key_values") is not None:
+        keep, cache = kwargs.get("logits_to_keep"), kwargs.get("past_key_values")
+        if isinstance(keep, int) and keep > 1 and cached_columns(cache) > 0:
             raise UnsupportedModelError(
                 "Assisted decoding checks several candidate tokens at once and takes some back, which memory spans can't follow; "
                 "generate without assistant_model and prompt_lookup_num_tokens."
             )
 
-    def before_forward(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """On the decoder: advance the schedule, load what it needs, and take over attention if any token reads anything."""
-        if current_handler() is not None:  # the encoder is at work in the same model
-            return
-        self._turn.acquire()
-        self._holder = get_ident()
-        tokens = new_tokens(kwargs, args)
-        cache: Cache | None = kwargs.get("past_key_values")
-        stream = self._stream(cache, batch=tokens.shape[0])
-        real = real_columns(kwargs.get("attention_mask"), *tokens.shape)
-        stream.advance(tokens, real)
-        self._retrieve(stream)
-        self._load(stream)
-        self._blocks = stream.plan(self._pool)
-        if self._blocks:
-            self._handling = handling(self)
-            self._handling.__enter__()
+    def forward(self, original: Callable[..., Any], arguments: dict[str, Any]) -> Any:
+        """In place of the decoder's forward: advance the schedule, load what it needs, run, and book what was read."""
+        if isinstance(current_handler(), Recorder):  # the encoder is at work in the same model
+            return original(**arguments)
+        tokens = new_tokens(arguments)
+        cache: Cache | None = arguments.get("past_key_values")
+        with self._turn:
+            stream = self._latest = self._stream(cache, batch=tokens.shape[0])
+            real = real_columns(arguments.get("attention_mask"), *tokens.shape)
+            try:
+                stream.advance(tokens, real)
+                self._retrieve(stream)
+                self._load(stream)
+                self._blocks = stream.plan(self._pool)
+                with handling(self) if self._blocks else nullcontext():
+                    output = original(**arguments)
+            except BaseException:
+                if cache is not None:  # what a failed pass left in the cache is unknown
+                    self._caches.forget(cache)
+                raise
+            stream.settle(self._blocks, self._reading_heads)
+            made = getattr(output, "past_key_values", None)
+            if made is not None and self._caches.stream(made) is not stream:
+                self._caches.remember(made, stream)
+        return output
 
-    def after_forward(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
-        """On the decoder, also when its forward raised."""
-        if current_handler() not in (None, self) or self._holder != get_ident():
-            return
-        if self._handling is not None:
-            self._handling.__exit__(None, None, None)
-            self._handling = None
-        cache = getattr(output, "past_key_values", None)
-        if cache is not None and self._latest is not None:
-            self._streams.setdefault(cache, self._latest)
-            self._latest.settle(self._blocks, self._reading_heads)
-        self._holder = 0
-        self._turn.release()
+    def close(self) -> None:
+        """Leave no trace on the caches that are still alive."""
+        self._caches.close()
 
     def _stream(self, cache: Cache | None, *, batch: int) -> Stream:
         columns = cached_columns(cache)
-        stream = self._streams.get(cache) if cache is not None and columns else None
+        stream = self._caches.stream(cache) if cache is not None and columns else None
         if stream is not None and stream.columns != columns:
             raise UnsupportedModelError(
                 f"The KV cache went from {stream.columns} columns to {columns} between two steps; cropping it (assisted decoding does) "
@@ -118,8 +115,7 @@ class Session:
         if stream is None:
             stream = Stream(batch=batch, every=self._every, given=self._given, columns=columns)
             if cache is not None:
-                self._streams[cache] = stream
-        self._latest = stream
+                self._caches.remember(cache, stream)
         return stream
 
     def _retrieve(self, stream: Stream) -> None:
@@ -151,10 +147,9 @@ class Session:
         self, module: nn.Module, base: Attention, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, options: dict[str, Any]
     ) -> tuple[Tensor, Tensor | None]:
         """One softmax over bracket, memories and context, block by block of query columns."""
-        assert mask is not None  # materialise_mask
         layer = int(module.layer_idx)  # type: ignore[arg-type]
         length = query.shape[2]
-        context = as_boolean_mask(mask, length)[..., : key.shape[2]]
+        context = boolean_mask(mask, query, key)
         scaling = options.get("scaling") or query.shape[-1] ** -0.5
         output = query.new_empty(query.shape[0], length, query.shape[1], value.shape[-1])
         for block in self._blocks:

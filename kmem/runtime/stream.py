@@ -18,6 +18,7 @@ class Stream:
         self.ledger = MassLedger()
         self._rows = [RowSchedule(row, every) if given is None else ReplayedRow(row, given) for row in range(batch)]
         self._now: list[Columns] = []
+        self._beams = False
         self._last_plan: tuple[list[Ids], tuple[int, ...], list[Block]] | None = None
 
     @property
@@ -35,10 +36,14 @@ class Stream:
             if not kept:
                 continue
             if generated:
-                row.generate(kept[0])
+                row.generate(kept[0], retrieve=not self._beams)
             else:
                 row.read(kept)
         self.columns += length
+
+    def note_beams(self) -> None:
+        """Rows were reordered: what a row generated is no longer known, so memories come from the prompt alone from now on."""
+        self._beams = True
 
     def take_queries(self) -> list[tuple[Callable[[Ids], None], Sequence[int]]]:
         """Spans of any row that still need memories."""
