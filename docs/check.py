@@ -41,6 +41,7 @@ def main() -> int:
     readme = (ROOT / "README.md").read_text()
     commands = re.findall(r"^##+ `(kmem [\w ]+)`", reference, re.MULTILINE)
     problems += [f"README.md does not mention {command}" for command in commands if command not in readme]
+    problems += [f"{page.name} has a placeholder left" for page in PAGES if "@@" in page.read_text()]
     sys.stderr.writelines(f"{problem}\n" for problem in problems)
     return len(problems) > 0
 

@@ -19,12 +19,14 @@ class MemorySpec:
     """What all memories of a bank share.
 
     bracket: [L, 2, H, P, D] keys (after RoPE) and values of the constant prefix and suffix tokens at every layer and head.
+    bracket_tokens: P token ids of prefix, then suffix; empty where they are not known.
     """
 
     profile: Profile
     identity: Identity
     bracket: Tensor
     head_dim: int
+    bracket_tokens: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -6,4 +6,4 @@ from pathlib import Path
 
 def cache_dir() -> Path:
     """`$KMEM_CACHE`, or `~/.cache/kmem`; not created here."""
-    return Path(os.environ.get("KMEM_CACHE") or Path.home() / ".cache" / "kmem")
+    return Path(os.environ.get("KMEM_CACHE") or "~/.cache/kmem").expanduser()

@@ -79,14 +79,16 @@ class Profile:
         """[S] key-value head of each slot."""
         return np.concatenate([np.repeat(np.arange(self.heads), row) for row in self.budget])
 
-    @cached_property
-    def slot_rank(self) -> np.ndarray:
-        """[S] index of each slot within its (layer, head): a chunk of n tokens fills the slots with rank < n."""
-        return np.concatenate([np.arange(tokens) for row in self.budget for tokens in row])
-
     def to_dict(self) -> dict[str, Any]:
         return asdict(self) | {"budget": [list(row) for row in self.budget], "provenance": dict(self.provenance)}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> "Profile":
-        return cls(**{**data, "budget": tuple(tuple(int(tokens) for tokens in row) for row in data["budget"])})
+        """The profile of a JSON object; raises ConfigError for a budget that is no whole number, besides what the profile itself raises."""
+        for layer, row in enumerate(data["budget"]):
+            for head, tokens in enumerate(row):
+                if type(tokens) is not int:
+                    raise ConfigError(
+                        f"Profile {data.get('name')!r}: budget {tokens!r} at layer {layer}, head {head} must be a whole number of tokens."
+                    )
+        return cls(**{**data, "budget": tuple(map(tuple, data["budget"]))})

@@ -31,7 +31,6 @@ def test_slots_are_ordered_by_layer_head_and_rank() -> None:
     profile = Profile(name="t", budget=((2, 0), (1, 3)))
     assert profile.slot_layer.tolist() == [0, 0, 1, 1, 1, 1]
     assert profile.slot_head.tolist() == [0, 0, 0, 1, 1, 1]
-    assert profile.slot_rank.tolist() == [0, 1, 0, 0, 1, 2]
     assert Profile.from_dict(json.loads(json.dumps(profile.to_dict()))) == profile
 
 
@@ -53,3 +52,14 @@ def test_bad_budgets_are_named(budget: tuple[tuple[int, ...], ...], words: str) 
 def test_bad_alignment_is_named() -> None:
     with pytest.raises(ConfigError, match="'middle'"):
         Profile(name="bad", budget=((1,),), align="middle")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("tokens", [8.7, 8.0, "8", True])
+def test_a_budget_that_is_no_whole_number_is_refused(tokens: object) -> None:
+    with pytest.raises(ConfigError, match=r"at layer 0, head 1 must be a whole number"):
+        Profile.from_dict({"name": "x", "budget": [[4, tokens]]})
+
+
+def test_auto_goes_by_the_shape_of_the_model() -> None:
+    assert load_profile("auto", layers=30, heads=3).name == "smollm2-720"
+    assert load_profile("auto", layers=4, heads=2).name == "uniform8"

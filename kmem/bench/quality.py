@@ -2,10 +2,10 @@
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from kmem.bench.config import QualityConfig
 from kmem.encoder.anatomy import examine
 from kmem.encoder.encode import Encoder
 from kmem.encoder.profiles import load_profile
@@ -13,15 +13,6 @@ from kmem.kbuild.foldoc import articles
 from kmem.pipelines.progress import Progress, silent
 from kmem.profile import SPAN_TOKENS, Profile
 from kmem.training.probe import Probe, target_nll, title_probe
-
-
-@dataclass(frozen=True, kw_only=True)
-class QualityConfig:
-    """articles: how many FOLDOC articles, after shuffling with `seed`; profiles: besides the dense one."""
-
-    articles: int = 32
-    seed: int = 0
-    profiles: tuple[str, ...] = ("smollm2-720", "uniform8")
 
 
 def measure_quality(

@@ -7,12 +7,15 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from kmem.bench.config import QualityConfig
 from kmem.cli.render import human_bytes, progress_bars
+from kmem.encoder.defaults import SMOLLM2
 
 app = typer.Typer(
     help="Measurements you can repeat; each prints a table, or with **--json FILE** writes one JSON object.", no_args_is_help=True
 )
 
+DEFAULT = QualityConfig()
 JSON_FILE = typer.Option(None, "--json", metavar="FILE", help="Write the JSON object here, - for standard output.")
 
 
@@ -23,14 +26,14 @@ def common() -> None:
 
 @app.command("quality")
 def quality(
-    model: str = typer.Option("smollm2", help="smollm2, a model folder, or a hub name."),
-    articles: int = typer.Option(32, min=1, help="FOLDOC articles to ask about."),
-    seed: int = typer.Option(0, help="Which articles."),
-    profile: list[str] = typer.Option(["smollm2-720", "uniform8"], help="Profiles to measure beside the dense one; repeatable."),
+    model: str = typer.Option(SMOLLM2, help="smollm2, a model folder, or a hub name."),
+    articles: int = typer.Option(DEFAULT.articles, min=1, help="FOLDOC articles to ask about."),
+    seed: int = typer.Option(DEFAULT.seed, help="Which articles."),
+    profile: list[str] = typer.Option(list(DEFAULT.profiles), help="Profiles to measure beside the dense one; repeatable."),
     json_file: str | None = JSON_FILE,
 ) -> None:
     """How much of what the text in the prompt gains do memories gain? Oracle memories of FOLDOC articles, NLL of their beginnings."""
-    from kmem.bench.quality import QualityConfig, measure_quality
+    from kmem.bench.quality import measure_quality
     from kmem.bench.report import framed
     from kmem.encoder.load import load_model
 

@@ -22,11 +22,11 @@ def build(
     ),
     out: Path = typer.Option(..., help="Folder of the new bank."),
     model: str = typer.Option(DEFAULT.model, help="smollm2, a model folder, or a hub name."),
-    profile: str = typer.Option(DEFAULT.profile, help="smollm2-720, memory3, uniform8, or a profile's JSON file."),
+    profile: str = typer.Option(DEFAULT.profile, help="smollm2-720, memory3, uniform8, a profile's JSON file; auto goes by the model."),
     selector: str | None = typer.Option(DEFAULT.selector, help="Which tokens a head keeps; default: the profile's own."),
     quant: str = typer.Option(DEFAULT.quantiser, help="Payload: fp16, bf16 or fp32."),
     embedder: str = typer.Option(DEFAULT.embedder, help="minilm, or any sentence-transformers name or folder."),
-    dtype: str = typer.Option(DEFAULT.dtype, help="Precision the model encodes in: auto, float32, bfloat16, float16."),
+    dtype: str = typer.Option(DEFAULT.dtype, help="Precision the model encodes in: auto, float32, bfloat16."),
     device: str = typer.Option(DEFAULT.device, help="cpu or cuda."),
     limit: int | None = typer.Option(DEFAULT.limit, help="Chunks at most."),
     batch_size: int = typer.Option(DEFAULT.batch_size, help="Chunks a forward pass."),
@@ -64,6 +64,7 @@ def summary(report: "BuildReport") -> Table:
     for reason, count in sorted(report.counts.items()):
         table.add_row(reason, f"{count:,}")
     table.add_row("chunks", f"{report.chunks:,} ({report.tokens:,} tokens)")
+    table.add_row("profile", report.profile)
     table.add_row("a memory", f"{report.slots} slots, {human_bytes(report.record_bytes)}")
     table.add_row("payload", f"{human_bytes(report.payload_bytes)} in {report.shards} shards ({report.shards_reused} from before)")
     times = ", ".join(f"{stage} {human_seconds(seconds)}" for stage, seconds in report.seconds.items())

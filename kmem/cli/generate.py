@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from kmem.cli.render import JSON_OPTION, human_seconds, print_json
+from kmem.encoder.defaults import DEVICE, DTYPE
 from kmem.runtime.defaults import AnswerConfig
 
 if TYPE_CHECKING:
@@ -24,8 +25,8 @@ def generate(
     raw: bool = typer.Option(False, "--raw", help="Give the prompt to the model as it is, without the question template."),
     template: str = typer.Option(DEFAULT.template, help="How a prompt becomes the model's input."),
     model: str | None = typer.Option(None, help="Model to read with; default: the one that wrote the bank."),
-    dtype: str = typer.Option("float32", help="Precision to generate in: auto, float32, bfloat16, float16."),
-    device: str = typer.Option("cpu", help="cpu or cuda."),
+    dtype: str = typer.Option(DTYPE, help="Precision to generate in: auto, float32, bfloat16."),
+    device: str = typer.Option(DEVICE, help="cpu or cuda."),
     max_new_tokens: int = typer.Option(DEFAULT.max_new_tokens, help="Tokens to generate at most."),
     top_k: int = typer.Option(DEFAULT.top_k, help="Memories a span reads."),
     every: int = typer.Option(DEFAULT.every, help="Tokens between two retrievals; 0 retrieves once."),

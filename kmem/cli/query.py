@@ -10,7 +10,7 @@ from rich.padding import Padding
 from rich.text import Text
 
 from kmem.cli.render import JSON_OPTION, print_json
-from kmem.runtime.defaults import TOP_K
+from kmem.kstore.defaults import TOP_K
 
 
 def query(

@@ -15,16 +15,19 @@ SHADES = ("grey50", "white", "cyan", "green", "yellow", "bold red")
 def show(
     bank: Path = typer.Argument(help="Folder of the bank."),
     memory_id: int = typer.Argument(metavar="ID", help="Id of a memory, as kmem query lists them."),
+    model: str | None = typer.Option(None, help="Whose tokenizer to show tokens by; default: the model that wrote the bank."),
     as_json: bool = JSON_OPTION,
 ) -> None:
     """Show a memory's text, each token marked by **how many heads keep it**."""
-    from kmem.encoder.load import load_tokenizer
+    from kmem.encoder.load import load_tokenizer, require_tokenizer
     from kmem.kstore.bank import open_bank
     from kmem.runtime.inspect import kept_tokens
 
     with open_bank(bank) as opened:
         chunk = opened.chunk(memory_id)
-        tokens = kept_tokens(opened, memory_id, load_tokenizer(opened.identity.model))
+        tokenizer = load_tokenizer(model or opened.identity.model)
+        require_tokenizer(tokenizer, opened.identity)
+        tokens = kept_tokens(opened, memory_id, tokenizer)
         heads = sum(budget > 0 for row in opened.profile.budget for budget in row)
     if as_json:
         print_json({"chunk": asdict(chunk), "heads": heads, "tokens": [asdict(token) for token in tokens]})

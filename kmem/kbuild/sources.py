@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from kmem.errors import SourceNotFoundError
+from kmem.errors import SourceError, SourceNotFoundError
 from kmem.kbuild.corpora import corpora_folder, fetch_corpus
 from kmem.kbuild.document import Document
 from kmem.kbuild.readers import READERS, known_suffix, read, reader_for
@@ -29,6 +29,7 @@ def documents(sources: Sequence[str], counts: Counter[str]) -> Iterator[Document
 def _documents(paths: list[Path], counts: Counter[str]) -> Iterator[Document]:
     for path in paths:
         for document in read(path, counts):
+            _require_utf8(document.source)
             if document.text.strip():
                 counts["documents"] += 1
                 yield _portable(document, path)
@@ -55,9 +56,18 @@ def expand(sources: Sequence[str], counts: Counter[str] | None = None) -> list[P
     found: dict[Path, Path] = {}
     for source in sources:
         for path in _expand(source, counts):
+            _require_utf8(str(path))
             if found.setdefault(path.resolve(), path) is not path:
                 counts["skipped: listed twice"] += 1
     return list(found.values())
+
+
+def _require_utf8(name: str) -> None:
+    """A source is part of every id and is stored as UTF-8, so a name that is not can't be kept."""
+    try:
+        name.encode()
+    except UnicodeEncodeError as error:
+        raise SourceError(f"The source {name!r} is not UTF-8: rename it.") from error
 
 
 def _expand(source: str, counts: Counter[str]) -> list[Path]:

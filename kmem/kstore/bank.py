@@ -18,6 +18,7 @@ from kmem.kbuild.document import Chunk
 from kmem.kstore.chunks import ChunkTable
 from kmem.kstore.claim import is_unfinished_build
 from kmem.kstore.commit import latest_manifest, manifest_file
+from kmem.kstore.defaults import TOP_K
 from kmem.kstore.durable import RESTORE, StoredFile, read_verified, require_size
 from kmem.kstore.index.embed import Embedder, TextEmbedder, require_same_embedder
 from kmem.kstore.index.search import read_index, search
@@ -104,7 +105,13 @@ class Bank:
         """Profile, identity and bracket of all memories here; reads the bracket."""
         data = read_verified(self.path, self.manifest.bracket)
         bracket = safetensors.torch.load(data)["bracket"]
-        return MemorySpec(profile=self.profile, identity=self.identity, bracket=bracket, head_dim=self.manifest.head_dim)
+        return MemorySpec(
+            profile=self.profile,
+            identity=self.identity,
+            bracket=bracket,
+            head_dim=self.manifest.head_dim,
+            bracket_tokens=self.manifest.bracket_tokens,
+        )
 
     @cached_property
     def ids(self) -> NDArray[np.int64]:
@@ -112,11 +119,11 @@ class Bank:
         ids = self._chunks.ids
         return ids[~np.isin(ids, list(self._deleted))] if self._deleted else ids
 
-    def search(self, text: str, k: int = 5) -> list[Hit]:
+    def search(self, text: str, k: int = TOP_K) -> list[Hit]:
         """The k memories whose text is nearest to `text`, best first; fewer only when the bank holds fewer."""
         return self.search_many([text], k)[0]
 
-    def search_many(self, texts: Sequence[str], k: int = 5) -> list[list[Hit]]:
+    def search_many(self, texts: Sequence[str], k: int = TOP_K) -> list[list[Hit]]:
         """The hits of each text, as `search` finds them, embedded in one go.
 
         Raises ConfigError for k < 1, IdentityMismatchError when the installed embedder is not the one that made the index.

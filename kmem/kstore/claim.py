@@ -1,15 +1,18 @@
 """Which folder a build may write into: a new one, or its own half-written one."""
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from kmem.errors import BankExistsError, ConfigError
 from kmem.kstore.commit import canonical_json, manifest_numbers
-from kmem.kstore.durable import PARTIAL_SUFFIX, replace_file
+from kmem.kstore.durable import PARTIAL_SUFFIX, create_file
 
 BUILD = "build"
+LOCK = f"{BUILD}/lock"
+"""Held by whoever builds; it says nothing about the folder's contents."""
 CONFIG = f"{BUILD}/writer.json"
 """What the writer was opened with. Its presence, with no manifest, is what makes a folder an unfinished build."""
 
@@ -19,20 +22,35 @@ def is_unfinished_build(root: Path) -> bool:
     return (root / CONFIG).is_file() and not manifest_numbers(root)
 
 
+def require_claimable(root: Path) -> None:
+    """Raise BankExistsError where there is a bank or anything else but an unfinished build, ConfigError where nothing can be written."""
+    if root.exists() and not root.is_dir():
+        raise BankExistsError(f"{root} is a file, not a folder. Choose another folder; nothing was changed.")
+    if manifest_numbers(root):
+        raise BankExistsError(f"{root} already holds a bank. Choose another folder, or delete this one first.")
+    if not is_unfinished_build(root) and not _is_vacant(root):
+        raise BankExistsError(f"{root} is not empty and not an unfinished build of kmem. Choose another folder; nothing was changed.")
+    place = next(path for path in (root, *root.absolute().parents) if path.exists())
+    if not place.is_dir():
+        raise ConfigError(f"{root} can't be made: {place} is a file. Choose another folder.")
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise ConfigError(f"{root} can't be written: {place} gives no permission. Choose another folder.")
+
+
 def claim_folder(root: Path, config: Mapping[str, Any]) -> None:
     """Make `root` the folder of the build with this configuration, or find that it is.
 
     Raises BankExistsError where there is a bank or anything else, ConfigError naming every field in which a half-written build
     differs. In both cases nothing is touched.
     """
-    if manifest_numbers(root):
-        raise BankExistsError(f"{root} already holds a bank. Choose another folder, or delete this one first.")
-    if is_unfinished_build(root):
-        _require_same(root, json.loads(canonical_json(config)))
-        return
-    if not _is_vacant(root):
-        raise BankExistsError(f"{root} is not empty and not an unfinished build of kmem. Choose another folder; nothing was changed.")
-    replace_file(root, CONFIG, canonical_json(config))
+    require_claimable(root)
+    if not is_unfinished_build(root):
+        try:
+            create_file(root, CONFIG, canonical_json(config))
+            return
+        except FileExistsError:  # another writer claimed it just now: as good as found
+            pass
+    _require_same(root, json.loads(canonical_json(config)))
 
 
 def _is_vacant(root: Path) -> bool:
@@ -40,7 +58,7 @@ def _is_vacant(root: Path) -> bool:
     if not root.exists():
         return True
     return root.is_dir() and all(
-        path.is_dir() if path.name == BUILD else path.parent.name == BUILD and path.name.endswith(PARTIAL_SUFFIX)
+        path.is_dir() if path.name == BUILD else path.parent.name == BUILD and (path.name.endswith(PARTIAL_SUFFIX) or path == root / LOCK)
         for path in root.rglob("*")
     )
 

@@ -17,6 +17,8 @@ def describe(bank: Bank) -> dict[str, Any]:
         "selector": profile.selector,
         "budget": f"{profile.slots} slots on {holding} of {profile.layers * profile.heads} heads, up to layer {profile.last_layer}",
         "bracket": f"{profile.prefix!r} … {profile.suffix!r}, chunks at the {profile.align} of the span",
+        "bracket_tokens": " ".join(map(str, manifest.bracket_tokens)),
+        "encoder_dtype": manifest.encoder_dtype,
         "payload": manifest.quantiser["name"],
         "record_bytes": sizes.record_bytes,
         "payload_bytes": sizes.payload_bytes,

@@ -130,7 +130,11 @@ class IndexRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """A state of the bank. `deleted` are ids that are on disk but no longer part of it."""
+    """A state of the bank.
+
+    encoder_dtype: precision the model encoded in. bracket_tokens: token ids of the bracket's prefix, then suffix.
+    deleted: ids that are on disk but no longer part of the bank.
+    """
 
     format_version: int = FORMAT_VERSION
     number: int
@@ -138,10 +142,12 @@ class Manifest:
     identity: Identity
     profile: Profile
     head_dim: int
+    encoder_dtype: str
     quantiser: Mapping[str, Any]
     bracket_file: str
     bracket_bytes: int
     bracket_sha256: str
+    bracket_tokens: tuple[int, ...]
     generations: tuple[Generation, ...]
     index: IndexRecord
     deleted: tuple[int, ...] = ()
@@ -167,6 +173,7 @@ class Manifest:
             "quantiser": dict(self.quantiser),
             "generations": [generation.to_dict() for generation in self.generations],
             "index": self.index.to_dict(),
+            "bracket_tokens": list(self.bracket_tokens),
             "deleted": list(self.deleted),
         }
 
@@ -185,6 +192,7 @@ class Manifest:
                 "profile": Profile.from_dict(data["profile"]),
                 "generations": tuple(map(Generation.from_dict, data["generations"])),
                 "index": IndexRecord.from_dict(data["index"]),
+                "bracket_tokens": tuple(data["bracket_tokens"]),
                 "deleted": tuple(data["deleted"]),
             }
         )

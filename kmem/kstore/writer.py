@@ -61,8 +61,7 @@ class BankWriter:
         )
         claim_folder(self.path, self._config())
         self._metadata = tuple(self._write_if_other(file, data) for file, data in self.layout.metadata().items())
-        if not (self.path / BRACKET).exists():  # an earlier run's bracket stays, as its shards do
-            self._write(BRACKET, safetensors.torch.save({"bracket": spec.bracket.detach().cpu().contiguous()}))
+        self._bracket = self._write_if_other(BRACKET, safetensors.torch.save({"bracket": spec.bracket.detach().cpu().contiguous()}))
 
     @property
     def shard_count(self) -> int:
@@ -115,17 +114,18 @@ class BankWriter:
         """
         shards = tuple(sorted(shards, key=lambda shard: shard.index))
         self._check_complete(shards, index)
-        bracket = describe_file(self.path, BRACKET)
         manifest = Manifest(
             number=1,
             kmem_version=__version__,
             identity=self.spec.identity,
             profile=self.spec.profile,
             head_dim=self.spec.head_dim,
+            encoder_dtype=str(self.spec.bracket.dtype).removeprefix("torch."),
             quantiser=self.quantiser.to_dict(),
-            bracket_file=bracket.file,
-            bracket_bytes=bracket.size_bytes,
-            bracket_sha256=bracket.sha256,
+            bracket_file=self._bracket.file,
+            bracket_bytes=self._bracket.size_bytes,
+            bracket_sha256=self._bracket.sha256,
+            bracket_tokens=self.spec.bracket_tokens,
             generations=(
                 Generation(name=GENERATION, rows=self.rows, rows_per_shard=self.rows_per_shard, shards=shards, metadata=self._metadata),
             ),

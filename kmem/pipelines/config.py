@@ -3,6 +3,7 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from kmem.encoder.defaults import AUTO, BATCH_SIZE, DEVICE, SMOLLM2
 from kmem.errors import ConfigError
 
 MIB = 1 << 20
@@ -12,20 +13,21 @@ MIB = 1 << 20
 class BuildConfig:
     """How to turn sources into a bank.
 
-    profile: a shipped name (`smollm2-720`), `memory3`, `uniform8`, or the path of a profile's JSON file. selector: overrides the profile's.
+    profile: a shipped name (`smollm2-720`), `memory3`, `uniform8`, the path of a profile's JSON file, or `auto`: `smollm2-720` where the
+    model has its shape, else `uniform8`. selector: overrides the profile's.
     dtype: precision the model encodes in; `auto` is bfloat16 where the processor has it, else float32. limit: chunks at most, None = all.
     shard_bytes: payload of a shard, the unit of writing and of resuming. shard_rows: the same in rows; overrides shard_bytes.
     """
 
-    model: str = "smollm2"
-    profile: str = "smollm2-720"
+    model: str = SMOLLM2
+    profile: str = AUTO
     selector: str | None = None
     quantiser: str = "fp16"
     embedder: str = "minilm"
     dtype: str = "auto"
-    device: str = "cpu"
+    device: str = DEVICE
     limit: int | None = None
-    batch_size: int = 16
+    batch_size: int = BATCH_SIZE
     shard_bytes: int = 64 * MIB
     shard_rows: int | None = None
 

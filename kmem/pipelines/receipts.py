@@ -1,10 +1,12 @@
 """What a build leaves behind to be resumed from: its configuration, and one receipt and one empty marker a finished shard.
 
-The order is data, receipt, marker: a marker that says done means the rows are there (datatrove's convention).
+The order is data, receipt, marker: a marker that says done means the rows are there (datatrove's convention). Whatever a power cut
+left damaged here counts as not done, since all but the configuration can be made again.
 """
 
+import io
 import json
-import os
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,29 +14,41 @@ from typing import Any
 import numpy as np
 
 from kmem.errors import ConfigError, CorruptBankError
-from kmem.kstore.durable import require_size
+from kmem.kstore.claim import BUILD
+from kmem.kstore.durable import replace_file, require_size
 from kmem.kstore.manifest import Shard
+
+EXECUTOR = "executor.json"
+STATS = "stats.json"
+VECTORS = "vectors"
 
 
 class Receipts:
     """The `build/` folder of a bank."""
 
     def __init__(self, bank: Path) -> None:
-        self.bank, self.folder = bank, bank / "build"
+        self.bank, self.folder = bank, bank / BUILD
 
     @property
     def started(self) -> bool:
-        return (self.folder / "executor.json").exists()
+        return (self.folder / EXECUTOR).exists()
 
     def start(self, resolved: Mapping[str, Any]) -> None:
-        """Record the resolved configuration, or compare it with the recorded one; raises ConfigError naming what differs."""
-        for name in ("completions", "shards", "vectors"):
+        """Record the resolved configuration, or compare it with the recorded one; raises as `require_same` does."""
+        for name in ("completions", "shards", VECTORS):
             (self.folder / name).mkdir(parents=True, exist_ok=True)
-        path = self.folder / "executor.json"
-        if not path.exists():
-            _write_json(path, resolved)
-            return
-        recorded = json.loads(path.read_text())
+        if self.started:
+            self.require_same(resolved)
+        else:
+            self._write_json(EXECUTOR, resolved)
+
+    def require_same(self, resolved: Mapping[str, Any]) -> None:
+        """Raise ConfigError naming what differs from the recorded configuration, CorruptBankError when that can't be read."""
+        path = self.folder / EXECUTOR
+        try:
+            recorded = dict(json.loads(path.read_bytes()))
+        except (ValueError, TypeError) as error:
+            raise CorruptBankError(f"{path} can't be read ({error}); delete {self.bank} and build again.") from error
         differing = sorted(key for key in resolved.keys() | recorded.keys() if recorded.get(key) != resolved.get(key))
         if differing:
             values = "; ".join(f"{key} was {recorded.get(key)!r}, is now {resolved.get(key)!r}" for key in differing)
@@ -42,53 +56,54 @@ class Receipts:
 
     def finished(self, index: int) -> Shard | None:
         """The receipt of a shard whose marker is there and whose files are whole, else None: it is written again."""
-        marker, receipt = self._marker(index), self._receipt(index)
-        if not (marker.exists() and receipt.exists()):
+        if not self._marker(index).exists():
             return None
-        shard = Shard.from_dict(json.loads(receipt.read_text()))
         try:
+            shard = Shard.from_dict(json.loads((self.folder / _receipt(index)).read_bytes()))
             for file in shard.files:
                 require_size(self.bank, file)
-        except CorruptBankError:
+        except (FileNotFoundError, ValueError, KeyError, TypeError, CorruptBankError):
             return None
         return shard
 
     def finish(self, index: int, shard: Shard) -> None:
         """Write the receipt, then the marker."""
-        _write_json(self._receipt(index), shard.to_dict())
+        self._write_json(_receipt(index), shard.to_dict())
         self._marker(index).touch()
 
-    def vectors(self, index: int) -> np.ndarray | None:
-        """The embeddings [rows, dim] of a shard, if they were saved."""
-        path = self._vectors(index)
-        return np.load(path, allow_pickle=False) if path.exists() else None
+    def vectors(self, index: int, *, rows: int) -> np.ndarray | None:
+        """The embeddings [rows, dim] of a shard, if they were saved and are whole."""
+        try:
+            vectors: np.ndarray = np.load(self.folder / _vectors(index), allow_pickle=False)
+        except (OSError, ValueError, EOFError):
+            return None
+        return vectors if vectors.ndim == 2 and len(vectors) == rows and vectors.dtype == np.float32 else None
 
     def save_vectors(self, index: int, vectors: np.ndarray) -> None:
         """Keep a shard's embeddings until the index is built."""
-        path = self._vectors(index)
-        unfinished = path.with_suffix(".part")
-        with unfinished.open("wb") as file:
-            np.save(file, vectors, allow_pickle=False)
-        os.replace(unfinished, path)
+        buffer = io.BytesIO()
+        np.save(buffer, vectors, allow_pickle=False)
+        replace_file(self.folder, _vectors(index), buffer.getbuffer())
 
-    def write_stats(self, stats: Mapping[str, Any]) -> None:
-        """What came in, what was dropped and why, how long it took."""
-        _write_json(self.folder / "stats.json", stats)
+    def close(self, stats: Mapping[str, Any]) -> None:
+        """After the commit: delete what only a resumed build needs, and record what came in, what was dropped and why, how long it took.
+
+        Statistics that are there already stay: they are those of the build that did the work.
+        """
+        shutil.rmtree(self.folder / VECTORS, ignore_errors=True)
+        if not (self.folder / STATS).exists():
+            self._write_json(STATS, stats)
 
     def _marker(self, index: int) -> Path:
         return self.folder / "completions" / f"{index:05d}"
 
-    def _receipt(self, index: int) -> Path:
-        return self.folder / "shards" / f"{index:05d}.json"
-
-    def _vectors(self, index: int) -> Path:
-        return self.folder / "vectors" / f"{index:05d}.npy"
+    def _write_json(self, file: str, data: Mapping[str, Any]) -> None:
+        replace_file(self.folder, file, json.dumps(data, indent=1, sort_keys=True).encode())
 
 
-def _write_json(path: Path, data: Mapping[str, Any]) -> None:
-    unfinished = path.with_suffix(".part")
-    with unfinished.open("w") as file:
-        json.dump(data, file, indent=1, sort_keys=True)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(unfinished, path)
+def _receipt(index: int) -> str:
+    return f"shards/{index:05d}.json"
+
+
+def _vectors(index: int) -> str:
+    return f"{VECTORS}/{index:05d}.npy"

@@ -11,6 +11,7 @@ class BuildReport:
 
     bank: str
     dry_run: bool
+    profile: str
     counts: dict[str, int]
     chunks: int
     tokens: int

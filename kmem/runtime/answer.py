@@ -111,6 +111,8 @@ def compare_answers(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompt: str, *, bank: Bank, config: AnswerConfig | None = None
 ) -> list[Answer]:
     """The same prompt with nothing, with memories, and with the text of the same references in the prompt."""
-    bank.search(prompt, k=1)  # loads embedder and index, so that neither side is charged for it
+    # Load embedder, index and weights, and hash the tokenizer, first: the one who is asked first would be charged for it.
+    warm_up = AnswerConfig(max_new_tokens=2, top_k=1)
+    answer(model, tokenizer, prompt, knowledge="memories", bank=bank, config=warm_up)
     ways: tuple[Knowledge, ...] = ("nothing", "memories", "text")
     return [answer(model, tokenizer, prompt, knowledge=knowledge, bank=bank, config=config) for knowledge in ways]

@@ -11,8 +11,9 @@ from kmem.encoder.fingerprint import architecture_digest, display_name, identify
 from kmem.encoder.hook import hooked, is_hooked, wrapped_forward
 from kmem.errors import AttachError, ConfigError
 from kmem.kstore.bank import Bank
+from kmem.kstore.defaults import TOP_K
 from kmem.memories import Memories, MemorySpec
-from kmem.runtime.defaults import EVERY_TOKENS, TOP_K
+from kmem.runtime.defaults import EVERY_TOKENS
 from kmem.runtime.schedule import Span
 from kmem.runtime.session import Session
 from kmem.runtime.source import BankSource, FixedSource, Source

@@ -3,9 +3,8 @@
 from dataclasses import dataclass
 
 from kmem.errors import ConfigError
+from kmem.kstore.defaults import TOP_K
 
-TOP_K = 5
-"""Memories a span reads (Memory³ §3.3)."""
 EVERY_TOKENS = 64
 """Tokens between two retrievals (Memory³ §3.3)."""
 

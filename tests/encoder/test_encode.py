@@ -140,3 +140,32 @@ def test_identity_survives_another_dtype_but_not_other_weights() -> None:
     assert identity.mismatched_fields(other.spec.identity) == ["weights"]
     assert identity.mismatched_fields(encoder("qwen2", dtype=torch.float32).spec.identity) == ["architecture", "weights"]
     assert replace(identity, tokenizer="x").mismatched_fields(identity) == ["tokenizer"]
+
+
+def test_identity_sees_one_late_weight_and_another_rope() -> None:
+    identity = encoder(dtype=torch.float32).spec.identity
+    model = tiny_model()
+    with torch.no_grad():
+        weight = model.model.layers[3].mlp.down_proj.weight
+        weight.view(-1)[-weight.numel() // 2 :] += 0.5
+    profile = Profile(name="test", budget=uniform_budget(8))
+    assert identity.mismatched_fields(Encoder(model, byte_tokenizer(), profile).spec.identity) == ["weights"]
+    turned = tiny_model()
+    turned.config.rope_parameters = {**turned.config.rope_parameters, "rope_theta": 5e5}
+    assert "architecture" in identity.mismatched_fields(Encoder(turned, byte_tokenizer(), profile).spec.identity)
+
+
+def test_batches_go_by_length_not_by_order() -> None:
+    """Five references in batches of two: whatever order they come in, the same ones share a batch, so the bits are the same."""
+    texts = ["a", "two words", "three little words", "four words are here now", "and five is the longest of all of them"]
+    model, profile = tiny_model(), Profile(name="test", budget=uniform_budget(8))
+    ours = Encoder(model, byte_tokenizer(), profile, EncoderConfig(batch_size=2))
+    sizes: list[tuple[int, int]] = []
+    model.model.embed_tokens.register_forward_hook(lambda _m, args, _out: sizes.append(tuple(args[0].shape)))
+    forward = ours.encode(texts)
+    expected = [(2, len(texts[1])), (2, len(texts[3])), (1, len(texts[4]))]
+    assert [(rows, columns - len(ours.bracket.prefix)) for rows, columns in sizes] == expected
+    sizes.clear()
+    shuffled = ours.encode([texts[i] for i in (3, 0, 4, 2, 1)])
+    assert [(rows, columns - len(ours.bracket.prefix)) for rows, columns in sizes] == expected
+    assert torch.equal(shuffled.kv, forward.kv[[3, 0, 4, 2, 1]])

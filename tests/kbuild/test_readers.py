@@ -64,6 +64,23 @@ def test_html_prefers_main(tmp_path: Path) -> None:
     assert document.text == "Text"
 
 
+@pytest.mark.parametrize(
+    ("page", "text"),
+    [
+        ("<form><p>Asked</p><button>Send</button></form><p>after</p>", "Asked\n\nafter"),
+        ("<p>before</p><form><p>text</p><p>more", "before\n\ntext\n\nmore"),
+        ("<p>before</p><nav>links<p>text</p>", "before\n\nlinks\n\ntext"),
+        ("<aside>an <nav>unclosed</aside><p>text</p>", "text"),
+        ("one<nav><a>links</a></nav>two", "one\n\ntwo"),
+        ("<main><nav>links</nav>text</main>more", "text"),
+        ("<p>text</p><svg><title>Icon</title></svg><script>never closed", "text"),
+    ],
+)
+def test_html_drops_only_what_is_closed(tmp_path: Path, page: str, text: str) -> None:
+    [document] = documents(write(tmp_path / "a.html", page))
+    assert (document.text, document.title) == (text, "")
+
+
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150, deadline=None)
 @given(st.lists(st.sampled_from([*"<>/!-[]&#;x \n", "main", "p", "script", "title", "pre", "CDATA"])).map("".join))
 def test_html_survives_any_markup(tmp_path: Path, markup: str) -> None:

@@ -1,5 +1,6 @@
 """Files, folders, globs and corpora become the same documents in the same order, and every skip has a counted reason."""
 
+import os
 from collections import Counter
 from pathlib import Path
 
@@ -99,3 +100,18 @@ def test_a_named_half_of_a_dictionary(folder: Path) -> None:
 def test_unknown_corpus() -> None:
     with pytest.raises(UnknownNameError, match=r"Unknown corpus 'wikipedia'\. Available: foldoc, vital-articles\."):
         expand(["corpus:wikipedia"])
+
+
+def test_a_name_that_is_not_utf8_is_refused_before_anything_is_read(tmp_path: Path) -> None:
+    folder = tmp_path / "odd"
+    folder.mkdir()
+    Path(os.fsdecode(os.fsencode(folder) + b"/caf\xe9.txt")).write_text("text")
+    for source in (str(folder), str(folder / "*.txt"), os.fsdecode(os.fsencode(folder) + b"/caf\xe9.txt")):
+        with pytest.raises(SourceError, match=r"caf\\udce9\.txt' is not UTF-8: rename it"):
+            documents([source], Counter())
+
+
+def test_an_id_that_is_half_a_surrogate_pair_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"text": "t", "id": "\\ud800"}\n')
+    with pytest.raises(SourceError, match=r"a\.jsonl#\\ud800"):
+        list(documents([str(tmp_path / "a.jsonl")], Counter()))

@@ -48,7 +48,7 @@ def tiny_spec(*, selector: str = "memory3", model: str = "tiny") -> MemorySpec:
     profile = Profile(name="tiny", budget=((2, 0), (3, 1)), selector=selector)
     identity = Identity(model=model, architecture="a1", weights="w1", tokenizer="t1", bracket="b1", budget="2,0;3,1", selector=selector)
     bracket = torch.randn(2, 2, 2, 3, 8, generator=torch.Generator().manual_seed(7))
-    return MemorySpec(profile=profile, identity=identity, bracket=bracket, head_dim=8)
+    return MemorySpec(profile=profile, identity=identity, bracket=bracket, head_dim=8, bracket_tokens=(1, 40, 41))
 
 
 def tiny_chunks(count: int) -> list[Chunk]:
@@ -76,7 +76,7 @@ def tiny_memories(spec: MemorySpec, chunks: Sequence[Chunk]) -> Memories:
     shape = (2, spec.profile.slots, spec.head_dim)
     kv = torch.stack([torch.randn(shape, generator=torch.Generator().manual_seed(chunk.id % 2**31)) for chunk in chunks])
     lengths = torch.tensor([chunk.tokens for chunk in chunks])
-    rank = torch.from_numpy(spec.profile.slot_rank)
+    rank = torch.cat([torch.arange(tokens) for row in spec.profile.budget for tokens in row])
     empty = rank[None] >= lengths[:, None]
     kv[empty[:, None].expand(-1, 2, -1)] = 0
     slot_position = torch.where(empty, EMPTY_SLOT, rank[None]).to(torch.uint8)

@@ -151,11 +151,25 @@ def test_commit_refuses_an_id_written_twice(tmp_path: Path) -> None:
         bank.commit(shards, replace(index_of(bank), rows=4))
 
 
-def test_a_resumed_build_keeps_its_bracket(tmp_path: Path) -> None:
-    """Another number of threads may change its last bits; the shards written before belong to the first one."""
+@pytest.mark.parametrize("damage", ["cut", "flip", "other"])
+def test_a_damaged_bracket_is_written_again(tmp_path: Path, damage: str) -> None:
+    """Its checksum is taken when it is written, so that a commit can't vouch for bytes that changed since."""
     writer(tmp_path / "bank")
-    spec = tiny_spec()
-    bank = BankWriter(tmp_path / "bank", replace(spec, bracket=spec.bracket + 1e-6), quantiser("fp16"), 5, 2)
+    path = tmp_path / "bank" / "bracket.safetensors"
+    whole = path.read_bytes()
+    path.write_bytes({"cut": whole[:-7], "flip": whole[:-1] + bytes([whole[-1] ^ 1]), "other": b""}[damage])
+    bank = writer(tmp_path / "bank")
     bank.commit(write_shards(bank, tiny_chunks(5)), index_of(bank))
     with open_bank(tmp_path / "bank") as opened:
-        assert torch.equal(opened.spec.bracket, spec.bracket)
+        assert torch.equal(opened.spec.bracket, tiny_spec().bracket)
+        assert opened.spec.bracket_tokens == (1, 40, 41)
+        assert opened.manifest.encoder_dtype == "float32"
+
+
+def test_of_two_writers_with_other_settings_one_claims(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both find the folder vacant; the second to write the claim compares itself with the first."""
+    writer(tmp_path / "bank")
+    found = [False, True]
+    monkeypatch.setattr("kmem.kstore.claim.is_unfinished_build", lambda root: found.pop())
+    with pytest.raises(ConfigError, match="half-written bank with another configuration"):
+        writer(tmp_path / "bank", rows=6)

@@ -95,7 +95,7 @@ def test_an_unfinished_or_finished_bank_is_not_overwritten(tiny_folder: Path, co
     build([str(corpus)], out=bank, config=config(tiny_folder))
     before = bank_bytes(bank)
     with pytest.raises(BankExistsError, match="finished bank"):
-        build([str(corpus)], out=bank, config=config(tiny_folder), resume=True)
+        build([str(corpus)], out=bank, config=config(tiny_folder))
     assert bank_bytes(bank) == before
     for manifest in (bank / "manifests").iterdir():
         manifest.unlink()

@@ -7,7 +7,8 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 import kmem
-from kmem.bench.quality import QualityConfig, measure_quality
+from kmem.bench.config import QualityConfig
+from kmem.bench.quality import measure_quality
 from kmem.encoder.encode import Encoder
 from kmem.encoder.fingerprint import weights_digest
 from kmem.encoder.load import load_model

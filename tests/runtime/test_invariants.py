@@ -275,7 +275,7 @@ def test_attaching_twice_is_refused(bank: Bank, model: PreTrainedModel, tokenize
 
 def test_assisted_decoding_is_refused(bank: Bank, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> None:
     inputs = tokenizer(PROMPT + PROMPT, return_tensors="pt")
-    with kmem.attach(model, bank, tokenizer=tokenizer), pytest.raises(UnsupportedModelError, match="[Aa]ssisted decoding"):
+    with kmem.attach(model, bank, tokenizer=tokenizer), pytest.raises(UnsupportedModelError, match=r"[Aa]ssisted decoding"):
         model.generate(**inputs, max_new_tokens=8, do_sample=False, prompt_lookup_num_tokens=3)
 
 

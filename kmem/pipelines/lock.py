@@ -1,0 +1,30 @@
+"""One build a folder at a time: a lock that the kernel lets go of when its process ends, however it ends."""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from kmem.errors import BankExistsError
+from kmem.kstore.claim import LOCK
+
+
+@contextmanager
+def locked(bank: Path) -> Iterator[None]:
+    """Hold the folder for this build. Raises BankExistsError, naming the process, when another build holds it."""
+    path = bank / LOCK
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            holder = file.read().strip() or "unknown"
+            raise BankExistsError(
+                f"Another build (pid {holder}) is writing to {bank}; wait until it is done, or choose another --out."
+            ) from None
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield

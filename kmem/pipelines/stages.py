@@ -1,0 +1,75 @@
+"""The two long stages of a build, each resumable shard by shard, and what a dry run foretells of them."""
+
+import time
+from collections.abc import Sequence
+
+import numpy as np
+
+from kmem.encoder.encode import Encoder
+from kmem.kbuild.document import Chunk
+from kmem.kstore.index.embed import TextEmbedder
+from kmem.kstore.manifest import Shard
+from kmem.kstore.writer import BankWriter
+from kmem.pipelines.progress import Progress
+from kmem.pipelines.receipts import Receipts
+from kmem.pipelines.report import BuildReport
+
+
+def encode_shards(
+    shards: Sequence[Sequence[Chunk]], encoder: Encoder, writer: BankWriter, receipts: Receipts, progress: Progress
+) -> tuple[list[Shard], int]:
+    """Write the shards that have no receipt yet → all receipts, and how many were there already."""
+    total, done, reused = sum(map(len, shards)), 0, 0
+    finished = []
+    progress("encode", 0, total)
+    for index, chunks in enumerate(shards):
+        shard = receipts.finished(index)
+        if shard is None:
+            base = done
+            memories = encoder.encode(
+                [chunk.reference for chunk in chunks],
+                [chunk.id for chunk in chunks],
+                progress=lambda encoded, base=base: progress("encode", base + encoded, total),  # type: ignore[misc]
+            )
+            shard = writer.write_shard(index, memories, chunks)
+            receipts.finish(index, shard)
+        else:
+            reused += 1
+        done += len(chunks)
+        finished.append(shard)
+        progress("encode", done, total)
+    return finished, reused
+
+
+def embed_shards(shards: Sequence[Sequence[Chunk]], embedder: TextEmbedder, receipts: Receipts, progress: Progress) -> np.ndarray:
+    """[N, dim] embeddings of all references, shard by shard."""
+    total, done = sum(map(len, shards)), 0
+    parts = []
+
+    def more(count: int) -> None:
+        nonlocal done
+        done += count
+        progress("embed", done, total)
+
+    more(0)
+    for index, chunks in enumerate(shards):
+        vectors = receipts.vectors(index, rows=len(chunks))
+        if vectors is None:
+            vectors = embedder.embed([chunk.reference for chunk in chunks], progress=more)
+            receipts.save_vectors(index, vectors)
+        else:
+            more(len(chunks))
+        parts.append(vectors)
+    return np.concatenate(parts)
+
+
+def estimate(report: BuildReport, encoder: Encoder, embedder: TextEmbedder, chunks: Sequence[Chunk]) -> None:
+    """Encode and embed one batch spread over the corpus, and extrapolate by tokens into `report.seconds`."""
+    sample = list(chunks[:: max(1, len(chunks) // encoder.config.batch_size)])[: encoder.config.batch_size]
+    share = report.tokens / max(1, sum(chunk.tokens for chunk in sample))
+    texts = [chunk.reference for chunk in sample]
+    for name, work in (("encode", encoder.encode), ("embed", embedder.embed)):
+        work(texts[:1])  # warm up: weights are read from disk on the first pass
+        began = time.perf_counter()
+        work(texts)
+        report.seconds[name] = (time.perf_counter() - began) * share

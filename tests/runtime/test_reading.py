@@ -1,0 +1,173 @@
+"""What a token sees: bracket and suffix in place, uneven budgets, sliding windows, softcaps, and nothing where nothing was read."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from transformers import (
+    Gemma2Config,
+    Gemma2ForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+)
+
+import kmem
+from kmem.encoder.bracket import bracket_of
+from kmem.encoder.encode import Encoder
+from kmem.errors import IdentityMismatchError
+from kmem.kstore.bank import Bank, open_bank
+from kmem.memories import EMPTY_SLOT
+from kmem.profile import Profile
+from kmem.runtime.schedule import Span
+from tests.tiny import SHAPE, HashEmbedder, byte_tokenizer, loud, tiny_model, uniform_budget
+
+PROMPT = "Which animal jumps over the lazy dog in the well-known sentence?"
+REFERENCE = list(b"An elephant never forgets a face, they say.")
+
+
+def context_of(length: int = 30) -> torch.Tensor:
+    return torch.randint(0, 256, (1, length), generator=torch.Generator().manual_seed(1))
+
+
+def test_positions_are_those_of_the_design() -> None:
+    """Prefix −(p+128+s)…, span −(128+s)…−(s+1), suffix −s…−1 (DESIGN §3), in numbers."""
+    tokenizer = byte_tokenizer()
+    bracket = bracket_of(Profile(name="t", budget=uniform_budget(8), prefix="Ref:", suffix="\n\n", align="start"), tokenizer)
+    assert list(bracket.prefix_positions()) == [-135, -134, -133, -132, -131]
+    assert list(bracket.chunk_positions(3)) == [-130, -129, -128]
+    assert list(bracket.suffix_positions()) == [-2, -1]
+    assert list(replace(bracket, align="end").chunk_positions(3)) == [-5, -4, -3]
+    assert bracket.prefix[0] == tokenizer.bos_token_id
+
+
+def test_without_a_beginning_token_the_end_token_begins() -> None:
+    tokenizer = byte_tokenizer()
+    profile = Profile(name="t", budget=uniform_budget(8))
+    tokenizer.bos_token = None
+    assert bracket_of(profile, tokenizer).prefix[0] == 257
+    tokenizer.eos_token = None
+    assert bracket_of(profile, tokenizer).prefix == tuple(tokenizer("Reference:")["input_ids"])
+
+
+@pytest.mark.parametrize("align", ["start", "end"])
+@pytest.mark.parametrize("architecture", ["llama", "qwen3"])
+def test_a_suffix_is_a_token_that_sees_only_the_prefix(architecture: str, align: str) -> None:
+    """Against a plain forward over prefix, chunk, suffix and context under a hand-made 4D mask."""
+    model, tokenizer = tiny_model(architecture, dtype=torch.float64), byte_tokenizer()
+    encoder = Encoder(model, tokenizer, Profile(name="t", budget=uniform_budget(128), suffix="\n#", align=align))  # type: ignore[arg-type]
+    prefix, suffix = encoder.bracket.prefix, encoder.bracket.suffix
+    chunk, context = len(REFERENCE), context_of()
+    start = -128 - 2 if align == "start" else -2 - chunk
+    ids = torch.cat([torch.tensor([[*prefix, *REFERENCE, *suffix]]), context], dim=1)
+    positions = torch.tensor([[*range(-130 - len(prefix), -130), *range(start, start + chunk), -2, -1, *range(context.shape[1])]])
+    mask = torch.ones(ids.shape[1], ids.shape[1], dtype=torch.bool).tril()
+    mask[len(prefix) + chunk : len(prefix) + chunk + 2, len(prefix) : len(prefix) + chunk] = False
+    with torch.inference_mode():
+        expected = model(ids, attention_mask=mask[None, None], position_ids=positions).logits[:, -context.shape[1] :]
+        with kmem.attach(model, encoder.encode_tokens([REFERENCE], [1])):
+            assert float((model(context).logits - expected).abs().max()) < 1e-9
+
+
+def test_uneven_budgets_are_a_dense_memory_with_the_other_slots_empty() -> None:
+    """What `smollm2-720` is: some heads whole, some with a few tokens, most with none, and two memories at once."""
+    model, tokenizer = tiny_model(dtype=torch.float64), byte_tokenizer()
+    budget = ((0, 3), (0, 0), (128, 5), (1, 40))
+    ours = Encoder(model, tokenizer, Profile(name="uneven", budget=budget)).encode_tokens([REFERENCE, REFERENCE[:9]], [1, 2])
+    dense = Encoder(model, tokenizer, Profile(name="dense", budget=uniform_budget(128))).encode_tokens([REFERENCE, REFERENCE[:9]], [1, 2])
+    kept = dense.slot_position.clone()
+    for row in range(2):
+        for slot in range(dense.spec.profile.slots):
+            layer, head = int(dense.spec.profile.slot_layer[slot]), int(dense.spec.profile.slot_head[slot])
+            mine = (ours.spec.profile.slot_layer == layer) & (ours.spec.profile.slot_head == head)
+            if int(kept[row, slot]) not in ours.slot_position[row, torch.from_numpy(mine)].tolist():
+                kept[row, slot] = EMPTY_SLOT
+    context = context_of()
+    with torch.inference_mode():
+        with kmem.attach(model, ours):
+            uneven = model(context).logits
+        with kmem.attach(model, replace(dense, slot_position=kept)):
+            expected = model(context).logits
+        bare = model(context).logits
+    torch.testing.assert_close(uneven, expected, rtol=0, atol=1e-11)
+    assert float((uneven - bare).abs().max()) > 0.1
+
+
+def test_a_row_that_reads_nothing_sees_no_bracket(bank: Bank, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> None:
+    model = model.double()
+    contexts = torch.cat([context_of(), context_of()])
+    some = Span(row=0, start=0, stop=30, ids=(int(bank.ids[0]),))
+    with torch.inference_mode():
+        bare = model(contexts).logits
+        with kmem.attach(model, bank, tokenizer=tokenizer, schedule=[some]):
+            read = model(contexts).logits
+    torch.testing.assert_close(read[1], bare[1], rtol=0, atol=1e-12)
+    assert float((read[0] - bare[0]).abs().max()) > 0.1
+
+
+def test_memories_are_exempt_from_a_sliding_window() -> None:
+    """Window 16, context 60: what the context sees of itself is windowed, its memory is beside it at every token, step by step too."""
+    model = loud(MistralForCausalLM(MistralConfig(**SHAPE, sliding_window=16))).double()
+    wide = loud(MistralForCausalLM(MistralConfig(**SHAPE, sliding_window=None))).double()
+    encoder = Encoder(model, byte_tokenizer(), Profile(name="t", budget=uniform_budget(8)))
+    one, other = encoder.encode(["an elephant"]), encoder.encode(["a goldfish!"])
+    context = context_of(60)
+    with torch.inference_mode():
+        with kmem.attach(model, one):
+            prefill = model(context).logits
+            out = model(context[:, :1], use_cache=True)
+            steps = [out.logits]
+            for column in range(1, 60):
+                out = model(context[:, column : column + 1], past_key_values=out.past_key_values)
+                steps.append(out.logits)
+        with kmem.attach(model, other):
+            assert float((model(context).logits - prefill)[0, -1].abs().max()) > 1e-3  # the last token reads it, 60 tokens on
+        assert not torch.allclose(wide(context).logits[0, -1], model(context).logits[0, -1])  # and the window does bite
+    torch.testing.assert_close(torch.cat(steps, dim=1), prefill, rtol=0, atol=1e-9)
+
+
+def test_softcapped_scores_are_capped_with_memories_too() -> None:
+    """Gemma 2 caps attention scores: dense memory against a plain forward, eager."""
+    config = Gemma2Config(**SHAPE, head_dim=8, sliding_window=512, attn_logit_softcapping=1.5, query_pre_attn_scalar=8)
+    model = loud(Gemma2ForCausalLM(config)).double()
+    model.set_attn_implementation("eager")
+    encoder = Encoder(model, byte_tokenizer(), Profile(name="t", budget=uniform_budget(128)))
+    context, bracket = context_of(), encoder.bracket
+    ids = torch.cat([torch.tensor([[*bracket.prefix, *REFERENCE]]), context], dim=1)
+    positions = torch.tensor([[*bracket.prefix_positions(), *bracket.chunk_positions(len(REFERENCE)), *range(30)]])
+    with torch.inference_mode():
+        expected = model(ids, attention_mask=torch.ones_like(ids), position_ids=positions).logits[:, -30:]
+        with kmem.attach(model, encoder.encode_tokens([REFERENCE], [1])):
+            assert float((model(context).logits - expected).abs().max()) < 1e-5  # eager softmax is float32 there
+
+
+def test_retrieval_sees_the_text_without_special_tokens(
+    bank_path: object, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast
+) -> None:
+    asked: list[str] = []
+
+    class Listening(HashEmbedder):
+        def embed(self, texts, progress=None):  # type: ignore[no-untyped-def]
+            asked.extend(texts)
+            return super().embed(texts, progress)
+
+    with open_bank(bank_path, embedder=Listening()) as bank, kmem.attach(model, bank, tokenizer=tokenizer):  # type: ignore[arg-type]
+        model(tokenizer("<bos>Moon?<eos>", return_tensors="pt")["input_ids"])
+    assert asked == ["Moon?"]
+
+
+def test_fixed_memories_without_tokenizer_still_check_the_model(model: PreTrainedModel) -> None:
+    memories = Encoder(model, byte_tokenizer(), Profile(name="t", budget=uniform_budget(8))).encode(["text"])
+    with pytest.raises(IdentityMismatchError, match="weights"), kmem.attach(tiny_model(seed=5), memories):
+        pass
+
+
+def test_without_a_cache_attention_is_traced_too(bank: Bank, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> None:
+    context = tokenizer(PROMPT, return_tensors="pt")["input_ids"]
+    with torch.inference_mode(), kmem.attach(model, bank, tokenizer=tokenizer) as memory:
+        model(context, use_cache=False)
+        without = memory.trace
+        model(context, use_cache=True)
+        assert without == memory.trace
+    assert without[0].reads[0].attention > 0
