@@ -40,9 +40,10 @@ OTHERS = {
 }
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_all_layers_of_the_five_rotate(architecture: str) -> None:
-    model = tiny_model(architecture)
+def test_all_layers_of_the_five_rotate(architecture: str, dtype: torch.dtype) -> None:
+    model = tiny_model(architecture, dtype=dtype)
     assert rotated_layers(model, examine(model), 3) == (True,) * 4
 
 
