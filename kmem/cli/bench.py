@@ -10,6 +10,7 @@ from rich.table import Table
 from kmem.bench.config import QualityConfig
 from kmem.cli.render import human_bytes, progress_bars
 from kmem.encoder.defaults import SMOLLM2
+from kmem.errors import ConfigError
 
 app = typer.Typer(
     help="Measurements you can repeat; each prints a table, or with **--json FILE** writes one JSON object.", no_args_is_help=True
@@ -37,6 +38,8 @@ def quality(
     from kmem.bench.report import framed
     from kmem.encoder.load import load_model
 
+    if json_file is not None and json_file != "-" and not Path(json_file).parent.is_dir():
+        raise ConfigError(f"--json {json_file}: there is no folder {Path(json_file).parent}; make it first.")
     loaded, tokenizer = load_model(model)
     config = QualityConfig(articles=articles, seed=seed, profiles=tuple(profile))
     with progress_bars(quiet=json_file == "-") as progress:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from kmem.cli.render import JSON_OPTION, human_bytes, human_seconds, print_json, progress_bars
 from kmem.pipelines.config import BuildConfig
@@ -60,7 +61,7 @@ def build(
 
 def summary(report: "BuildReport") -> Table:
     """One screen: what came in, what was kept, bytes and time."""
-    table = Table(title=f"{'Would build' if report.dry_run else 'Built'} {report.bank}", show_header=False, title_justify="left")
+    table = Table(title=Text(f"{'Would build' if report.dry_run else 'Built'} {report.bank}"), show_header=False, title_justify="left")
     for reason, count in sorted(report.counts.items()):
         table.add_row(reason, f"{count:,}")
     table.add_row("chunks", f"{report.chunks:,} ({report.tokens:,} tokens)")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from kmem.cli.render import JSON_OPTION, human_seconds, print_json
 from kmem.encoder.defaults import DEVICE, DTYPE
@@ -57,8 +58,8 @@ def generate(
 
 def print_comparison(prompt: str, answers: "list[Answer]") -> None:
     """A column a way of knowing, with what it cost."""
-    table = Table(*(COLUMNS[given.knowledge] for given in answers), title=prompt, title_justify="left", show_lines=True)
-    table.add_row(*(given.text for given in answers))
+    table = Table(*(COLUMNS[given.knowledge] for given in answers), title=Text(prompt), title_justify="left", show_lines=True)
+    table.add_row(*(Text(given.text) for given in answers))
     table.add_row(*(_cost(given) for given in answers))
     Console().print(table)
     for given in answers:

@@ -5,6 +5,7 @@ from pathlib import Path
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from kmem.cli.render import JSON_OPTION, human_bytes, print_json
 
@@ -19,9 +20,9 @@ def info(bank: Path = typer.Argument(help="Folder of the bank."), as_json: bool 
     if as_json:
         print_json(facts)
         return
-    table = Table(title=str(bank), show_header=False, title_justify="left")
+    table = Table(title=Text(str(bank)), show_header=False, title_justify="left")
     for name, value in facts.items():
-        table.add_row(name, human_bytes(value) if name.endswith("_bytes") else _text(value))
+        table.add_row(name, Text(human_bytes(value) if name.endswith("_bytes") else _text(value)))
     Console().print(table)
 
 

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 from rich.padding import Padding
 from rich.text import Text
 
@@ -29,5 +28,5 @@ def query(
         return
     console = Console()
     for hit in hits:
-        console.print(f"[bold]{hit.score:.3f}[/]  [cyan]{hit.id}[/]  {escape(hit.source)}", highlight=False)
+        console.print(Text.assemble((f"{hit.score:.3f}", "bold"), "  ", (str(hit.id), "cyan"), "  ", hit.source))
         console.print(Padding(Text(hit.text), (0, 0, 1, 7)))

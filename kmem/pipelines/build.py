@@ -33,7 +33,7 @@ from kmem.pipelines.stages import embed_shards, encode_shards, estimate
 
 
 def build(
-    sources: Sequence[str],
+    sources: str | Sequence[str],
     *,
     out: str | Path,
     model: str | None = None,
@@ -49,6 +49,7 @@ def build(
     finds nothing to do where it had ended. Raises BankExistsError when `out` holds a bank, an unfinished build and resume is False, or a
     build at work; SourceNotFoundError when there is nothing to read; and what the model, the embedder, the profile and the sources raise.
     """
+    sources = [sources] if isinstance(sources, str) else sources
     config = config or BuildConfig()
     config = replace(config, model=model or config.model, profile=profile or config.profile)
     out = Path(out)

@@ -15,7 +15,7 @@ import numpy as np
 
 from kmem.errors import ConfigError, CorruptBankError
 from kmem.kstore.claim import BUILD
-from kmem.kstore.durable import replace_file, require_size
+from kmem.kstore.durable import read_verified, replace_file
 from kmem.kstore.manifest import Shard
 
 EXECUTOR = "executor.json"
@@ -55,13 +55,13 @@ class Receipts:
             raise ConfigError(f"{self.bank} was begun with other settings, so it can't be resumed with these: {values}.")
 
     def finished(self, index: int) -> Shard | None:
-        """The receipt of a shard whose marker is there and whose files are whole, else None: it is written again."""
+        """The receipt of a shard whose marker is there and whose files are what was written, else None: it is written again."""
         if not self._marker(index).exists():
             return None
         try:
             shard = Shard.from_dict(json.loads((self.folder / _receipt(index)).read_bytes()))
             for file in shard.files:
-                require_size(self.bank, file)
+                read_verified(self.bank, file)
         except (FileNotFoundError, ValueError, KeyError, TypeError, CorruptBankError):
             return None
         return shard

@@ -10,6 +10,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.generation.streamers import BaseStreamer
 
+from kmem.errors import ConfigError
 from kmem.kstore.bank import Bank
 from kmem.runtime.attach import attach
 from kmem.runtime.defaults import AnswerConfig
@@ -63,6 +64,8 @@ def answer(
 ) -> Answer:
     """Generate greedily. `text` puts the references that the same search finds before the question, best last (nearest to it)."""
     config = config or AnswerConfig()
+    if not prompt.strip():
+        raise ConfigError("The prompt is empty; say what to ask.")
     question = config.template.replace("{prompt}", prompt)
     began = time.perf_counter()
     context: str = question

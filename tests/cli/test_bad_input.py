@@ -111,6 +111,8 @@ def test_usage_errors_exit_with_2(kmem: Run, bank: Path) -> None:
         assert outcome.code == 2
         assert "Traceback" not in outcome.err
     refused(kmem("generate", bank, "--prompt", "x", "--template", "no slot"), "template", "{prompt}")
+    refused(kmem("generate", bank, "--prompt", " ", "--raw"), "prompt is empty")
+    refused(kmem("bench", "quality", "--json", bank / "no" / "q.json"), "there is no folder")
     refused(kmem("generate", bank, "--prompt", "x", "--max-new-tokens", "0"), "max_new_tokens must be at least 1, not 0")
 
 

@@ -69,6 +69,8 @@ def test_generate_and_compare(kmem: Run, bank_folder: Path) -> None:
     assert [given["knowledge"] for given in answers] == ["nothing", "memories", "text"]
     assert nothing["prompt_tokens"] == memories["prompt_tokens"] < text["prompt_tokens"]
     assert memories["text"] == alone["text"]
+    odd = kmem("generate", bank_folder, "--prompt", "[/] is list[int] :smile:?", "--max-new-tokens", "2", "--compare")
+    assert "[/] is list[int] :smile:?" in odd.out  # user text is never markup
     shown = kmem("generate", bank_folder, *options, "--compare").out
     assert "the text in the prompt" in shown
     assert "prompt tokens" in shown

@@ -85,8 +85,11 @@ def test_invariant_8_done_means_the_rows_are_there(tiny_folder: Path, corpus: Pa
     shards[0].unlink()
     shards[1].write_bytes(shards[1].read_bytes()[:-7])
     (bank / "build" / "completions" / "00002").unlink()
-    report = build([str(corpus)], out=bank, config=config(tiny_folder), resume=True)
-    assert report.shards - report.shards_reused == 3
+    flipped = bytearray(shards[3].read_bytes())
+    flipped[40] ^= 1
+    shards[3].write_bytes(flipped)
+    report = build(str(corpus), out=bank, config=config(tiny_folder), resume=True)
+    assert report.shards - report.shards_reused == 4
     assert bank_bytes(bank) == expected
 
 
