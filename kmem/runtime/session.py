@@ -1,4 +1,4 @@
-"""The live connection between a model and a source of memories: hooks, one stream a KV cache, and the attention handler."""
+"""The live connection between a model and a source of memories: the wrapped forward, one stream a KV cache, and the attention handler."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -18,7 +18,7 @@ from kmem.runtime.caches import CacheStreams
 from kmem.runtime.inputs import cached_columns, new_tokens, real_columns
 from kmem.runtime.plan import Block
 from kmem.runtime.pool import Pool
-from kmem.runtime.schedule import Span
+from kmem.runtime.schedule import Ids, Span
 from kmem.runtime.source import Source
 from kmem.runtime.stats import Stats
 from kmem.runtime.stream import Stream
@@ -86,8 +86,9 @@ class Session:
             try:
                 stream.advance(tokens, real)
                 self._retrieve(stream)
-                self._load(stream)
-                self._blocks = stream.plan(self._pool)
+                reads = stream.reads()
+                self._load(reads)
+                self._blocks = stream.plan(reads, self._pool)
                 with handling(self) if self._blocks else nullcontext():
                     output = original(**arguments)
             except BaseException:
@@ -128,15 +129,15 @@ class Session:
             set_ids(ids)
         self._stats.note_retrieval(len(waiting), time.perf_counter() - began)
 
-    def _load(self, stream: Stream) -> None:
-        wanted = stream.wanted()
+    def _load(self, reads: Sequence[Ids]) -> None:
+        wanted = tuple(dict.fromkeys(memory_id for ids in reads for memory_id in ids))
         if set(wanted) == set(self._pool.ids):
             return
         missing = self._pool.missing(wanted)
         began = time.perf_counter()
         loaded = self._source.read(missing) if missing else None
         self._pool.replace(wanted, loaded)
-        stored = 0 if loaded is None else loaded.kv.numel() * loaded.kv.element_size()
+        stored = 0 if loaded is None else loaded.kv.nbytes
         self._stats.note_read(
             read=len(missing), reused=len(wanted) - len(missing), loaded_bytes=stored, seconds=time.perf_counter() - began
         )

@@ -49,18 +49,21 @@ class Stream:
         """Spans of any row that still need memories."""
         return [query for row in self._rows for query in row.take_queries()]
 
-    def wanted(self) -> Ids:
-        """Ids read by any column of this forward pass."""
-        return tuple(dict.fromkeys(memory_id for ids in self._read_now() for memory_id in ids))
+    def reads(self) -> list[Ids]:
+        """For each row, the ids that any column of this forward pass reads; ask once the queries are answered."""
+        read: list[Ids] = []
+        for row, now in zip(self._rows, self._now, strict=True):
+            overlapping = spans_in(row.spans, now.start, now.start + sum(now.real))
+            read.append(tuple(dict.fromkeys(memory_id for span in overlapping for memory_id in span.ids)))
+        return read
 
-    def plan(self, pool: Pool) -> list[Block]:
-        """Blocks for this forward pass; while generating, the last one serves until some row's memories change."""
+    def plan(self, reads: list[Ids], pool: Pool) -> list[Block]:
+        """Blocks for this forward pass with these `reads()`; while generating, the last one serves until some row's memories change."""
         single = len(self._now[0].real) == 1
-        read = self._read_now()
-        if single and self._last_plan is not None and self._last_plan[:2] == (read, pool.ids):
+        if single and self._last_plan is not None and self._last_plan[:2] == (reads, pool.ids):
             return self._last_plan[2]
-        blocks = plan_blocks([row.spans for row in self._rows], self._now, pool) if any(read) else []
-        self._last_plan = (read, pool.ids, blocks) if single else None
+        blocks = plan_blocks([row.spans for row in self._rows], self._now, pool) if any(reads) else []
+        self._last_plan = (reads, pool.ids, blocks) if single else None
         return blocks
 
     def settle(self, blocks: Sequence[Block], reading_heads: int) -> None:
@@ -74,10 +77,3 @@ class Stream:
                     if is_real:
                         self.ledger.add(index, token, ids, shares)
                         token += 1
-
-    def _read_now(self) -> list[Ids]:
-        read: list[Ids] = []
-        for row, now in zip(self._rows, self._now, strict=True):
-            overlapping = spans_in(row.spans, now.start, now.start + sum(now.real))
-            read.append(tuple(dict.fromkeys(memory_id for span in overlapping for memory_id in span.ids)))
-        return read
