@@ -12,6 +12,10 @@ class ConfigError(KmemError, ValueError):
     """An option has a value that can't be used."""
 
 
+class WrongTypeError(KmemError, TypeError):
+    """An argument that is not the kind of object it should be."""
+
+
 class UnknownNameError(KmemError, ValueError):
     """A selector, quantiser, profile, corpus or model name that is not registered."""
 

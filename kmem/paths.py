@@ -1,9 +1,26 @@
-"""Where kmem keeps what it fetched or converted."""
+"""Where kmem keeps what it fetched or converted, and which folders are banks."""
 
 import os
 from pathlib import Path
+
+from kmem.errors import ConfigError
 
 
 def cache_dir() -> Path:
     """`$KMEM_CACHE`, or `~/.cache/kmem`; not created here."""
     return Path(os.environ.get("KMEM_CACHE") or "~/.cache/kmem").expanduser()
+
+
+def make_cache_folder(name: str) -> Path:
+    """A folder below `cache_dir()`, made when absent. Raises ConfigError naming $KMEM_CACHE when it can't be."""
+    folder = cache_dir() / name
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"{folder} can't be made ({error.strerror}): set KMEM_CACHE to a folder that can be written.") from error
+    return folder
+
+
+def is_bank_folder(folder: Path) -> bool:
+    """Whether kmem made this folder, as a bank or on the way to one: the texts in it are not documents."""
+    return (folder / "memories.zarr").exists() or (folder / "build" / "writer.json").exists()

@@ -4,7 +4,7 @@ Pure data: importing it imports neither torch nor a model. Shapes as in the shap
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from typing import Any, Literal
 
@@ -14,6 +14,8 @@ from kmem.errors import ConfigError
 
 SPAN_TOKENS = 128
 """Tokens of a reference, and length of the position span that all memories share (Memory³ §3.3)."""
+
+_EXAMPLE = 'as in {"name": "mine", "budget": [[8, 8], [0, 128]]}: two layers of two key-value heads.'
 
 Align = Literal["start", "end"]
 
@@ -84,7 +86,10 @@ class Profile:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> "Profile":
-        """The profile of a JSON object; raises ConfigError for a budget that is no whole number, besides what the profile itself raises."""
+        """The profile of a JSON object; raises ConfigError naming a field that is missing, unknown or of another type."""
+        if not isinstance(data, Mapping):
+            raise ConfigError(f"A profile is a JSON object with the fields name and budget, not {data!r:.40}.")
+        _require_fields(data, [entry.name for entry in fields(cls)])
         for layer, row in enumerate(data["budget"]):
             for head, tokens in enumerate(row):
                 if type(tokens) is not int:
@@ -92,3 +97,16 @@ class Profile:
                         f"Profile {data.get('name')!r}: budget {tokens!r} at layer {layer}, head {head} must be a whole number of tokens."
                     )
         return cls(**{**data, "budget": tuple(map(tuple, data["budget"]))})
+
+
+def _require_fields(data: Mapping[str, Any], known: list[str]) -> None:
+    for needed in ("name", "budget"):
+        if needed not in data:
+            raise ConfigError(f"The field {needed!r} is missing; {_EXAMPLE}")
+    for field_name, value in data.items():
+        if field_name not in known:
+            raise ConfigError(f"There is no field {field_name!r}; a profile has {', '.join(known)}.")
+        if field_name not in ("budget", "provenance") and not isinstance(value, str):
+            raise ConfigError(f"The field {field_name!r} must be a string, not {value!r:.40}.")
+    if not isinstance(data["budget"], list | tuple) or not all(isinstance(row, list | tuple) for row in data["budget"]):
+        raise ConfigError(f"The field 'budget' must be a table with a row a layer, not {data['budget']!r:.40}; {_EXAMPLE}")

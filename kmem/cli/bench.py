@@ -4,11 +4,10 @@ import json
 from pathlib import Path
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from kmem.bench.config import QualityConfig
-from kmem.cli.render import human_bytes, progress_bars
+from kmem.cli.render import human_bytes, output, progress_bars
 from kmem.encoder.defaults import SMOLLM2
 from kmem.errors import ConfigError
 
@@ -53,4 +52,4 @@ def quality(
     for name, nll in figures["nll"].items():
         share, size = figures["share_of_text_gain"].get(name), figures["bytes_per_memory"].get(name)
         table.add_row(name, f"{nll:.3f}", "" if share is None else f"{share:.0%}", "" if size is None else human_bytes(size))
-    Console().print(table)
+    output().print(table)

@@ -1,20 +1,23 @@
 """`kmem build`: documents → a bank."""
 
+import shlex
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from kmem.cli.render import JSON_OPTION, human_bytes, human_seconds, print_json, progress_bars
+from kmem.cli.render import JSON_OPTION, counted, human_bytes, human_seconds, output, print_json, progress_bars
+from kmem.paths import is_bank_folder
 from kmem.pipelines.config import BuildConfig
 
 if TYPE_CHECKING:
     from kmem.pipelines.report import BuildReport
 
 DEFAULT = BuildConfig()
+INTERRUPTED = 130
 
 
 def build(
@@ -51,12 +54,23 @@ def build(
         batch_size=batch_size,
         shard_rows=shard_rows,
     )
-    with progress_bars(quiet=as_json) as progress:
-        report = run(sources, out=out, config=config, resume=resume, dry_run=dry_run, progress=progress)
+    try:
+        with progress_bars(quiet=as_json) as progress:
+            report = run(sources, out=out, config=config, resume=resume, dry_run=dry_run, progress=progress)
+    except KeyboardInterrupt:
+        typer.echo(f"kmem: stopped; {_way_on(out)}", err=True)
+        raise typer.Exit(INTERRUPTED) from None
     if as_json:
         print_json(report.to_dict())
     else:
-        Console().print(summary(report))
+        output().print(summary(report))
+
+
+def _way_on(out: Path) -> str:
+    if not is_bank_folder(out):
+        return "nothing was written yet."
+    command = shlex.join(["kmem", *sys.argv[1:], *([] if "--resume" in sys.argv else ["--resume"])])
+    return f"finished shards are kept in {out}. Go on with: {command}"
 
 
 def summary(report: "BuildReport") -> Table:
@@ -64,10 +78,11 @@ def summary(report: "BuildReport") -> Table:
     table = Table(title=Text(f"{'Would build' if report.dry_run else 'Built'} {report.bank}"), show_header=False, title_justify="left")
     for reason, count in sorted(report.counts.items()):
         table.add_row(reason, f"{count:,}")
-    table.add_row("chunks", f"{report.chunks:,} ({report.tokens:,} tokens)")
+    table.add_row("chunks", f"{report.chunks:,} ({counted(report.tokens, 'token')})")
     table.add_row("profile", report.profile)
     table.add_row("a memory", f"{report.slots} slots, {human_bytes(report.record_bytes)}")
-    table.add_row("payload", f"{human_bytes(report.payload_bytes)} in {report.shards} shards ({report.shards_reused} from before)")
+    reused = f", {report.shards_reused} of them from before" if report.shards_reused else ""
+    table.add_row("payload", f"{human_bytes(report.payload_bytes)} in {counted(report.shards, 'shard')}{reused}")
     times = ", ".join(f"{stage} {human_seconds(seconds)}" for stage, seconds in report.seconds.items())
     table.add_row("time (estimated)" if report.dry_run else "time", times)
     return table

@@ -3,11 +3,10 @@
 from pathlib import Path
 
 import typer
-from rich.console import Console
 
 from kmem.cli.build import summary
 from kmem.cli.generate import print_comparison
-from kmem.cli.render import progress_bars
+from kmem.cli.render import output, progress_bars, working
 from kmem.pipelines.config import BuildConfig
 
 CORPUS = "vital-articles"
@@ -20,7 +19,7 @@ NEXT = """Try next:
 
 
 def demo(
-    out: Path = typer.Option(Path("demo-bank"), help="Folder of the demo bank; a finished one is used again."),
+    out: Path = typer.Option(Path("demo-bank"), help="Folder of the demo bank; a finished or stopped one is gone on with."),
     limit: int = typer.Option(1000, min=1, help="Chunks to remember."),
     max_new_tokens: int = typer.Option(48, min=1, help="Tokens of each answer."),
 ) -> None:
@@ -28,24 +27,21 @@ def demo(
     from kmem.encoder.load import load_model
     from kmem.kbuild.corpora import CORPORA
     from kmem.kstore.bank import open_bank
-    from kmem.kstore.writer import is_committed
     from kmem.pipelines.build import build
     from kmem.runtime.answer import compare_answers
     from kmem.runtime.defaults import AnswerConfig
 
-    console = Console()
+    console = output()
     corpus = CORPORA[CORPUS]
-    console.print(f"{corpus.description} {corpus.licence}. Model: SmolLM2-135M-Instruct, not trained to read memories.", highlight=False)
-    if is_committed(out):
-        console.print(f"{out} is there already and is used as it is.")
-    else:
-        with progress_bars(quiet=False) as progress:
-            report = build([f"corpus:{CORPUS}"], out=out, config=BuildConfig(limit=limit), resume=True, progress=progress)
-        console.print(summary(report))
+    console.print(f"{corpus.description} {corpus.licence}. Model: SmolLM2-135M-Instruct, not trained to read memories.")
+    with progress_bars(quiet=False) as progress:
+        report = build([f"corpus:{CORPUS}"], out=out, config=BuildConfig(limit=limit), resume=True, progress=progress)
+    console.print(summary(report))
     with open_bank(out) as bank:
-        model, tokenizer = load_model(bank.identity.model)
+        with working("loading the model", quiet=False):
+            model, tokenizer = load_model(bank.identity.model)
         for question in QUESTIONS:
             answers = compare_answers(model, tokenizer, question, bank=bank, config=AnswerConfig(max_new_tokens=max_new_tokens))
             print_comparison(question, answers)
         first = bank.search(QUESTIONS[0], k=1)[0]
-    console.print(NEXT.format(bank=out, memory=first.id), markup=False, highlight=False, width=max(console.width, 100))
+    console.print(NEXT.format(bank=out, memory=first.id), markup=False, soft_wrap=True)

@@ -4,13 +4,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from kmem.cli.render import JSON_OPTION, human_seconds, print_json
+from kmem.cli.render import JSON_OPTION, counted, human_seconds, output, print_json, working
 from kmem.encoder.defaults import DEVICE, DTYPE
 from kmem.runtime.defaults import AnswerConfig
+from kmem.text import printable, require_text
 
 if TYPE_CHECKING:
     from kmem.runtime.answer import Answer
@@ -24,12 +24,14 @@ def generate(
     prompt: str = typer.Option(..., help="What to ask."),
     compare: bool = typer.Option(False, "--compare", help="Side by side: nothing, memories, the text in the prompt."),
     raw: bool = typer.Option(False, "--raw", help="Give the prompt to the model as it is, without the question template."),
-    template: str = typer.Option(DEFAULT.template, help="How a prompt becomes the model's input."),
+    template: str = typer.Option(
+        DEFAULT.template, show_default=DEFAULT.template.replace("\n", "\\n"), help="How a prompt becomes the model's input."
+    ),
     model: str | None = typer.Option(None, help="Model to read with; default: the one that wrote the bank."),
     dtype: str = typer.Option(DTYPE, help="Precision to generate in: auto, float32, bfloat16."),
     device: str = typer.Option(DEVICE, help="cpu or cuda."),
     max_new_tokens: int = typer.Option(DEFAULT.max_new_tokens, help="Tokens to generate at most."),
-    top_k: int = typer.Option(DEFAULT.top_k, help="Memories a span reads."),
+    top_k: int = typer.Option(DEFAULT.top_k, "--top-k", "-k", help="Memories a span reads."),
     every: int = typer.Option(DEFAULT.every, help="Tokens between two retrievals; 0 retrieves once."),
     as_json: bool = JSON_OPTION,
 ) -> None:
@@ -39,40 +41,44 @@ def generate(
     from kmem.runtime.answer import answer, compare_answers
 
     config = AnswerConfig(max_new_tokens=max_new_tokens, top_k=top_k, every=every or None, template="{prompt}" if raw else template)
+    require_text(prompt, "prompt")
     with open_bank(bank) as opened:
-        loaded, tokenizer = load_model(model or opened.identity.model, dtype=resolve_dtype(dtype, device), device=device)
-        if compare:
-            answers = compare_answers(loaded, tokenizer, prompt, bank=opened, config=config)
-        else:
-            answers = [answer(loaded, tokenizer, prompt, knowledge="memories", bank=opened, config=config)]
+        with working("loading the model", quiet=as_json):
+            loaded, tokenizer = load_model(model or opened.identity.model, dtype=resolve_dtype(dtype, device), device=device)
+        with working("generating", quiet=as_json):
+            if compare:
+                answers = compare_answers(loaded, tokenizer, prompt, bank=opened, config=config)
+            else:
+                answers = [answer(loaded, tokenizer, prompt, knowledge="memories", bank=opened, config=config)]
     if as_json:
         print_json({"prompt": prompt, "answers": [given.to_dict() for given in answers]})
     elif compare:
         print_comparison(prompt, answers)
     else:
-        console = Console()
-        console.print(answers[0].text, markup=False)
-        console.print(_cost(answers[0]), style="dim", highlight=False)
-        console.print(_read(answers[0]), style="dim", markup=False, highlight=False)
+        console = output()
+        console.print(Text(printable(answers[0].text)))
+        console.print(Text(_cost(answers[0]), style="dim"))
+        console.print(Text(_read(answers[0]), style="dim"))
 
 
 def print_comparison(prompt: str, answers: "list[Answer]") -> None:
     """A column a way of knowing, with what it cost."""
-    table = Table(*(COLUMNS[given.knowledge] for given in answers), title=Text(prompt), title_justify="left", show_lines=True)
-    table.add_row(*(Text(given.text) for given in answers))
+    table = Table(*(COLUMNS[given.knowledge] for given in answers), title=Text(printable(prompt)), title_justify="left", show_lines=True)
+    table.add_row(*(Text(printable(given.text)) for given in answers))
     table.add_row(*(_cost(given) for given in answers))
-    Console().print(table)
+    console = output()
+    console.print(table)
     for given in answers:
         if given.sources:
-            Console().print(_read(given), style="dim", markup=False, highlight=False)
+            console.print(Text(_read(given), style="dim"))
 
 
 def _cost(given: "Answer") -> str:
     return (
-        f"{given.prompt_tokens} prompt tokens; first token after {human_seconds(given.first_token_s)}, "
-        f"{given.new_tokens} tokens in {human_seconds(given.seconds)}"
+        f"{counted(given.prompt_tokens, 'prompt token')}; first token after {human_seconds(given.first_token_s)}, "
+        f"{counted(given.new_tokens, 'token')} in {human_seconds(given.seconds)}"
     )
 
 
 def _read(given: "Answer") -> str:
-    return f"{COLUMNS[given.knowledge]}, read: {', '.join(given.sources)}"
+    return f"{COLUMNS[given.knowledge]}, read: {printable(', '.join(given.sources))}"

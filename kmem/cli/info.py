@@ -3,27 +3,44 @@
 from pathlib import Path
 
 import typer
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from kmem.cli.render import JSON_OPTION, human_bytes, print_json
+from kmem.cli.render import JSON_OPTION, human_bytes, output, print_json, progress_bars
+
+LABELS = {
+    "record_bytes": "a memory",
+    "payload_bytes": "keys and values",
+    "stored_bytes": "all files",
+    "encoder_dtype": "encoded in",
+    "bracket_tokens": "bracket's tokens",
+    "format_version": "bank format",
+    "kmem_version": "written by kmem",
+    "payload": "numbers stored as",
+}
 
 
-def info(bank: Path = typer.Argument(help="Folder of the bank."), as_json: bool = JSON_OPTION) -> None:
+def info(
+    bank: Path = typer.Argument(help="Folder of the bank."),
+    verify: bool = typer.Option(False, "--verify", help="Read every file and compare its checksum first."),
+    as_json: bool = JSON_OPTION,
+) -> None:
     """Show what a bank holds: model, budget, bytes, index and its measured recall."""
     from kmem.kstore.bank import open_bank
     from kmem.kstore.describe import describe
 
     with open_bank(bank) as opened:
         facts = describe(opened)
+        if verify:
+            with progress_bars(quiet=as_json) as progress:
+                facts["verified_files"] = opened.verify(lambda done, total: progress("verify", done, total))
     if as_json:
         print_json(facts)
         return
     table = Table(title=Text(str(bank)), show_header=False, title_justify="left")
     for name, value in facts.items():
-        table.add_row(name, Text(human_bytes(value) if name.endswith("_bytes") else _text(value)))
-    Console().print(table)
+        table.add_row(LABELS.get(name, name.replace("_", " ")), Text(human_bytes(value) if name.endswith("_bytes") else _text(value)))
+    output().print(table)
 
 
 def _text(value: object) -> str:

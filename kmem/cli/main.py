@@ -1,5 +1,6 @@
 """The application: commands, and the one place where an error becomes a sentence and an exit code."""
 
+import os
 import sys
 
 import typer
@@ -7,6 +8,7 @@ import typer
 from kmem import __version__
 from kmem.cli import bench, build, demo, generate, info, query, show
 from kmem.cli.quiet import hush
+from kmem.cli.usage import UsageError, explain
 from kmem.errors import KmemError
 
 app = typer.Typer(
@@ -25,6 +27,8 @@ app.command("generate")(generate.generate)
 app.command("demo")(demo.demo)
 app.add_typer(bench.app, name="bench")
 
+BAD_INPUT = 2
+
 
 def _version(wanted: bool) -> None:
     if wanted:
@@ -40,10 +44,22 @@ def common(
 
 
 def main() -> None:
-    """Entry point: exit code 0 done, 2 bad input with one sentence on standard error; Typer answers for usage and interrupts."""
+    """Entry point: exit code 0 done, 2 bad input with one sentence on standard error, 130 interrupted."""
     hush()
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="replace")  # type: ignore[union-attr]  # a terminal that lacks a character shows `?`
     try:
-        app()
+        sys.exit(app(prog_name="kmem", standalone_mode=False))
+    except BrokenPipeError:  # whoever reads our output has had enough, as in `kmem query … | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except UsageError as error:
+        _refuse(explain(error))
     except (KmemError, OSError) as error:
-        typer.echo(f"kmem: {error}", err=True)
-        sys.exit(2)
+        _refuse(str(error))
+
+
+def _refuse(sentence: str) -> None:
+    if sentence:
+        typer.echo(f"kmem: {sentence}", err=True)
+    sys.exit(BAD_INPUT)

@@ -2,14 +2,16 @@
 
 from dataclasses import asdict
 from pathlib import Path
+from textwrap import fill
 
 import typer
-from rich.console import Console
-from rich.padding import Padding
 from rich.text import Text
 
-from kmem.cli.render import JSON_OPTION, print_json
+from kmem.cli.render import JSON_OPTION, output, print_json
 from kmem.kstore.defaults import TOP_K
+from kmem.text import printable
+
+INDENT = " " * 7
 
 
 def query(
@@ -26,7 +28,10 @@ def query(
     if as_json:
         print_json({"query": text, "hits": [asdict(hit) for hit in hits]})
         return
-    console = Console()
+    console = output()
     for hit in hits:
-        console.print(Text.assemble((f"{hit.score:.3f}", "bold"), "  ", (str(hit.id), "cyan"), "  ", hit.source))
-        console.print(Padding(Text(hit.text), (0, 0, 1, 7)))
+        head = Text.assemble((f"{hit.score:.3f}", "bold"), "  ", (str(hit.id), "cyan"), "  ", printable(hit.source))
+        console.print(head, soft_wrap=True)
+        for line in printable(hit.text).splitlines():
+            console.print(Text(fill(line, console.width, initial_indent=INDENT, subsequent_indent=INDENT)), soft_wrap=True)
+        console.print()

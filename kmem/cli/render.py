@@ -1,23 +1,45 @@
 """How commands speak: JSON for programs, Rich for people, progress on the terminal."""
 
 import json
+import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from kmem.pipelines.progress import Progress as Report
 
 JSON_OPTION = typer.Option(False, "--json", help="Print one JSON object instead of text.")
 UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
+PIPE_COLUMNS = 160
+
+
+def output() -> Console:
+    """Standard output; as wide as the terminal or $COLUMNS, and wide where it is a pipe."""
+    return Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else PIPE_COLUMNS, highlight=False)
 
 
 def print_json(data: Any) -> None:
-    """One JSON document on standard output."""
-    typer.echo(json.dumps(data, ensure_ascii=False, indent=2, default=str))
+    """One JSON document on standard output. Ids have 63 bits, more than a JSON number keeps in most readers, so they are strings."""
+    typer.echo(json.dumps(_with_string_ids(data), ensure_ascii=False, indent=2, default=str))
+
+
+def _with_string_ids(data: Any) -> Any:
+    if isinstance(data, dict):
+        return {
+            key: str(value) if (key == "id" or key.endswith("_id")) and isinstance(value, int) else _with_string_ids(value)
+            for key, value in data.items()
+        }
+    return [_with_string_ids(entry) for entry in data] if isinstance(data, list | tuple) else data
+
+
+def counted(count: int, noun: str) -> str:
+    """(1, "token") → '1 token'; (2000, "token") → '2,000 tokens'."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def human_bytes(count: float) -> str:
@@ -30,7 +52,7 @@ def human_bytes(count: float) -> str:
 
 
 def human_seconds(seconds: float) -> str:
-    """95.2 → '1 min 35 s'."""
+    """95.2 → '95 s', 150 → '2 min'."""
     if seconds < 10:
         return f"{seconds:.1f} s"
     if seconds < 120:
@@ -40,16 +62,30 @@ def human_seconds(seconds: float) -> str:
 
 
 @contextmanager
+def working(what: str, *, quiet: bool) -> Iterator[None]:
+    """A spinner on standard error, saying what takes its time; nothing when quiet or not on a terminal."""
+    console = Console(stderr=True)
+    if quiet or not console.is_terminal:
+        yield
+        return
+    with console.status(f"{what} …"):
+        yield
+
+
+@contextmanager
 def progress_bars(*, quiet: bool) -> Iterator[Report]:
     """A bar a stage with rate and time left, on standard error; nothing when quiet or not on a terminal."""
     console = Console(stderr=True)
     columns = (
+        SpinnerColumn(finished_text="✓"),
         TextColumn("{task.description:>7}"),
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn("{task.fields[rate]}"),
         TimeElapsedColumn(),
+        TextColumn("gone,"),
         TimeRemainingColumn(),
+        TextColumn("left"),
     )
     with Progress(*columns, console=console, disable=quiet or not console.is_terminal) as bars:
         tasks: dict[str, TaskID] = {}
@@ -58,7 +94,7 @@ def progress_bars(*, quiet: bool) -> Iterator[Report]:
             if stage not in tasks:
                 tasks[stage] = bars.add_task(stage, total=total or None, rate="")
             task = bars.tasks[tasks[stage]]
-            rate = f"{task.speed:.1f}/s" if task.speed else ""
+            rate = f"{done / task.elapsed:.1f}/s" if done and task.elapsed and total > 1 else ""
             bars.update(tasks[stage], completed=done, total=total or None, rate=rate)
 
         yield report

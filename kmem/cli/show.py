@@ -1,13 +1,19 @@
 """`kmem show`: one memory, its text marked by what was kept."""
 
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
-from rich.console import Console
+from rich.cells import cell_len
 from rich.text import Text
 
-from kmem.cli.render import JSON_OPTION, print_json
+from kmem.cli.render import JSON_OPTION, counted, output, print_json
+from kmem.text import printable
+
+if TYPE_CHECKING:
+    from kmem.runtime.inspect import KeptToken
 
 SHADES = ("grey50", "white", "cyan", "green", "yellow", "bold red")
 
@@ -18,7 +24,7 @@ def show(
     model: str | None = typer.Option(None, help="Whose tokenizer to show tokens by; default: the model that wrote the bank."),
     as_json: bool = JSON_OPTION,
 ) -> None:
-    """Show a memory's text, each token marked by **how many heads keep it**."""
+    """Show a memory's text, and below each token **how many heads keep it**."""
     from kmem.encoder.load import load_tokenizer, require_tokenizer
     from kmem.kstore.bank import open_bank
     from kmem.runtime.inspect import kept_tokens
@@ -32,19 +38,46 @@ def show(
     if as_json:
         print_json({"chunk": asdict(chunk), "heads": heads, "tokens": [asdict(token) for token in tokens]})
         return
-    console = Console()
+    console = output()
+    console.print(Text(printable(chunk.source), style="bold"))
+    console.print(f"characters {chunk.start} to {chunk.end}, {counted(chunk.tokens, 'token')}, {counted(heads, 'head')} with memory")
+    for line in lines(tokens, console.width):
+        console.print()
+        console.print(Text.assemble(*((_cell(token)[0], SHADES[_shade(token.heads, heads)]) for token in line)))
+        console.print(Text("".join(_cell(token)[1] for token in line).rstrip(), style="dim"))
+    console.print()
     console.print(
-        Text(chunk.source, style="bold"), f"characters {chunk.start}-{chunk.end}, {chunk.tokens} tokens; {heads} heads hold memory"
+        Text.assemble(
+            "The number below a token counts the heads that keep it: · ", ("none", SHADES[0]), ", ", ("all", SHADES[-1]), f" {heads}."
+        )
     )
-    text = Text()
+
+
+def lines(tokens: "Iterable[KeptToken]", width: int) -> "list[Sequence[KeptToken]]":
+    """The tokens broken where the text breaks, or where the next would not fit."""
+    broken: list[list[KeptToken]] = [[]]
+    used = 0
     for token in tokens:
-        shade = 0 if token.heads == 0 else 1 + token.heads * (len(SHADES) - 2) // heads
-        text.append(token.text, style=SHADES[shade])
-        text.append(f"{token.heads}" if token.text.strip() else "", style="dim")
-    console.print(text)
-    console.print(
-        Text("a number counts the heads that keep the token: ")
-        + Text("none ", SHADES[0])
-        + Text("few ", SHADES[1])
-        + Text("all", SHADES[-1])
-    )
+        cells = cell_len(_cell(token)[0])
+        if broken[-1] and used + cells > width:
+            broken.append([])
+            used = 0
+        broken[-1].append(token)
+        used += cells
+        if "\n" in token.text:
+            broken.append([])
+            used = 0
+    return [line for line in broken if line]
+
+
+def _cell(token: "KeptToken") -> tuple[str, str]:
+    """The token on one line and its number below its first letter, both as wide; wider than the number, so that no two touch."""
+    shown = printable(token.text).replace("\n", "⏎").replace("\t", " ")
+    indent = len(shown) - len(shown.lstrip()) if shown.strip() else 0
+    below = " " * indent + str(token.heads or "·")
+    width = max(cell_len(shown), len(below) + 1)
+    return shown + " " * (width - cell_len(shown)), below.ljust(width)
+
+
+def _shade(kept: int, heads: int) -> int:
+    return 0 if kept == 0 else 1 + kept * (len(SHADES) - 2) // heads

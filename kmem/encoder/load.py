@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging as hf_logging
 
@@ -16,6 +15,7 @@ from kmem.encoder.defaults import DEVICE, DTYPE, SMOLLM2
 from kmem.encoder.fingerprint import tokenizer_digest
 from kmem.encoder.smollm2 import smollm2_folder
 from kmem.errors import ConfigError, IdentityMismatchError, ModelNotFoundError
+from kmem.hub import only_local
 from kmem.identity import Identity
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -31,7 +31,7 @@ def resolve_dtype(name: str, device: str) -> str:
 
 def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
     """The tokenizer alone, for whoever only shows tokens."""
-    return _loading(name, AutoTokenizer.from_pretrained)
+    return _loading(name, "tokenizer", AutoTokenizer.from_pretrained)
 
 
 def require_tokenizer(tokenizer: PreTrainedTokenizerBase, identity: Identity) -> None:
@@ -54,7 +54,7 @@ def load_model(name: str, *, dtype: str = DTYPE, device: str = DEVICE) -> tuple[
         raise ConfigError(f"Unknown dtype {dtype!r}. Available: {', '.join(DTYPES)}.")
     _require_device(device)
     tokenizer = load_tokenizer(name)
-    model = _loading(name, partial(AutoModelForCausalLM.from_pretrained, dtype=DTYPES[dtype]))
+    model = _loading(name, "model", partial(AutoModelForCausalLM.from_pretrained, dtype=DTYPES[dtype]))
     model.config._name_or_path = str(Path(name).resolve()) if name != SMOLLM2 and Path(name).exists() else name
     model = model.to(device).eval()
     examine(model)
@@ -70,18 +70,20 @@ def _require_device(name: str) -> None:
         raise ConfigError(f"Device {name!r} can't be used here ({reason}); give 'cpu', or 'cuda' where PyTorch finds a GPU.") from error
 
 
-def _loading(name: str, load: Callable[[str], Any]) -> Any:
+def _loading(name: str, what: str, load: Callable[..., Any]) -> Any:
     """Call `load` with the place of a named model; whatever transformers says becomes one sentence."""
     if name != SMOLLM2 and Path(name).exists() and not (Path(name) / "config.json").exists():
         raise ModelNotFoundError(f"{name} is not a model folder: it has no config.json.")
-    place = str(smollm2_folder()) if name == SMOLLM2 else name
+    place = str(smollm2_folder()) if name == SMOLLM2 else str(Path(name).expanduser()) if Path(name).expanduser().is_dir() else name
+    local = only_local(place)
     try:
         with _without_progress_bar():
-            return load(place)
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:  # the last two: weights cut short, or of other shapes
+            return load(place, local_files_only=local)
+    except Exception as error:  # tokenizers raises nothing narrower for a file cut short
+        reason = (str(error) or repr(error)).splitlines()[0].rstrip(".:")
         raise ModelNotFoundError(
-            f"No model could be loaded from {name!r}; give 'smollm2', a folder with config.json and safetensors, or a hub name "
-            f"that can be reached from here ({str(error).splitlines()[0]})."
+            f"No {what} could be loaded from {name!r} ({reason}); give 'smollm2', a folder with config.json, tokenizer and safetensors, "
+            "or a hub name that can be reached from here."
         ) from error
 
 

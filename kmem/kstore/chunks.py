@@ -81,7 +81,7 @@ class ChunkTable:
         found = at < len(sorted_ids)
         found[found] = sorted_ids[at[found]] == wanted[found]
         if not found.all():
-            raise MemoryNotFoundError(f"The bank holds no memory with id {ids[int(np.argmin(found))]}.")
+            raise MemoryNotFoundError(f"The bank holds no memory with id {ids[int(np.argmin(found))]}; kmem query lists ids.")
         return order[at]
 
     def locate(self, position: int) -> tuple[int, int]:

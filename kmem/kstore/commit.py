@@ -94,7 +94,10 @@ def latest_manifest(root: Path) -> Manifest | None:
         if manifest is not None:
             return manifest
     if numbers:
-        raise _damaged(root / manifest_file(numbers[-1]), "it ends early and no older manifest is left")
+        raise CorruptBankError(
+            f"{root / manifest_file(numbers[-1])} ends early and no older manifest is left. Restore it from a copy, or delete it and "
+            "repeat the kmem build that made the bank with --resume: what is whole is used again."
+        )
     return None
 
 

@@ -77,9 +77,14 @@ def require_size(root: Path, stored: StoredFile) -> Path:
 
 def require_sha256(path: Path, stored: StoredFile, data: bytes | memoryview) -> None:
     """Raise CorruptBankError naming both digests unless `data`, read from `path`, is what was written."""
-    actual = hashlib.sha256(data).hexdigest()
+    _require_digest(path, stored, hashlib.sha256(data).hexdigest())
+
+
+def _require_digest(path: Path, stored: StoredFile, actual: str) -> None:
     if actual != stored.sha256:
-        raise CorruptBankError(f"{path} was altered: its sha256 is {actual}, the manifest lists {stored.sha256}. {RESTORE}")
+        raise CorruptBankError(
+            f"{path} was altered: its sha256 begins with {actual[:12]}, the manifest lists {stored.sha256[:12]}. {RESTORE}"
+        )
 
 
 def read_verified(root: Path, stored: StoredFile) -> bytes:
@@ -88,6 +93,12 @@ def read_verified(root: Path, stored: StoredFile) -> bytes:
     data = path.read_bytes()
     require_sha256(path, stored, data)
     return data
+
+
+def require_unaltered(root: Path, stored: StoredFile) -> None:
+    """Raise CorruptBankError unless length and sha256 are those written; a file of any size, never whole in memory."""
+    with require_size(root, stored).open("rb") as file:
+        _require_digest(root / stored.file, stored, hashlib.file_digest(file, "sha256").hexdigest())
 
 
 def describe_file(root: Path, file: str) -> StoredFile:

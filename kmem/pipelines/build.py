@@ -9,19 +9,16 @@ from typing import Any
 
 import numpy as np
 
-from kmem import __version__
 from kmem.encoder.anatomy import examine
 from kmem.encoder.encode import Encoder, EncoderConfig
 from kmem.encoder.load import load_model, resolve_dtype
 from kmem.encoder.profiles import load_profile
 from kmem.errors import BankExistsError, ConfigError, CorruptBankError, SourceNotFoundError
-from kmem.identity import content_id
 from kmem.kbuild.chunker import Chunker
-from kmem.kbuild.document import Chunk
 from kmem.kbuild.sources import documents
 from kmem.kstore.bank import open_bank
 from kmem.kstore.claim import require_claimable
-from kmem.kstore.index.embed import Embedder, TextEmbedder
+from kmem.kstore.index.embed import Embedder
 from kmem.kstore.quant import quantiser
 from kmem.kstore.writer import BankWriter, is_committed
 from kmem.pipelines.config import BuildConfig
@@ -29,7 +26,8 @@ from kmem.pipelines.lock import locked
 from kmem.pipelines.progress import Progress, silent
 from kmem.pipelines.receipts import Receipts
 from kmem.pipelines.report import BuildReport, Clock
-from kmem.pipelines.stages import embed_shards, encode_shards, estimate
+from kmem.pipelines.settings import resolved
+from kmem.pipelines.stages import cut, embed_shards, encode_shards, estimate
 
 
 def build(
@@ -41,7 +39,7 @@ def build(
     config: BuildConfig | None = None,
     resume: bool = False,
     dry_run: bool = False,
-    progress: Progress = silent,
+    progress: Progress | None = None,
 ) -> BuildReport:
     """Build a bank at `out` from files, folders, globs or `corpus:NAME`; `model` and `profile` go before those of `config`.
 
@@ -52,21 +50,20 @@ def build(
     sources = [sources] if isinstance(sources, str) else sources
     config = config or BuildConfig()
     config = replace(config, model=model or config.model, profile=profile or config.profile)
-    out = Path(out)
-    if not dry_run:
-        _refuse_existing(out, resume=resume)
+    out, progress = Path(out), progress or silent
+    _refuse_existing(out, resume=resume)
+    progress("load", 0, 0)
     clock = Clock()
     counts: Counter[str] = Counter()
     found, codec = documents(sources, counts), quantiser(config.quantiser)  # a wrong name is told before a model is loaded
     encoder, embedder = _load_encoder(config), Embedder(config.embedder)
     embedder.identity()  # loads it: a wrong name is told before anything is encoded
+    progress("load", 1, 1)
     clock.mark("load")
 
-    progress("chunk", 0, config.limit or 0)
-    chunks = list(islice(Chunker(encoder.tokenizer).run(found, counts), config.limit))
+    chunks = cut(islice(Chunker(encoder.tokenizer).run(found, counts), config.limit), config.limit or 0, progress)
     if not chunks:
         raise SourceNotFoundError(f"Nothing to remember: {', '.join(sources)} gave no text at all.")
-    progress("chunk", len(chunks), len(chunks))
     clock.mark("chunk")
 
     slots = encoder.profile.slots
@@ -86,18 +83,23 @@ def build(
         shards=len(shards),
         seconds=clock.seconds,
     )
+    receipts, settings = Receipts(out), resolved(config, encoder, embedder, chunks)
+    if receipts.started:
+        _require_own(receipts, settings)
     if dry_run:
-        estimate(report, encoder, embedder, chunks)
+        missing = [chunk for index, shard in enumerate(shards) if receipts.finished(index) is None for chunk in shard]
+        report.shards_reused = sum(receipts.finished(index) is not None for index in range(len(shards)))
+        estimate(report, encoder, embedder, chunks, missing)
         return report
 
-    receipts, resolved = Receipts(out), _resolved(config, encoder, embedder, chunks)
     with locked(out):
         if resume and is_committed(out):
-            _require_finished(receipts, resolved)
+            _require_own(receipts, settings)  # it may have been finished since
+            open_bank(out).close()
             report.shards_reused = len(shards)
         else:
             writer = BankWriter(out, spec=encoder.spec, quantiser=codec, rows=len(chunks), rows_per_shard=rows_per_shard)
-            receipts.start(resolved)
+            receipts.start(settings)
             finished, report.shards_reused = encode_shards(shards, encoder, writer, receipts, progress)
             clock.mark("encode")
             vectors = embed_shards(shards, embedder, receipts, progress)
@@ -128,24 +130,11 @@ def _refuse_existing(out: Path, *, resume: bool) -> None:
     require_claimable(out)
 
 
-def _require_finished(receipts: Receipts, resolved: dict[str, Any]) -> None:
-    """Raise BankExistsError unless the finished bank is what this build would make; CorruptBankError when it is damaged."""
+def _require_own(receipts: Receipts, settings: dict[str, Any]) -> None:
+    """Raise ConfigError unless the unfinished build, BankExistsError unless the finished bank, is what this build would make."""
     try:
-        receipts.require_same(resolved)
+        receipts.require_same(settings)
     except (ConfigError, CorruptBankError) as error:
-        raise BankExistsError(f"{receipts.bank} already holds a finished bank of another build; choose another --out: {error}") from error
-    open_bank(receipts.bank).close()
-
-
-def _resolved(config: BuildConfig, encoder: Encoder, embedder: TextEmbedder, chunks: Sequence[Chunk]) -> dict[str, Any]:
-    """Everything that decides the bytes of the bank: a resumed build must agree with all of it."""
-    return {
-        **{key: value for key, value in config.to_dict().items() if key != "model"},
-        "profile": encoder.profile.name,
-        "dtype": str(encoder.model.dtype),
-        "embedder": embedder.identity(),
-        "identity": encoder.spec.identity.to_dict(),
-        "chunks": len(chunks),
-        "content": content_id(*(chunk.id for chunk in chunks)),
-        "kmem_version": __version__,
-    }
+        if not is_committed(receipts.bank):
+            raise
+        raise BankExistsError(f"{receipts.bank} already holds a finished bank of another build: {error}") from error

@@ -7,6 +7,8 @@ from kmem.encoder.defaults import AUTO, BATCH_SIZE, DEVICE, SMOLLM2
 from kmem.errors import ConfigError
 
 MIB = 1 << 20
+MOST = 1 << 48
+"""More chunks than any corpus has; what lies beyond is a slip of the keyboard."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,8 +36,8 @@ class BuildConfig:
     def __post_init__(self) -> None:
         for name in ("limit", "batch_size", "shard_bytes", "shard_rows"):
             value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ConfigError(f"{name} must be at least 1, not {value}.")
+            if value is not None and not 1 <= value <= MOST:
+                raise ConfigError(f"{name} must be at least 1{'' if value < 1 else f' and at most {MOST}'}, not {value}.")
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)

@@ -17,6 +17,7 @@ from kmem.errors import ConfigError, CorruptBankError
 from kmem.kstore.claim import BUILD
 from kmem.kstore.durable import read_verified, replace_file
 from kmem.kstore.manifest import Shard
+from kmem.pipelines.settings import differences
 
 EXECUTOR = "executor.json"
 STATS = "stats.json"
@@ -46,13 +47,13 @@ class Receipts:
         """Raise ConfigError naming what differs from the recorded configuration, CorruptBankError when that can't be read."""
         path = self.folder / EXECUTOR
         try:
-            recorded = dict(json.loads(path.read_bytes()))
-        except (ValueError, TypeError) as error:
-            raise CorruptBankError(f"{path} can't be read ({error}); delete {self.bank} and build again.") from error
-        differing = sorted(key for key in resolved.keys() | recorded.keys() if recorded.get(key) != resolved.get(key))
+            differing = differences(json.loads(path.read_bytes()), resolved)
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise CorruptBankError(f"{path} is damaged ({error!r}); delete {self.bank} and build again.") from error
         if differing:
-            values = "; ".join(f"{key} was {recorded.get(key)!r}, is now {resolved.get(key)!r}" for key in differing)
-            raise ConfigError(f"{self.bank} was begun with other settings, so it can't be resumed with these: {values}.")
+            raise ConfigError(
+                f"{self.bank} was begun with other settings: {'; '.join(differing)}. Give the same again, or choose another --out."
+            )
 
     def finished(self, index: int) -> Shard | None:
         """The receipt of a shard whose marker is there and whose files are what was written, else None: it is written again."""

@@ -1,7 +1,7 @@
 """The two long stages of a build, each resumable shard by shard, and what a dry run foretells of them."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -13,6 +13,20 @@ from kmem.kstore.writer import BankWriter
 from kmem.pipelines.progress import Progress
 from kmem.pipelines.receipts import Receipts
 from kmem.pipelines.report import BuildReport
+
+CHUNKS_A_REPORT = 64
+
+
+def cut(chunks: Iterable[Chunk], limit: int, progress: Progress) -> list[Chunk]:
+    """All chunks; `limit` is how many there can be, 0 when nobody knows."""
+    kept: list[Chunk] = []
+    progress("chunk", 0, limit)
+    for chunk in chunks:
+        kept.append(chunk)
+        if len(kept) % CHUNKS_A_REPORT == 0:
+            progress("chunk", len(kept), limit)
+    progress("chunk", len(kept), len(kept))
+    return kept
 
 
 def encode_shards(
@@ -63,13 +77,16 @@ def embed_shards(shards: Sequence[Sequence[Chunk]], embedder: TextEmbedder, rece
     return np.concatenate(parts)
 
 
-def estimate(report: BuildReport, encoder: Encoder, embedder: TextEmbedder, chunks: Sequence[Chunk]) -> None:
-    """Encode and embed one batch spread over the corpus, and extrapolate by tokens into `report.seconds`."""
+def estimate(report: BuildReport, encoder: Encoder, embedder: TextEmbedder, chunks: Sequence[Chunk], missing: Sequence[Chunk]) -> None:
+    """Encode and embed one batch spread over the corpus; extrapolate by tokens into `report.seconds`.
+
+    `missing` are the chunks that are still to be encoded; all are embedded.
+    """
     sample = list(chunks[:: max(1, len(chunks) // encoder.config.batch_size)])[: encoder.config.batch_size]
-    share = report.tokens / max(1, sum(chunk.tokens for chunk in sample))
     texts = [chunk.reference for chunk in sample]
-    for name, work in (("encode", encoder.encode), ("embed", embedder.embed)):
+    sampled = sum(chunk.tokens for chunk in sample)
+    for name, work, whole in (("encode", encoder.encode, missing), ("embed", embedder.embed, chunks)):
         work(texts[:1])  # warm up: weights are read from disk on the first pass
         began = time.perf_counter()
         work(texts)
-        report.seconds[name] = (time.perf_counter() - began) * share
+        report.seconds[name] = (time.perf_counter() - began) * sum(chunk.tokens for chunk in whole) / sampled

@@ -10,12 +10,12 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.generation.streamers import BaseStreamer
 
-from kmem.errors import ConfigError
 from kmem.kstore.bank import Bank
 from kmem.runtime.attach import attach
 from kmem.runtime.defaults import AnswerConfig
 from kmem.runtime.source import BankSource
 from kmem.runtime.trace import TraceSpan
+from kmem.text import require_text
 
 Knowledge = Literal["nothing", "memories", "text"]
 
@@ -64,8 +64,7 @@ def answer(
 ) -> Answer:
     """Generate greedily. `text` puts the references that the same search finds before the question, best last (nearest to it)."""
     config = config or AnswerConfig()
-    if not prompt.strip():
-        raise ConfigError("The prompt is empty; say what to ask.")
+    require_text(prompt, "prompt")
     question = config.template.replace("{prompt}", prompt)
     began = time.perf_counter()
     context: str = question
@@ -98,7 +97,7 @@ def _with_text(question: str, tokenizer: PreTrainedTokenizerBase, bank: Bank, to
     (ids,) = BankSource(bank, tokenizer, top_k).retrieve([tokens])
     chunks = [bank.chunk(memory_id) for memory_id in ids]
     references = "\n".join(f"Reference: {chunk.reference}" for chunk in reversed(chunks))
-    return f"{references}\n{question}", tuple(chunk.source for chunk in chunks)
+    return f"{references}\n{question}", tuple(dict.fromkeys(chunk.source for chunk in chunks))
 
 
 def _sources_read(trace: Sequence[TraceSpan]) -> tuple[str, ...]:

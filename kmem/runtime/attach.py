@@ -9,7 +9,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from kmem.encoder.bracket import bracket_of
 from kmem.encoder.fingerprint import architecture_digest, display_name, identify, weights_digest
 from kmem.encoder.hook import hooked, is_hooked, wrapped_forward
-from kmem.errors import AttachError, ConfigError
+from kmem.errors import AttachError, ConfigError, WrongTypeError
 from kmem.kstore.bank import Bank
 from kmem.kstore.defaults import TOP_K
 from kmem.memories import Memories, MemorySpec
@@ -36,8 +36,9 @@ def attach(
     Tokens that were in a KV cache before attaching read nothing. With beam search, memories come from the prompt alone.
 
     Raises IdentityMismatchError when another model wrote the memories, UnsupportedModelError for a model that can't read any,
-    AttachError when something is attached already, ConfigError on a bad option.
+    AttachError when something is attached already, ConfigError on a bad option, WrongTypeError for what is no model or no memories.
     """
+    _require_types(model, memories)
     if top_k < 1 or (every is not None and every < 1):
         raise ConfigError(f"top_k and every must be at least 1, not {top_k} and {every}.")
     if is_hooked(model):
@@ -52,6 +53,13 @@ def attach(
         finally:
             refusing.remove()
             session.close()
+
+
+def _require_types(model: object, memories: object) -> None:
+    if not hasattr(model, "get_decoder"):
+        raise WrongTypeError(f"attach needs a transformers model (kmem.load_model), not {type(model).__name__}.")
+    if not isinstance(memories, Bank | Memories):
+        raise WrongTypeError(f"attach needs an open bank (kmem.open) or Memories, not {type(memories).__name__}.")
 
 
 def _source(memories: Bank | Memories, tokenizer: PreTrainedTokenizerBase | None, top_k: int) -> Source:

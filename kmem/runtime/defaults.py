@@ -23,6 +23,6 @@ class AnswerConfig:
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be at least 1, not {getattr(self, name)}.")
         if self.every is not None and self.every < 1:
-            raise ConfigError(f"every must be at least 1 token, not {self.every}.")
+            raise ConfigError(f"every must be at least 1 token, or None (--every 0) to retrieve once, not {self.every}.")
         if "{prompt}" not in self.template:
             raise ConfigError(f"The template {self.template!r} has no {{prompt}} in it.")

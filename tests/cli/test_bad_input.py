@@ -93,6 +93,7 @@ def test_unknown_names(kmem: Run, tmp_path: Path, tiny_folder: Path) -> None:
     refused(kmem(*options, "--profile", "uniform8", "--quant", "int3"), "'int3'", "fp16")
     refused(kmem(*options, "--profile", "uniform8", "--dtype", "int8"), "'int8'", "bfloat16")
     refused(kmem(*options, "--profile", "uniform8", "--limit", "0"), "limit must be at least 1, not 0")
+    refused(kmem(*options, "--profile", "uniform8", "--limit", str(2**63)), "limit must be at least 1 and at most", str(2**63))
     refused(kmem("build", "corpus:foldok", "--out", tmp_path / "new", "--model", tiny_folder, "--profile", "uniform8"), "foldok", "foldoc")
     refused(kmem("build", tmp_path / "a.txt", "--out", tmp_path / "new", "--model", tmp_path), "config.json")
     assert not (tmp_path / "new").exists()
@@ -105,15 +106,50 @@ def test_out_that_is_taken(kmem: Run, tmp_path: Path, bank: Path, tiny_folder: P
     assert digest(bank) == before
 
 
-def test_usage_errors_exit_with_2(kmem: Run, bank: Path) -> None:
-    for arguments in (("query", bank), ("show", bank, "seven"), ("generate", bank), ("nonsense",), ("query", bank, "x", "-k", "0")):
-        outcome = kmem(*arguments)
-        assert outcome.code == 2
-        assert "Traceback" not in outcome.err
+def test_usage_errors_are_one_sentence_with_the_value(kmem: Run, bank: Path) -> None:
+    refused(kmem("query", bank), "text", "kmem query --help")
+    refused(kmem("show", bank, "seven"), "ID", "'seven'", "integer")
+    refused(kmem("generate", bank), "--prompt")
+    refused(kmem("quary", bank, "x"), "'quary'", "Did you mean 'query'?")
+    refused(kmem("query", bank, "x", "-k", "0"), "--top-k", "'0'")
+    refused(kmem("build", bank, "--out", "x", "--limit", "ten"), "--limit", "'ten'", "kmem build --help")
+    refused(kmem("show", bank, "-5"), "-5", "write -- before")
+    refused(kmem("query", bank, "x", "y"), "y", "kmem query --help")
+    for bare in ((), ("bench",)):
+        assert "Usage" in kmem(*bare).out
+
+
+def test_text_that_can_not_be_asked_with(kmem: Run, bank: Path) -> None:
+    refused(kmem("query", bank, ""), "query is empty")
+    refused(kmem("query", bank, "caf\udce9"), "'caf\\udce9'", "UTF-8")
+    refused(kmem("generate", bank, "--prompt", "caf\udce9"), "prompt", "UTF-8")
+    refused(kmem("generate", bank, "--prompt", "x", "--every", "-1"), "-1", "--every 0")
+
+
+def test_options_out_of_bounds(kmem: Run, bank: Path) -> None:
+    assert len(json.loads(kmem("query", bank, "x", "-k", str(10**30), "--json").out)["hits"]) == 3
     refused(kmem("generate", bank, "--prompt", "x", "--template", "no slot"), "template", "{prompt}")
     refused(kmem("generate", bank, "--prompt", " ", "--raw"), "prompt is empty")
     refused(kmem("bench", "quality", "--json", bank / "no" / "q.json"), "there is no folder")
     refused(kmem("generate", bank, "--prompt", "x", "--max-new-tokens", "0"), "max_new_tokens must be at least 1, not 0")
+
+
+def test_profile_files(kmem: Run, tmp_path: Path, tiny_folder: Path) -> None:
+    (tmp_path / "a.txt").write_text("text")
+    profile = tmp_path / "mine.json"
+    for content, *words in (
+        ("{", "mine.json holds no profile"),
+        ("[]", "JSON object", "[]"),
+        ("{}", "'name' is missing", '"budget": [['),
+        ('{"name": "mine"}', "'budget' is missing"),
+        ('{"name": "mine", "budget": 8}', "'budget' must be a table", "not 8"),
+        ('{"name": "mine", "budget": [[8, 8.5]]}', "8.5", "whole number"),
+        ('{"name": "mine", "budget": [[8]], "colour": "red"}', "no field 'colour'", "selector"),
+        ('{"name": 3, "budget": [[8]]}', "'name' must be a string, not 3"),
+    ):
+        profile.write_text(content)
+        outcome = kmem("build", tmp_path / "a.txt", "--out", tmp_path / "new", "--model", tiny_folder, "--profile", profile)
+        refused(outcome, *words)
 
 
 def test_bench_writes_json(kmem: Run, bank: Path, tmp_path: Path) -> None:

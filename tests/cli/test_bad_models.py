@@ -59,5 +59,5 @@ def test_show_wants_the_tokenizer_of_the_bank(kmem: Run, bank_folder: Path, tiny
 
 def test_info_names_the_begin_token_and_the_precision(kmem: Run, bank_folder: Path) -> None:
     shown = kmem("info", bank_folder).out
-    assert "encoder_dtype" in shown
-    assert "bracket_tokens" in shown
+    assert "encoded in" in shown
+    assert "bracket's tokens" in shown

@@ -1,6 +1,7 @@
 """Every command does its work, speaks JSON, and shows a person what it did."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,19 @@ def test_info(kmem: Run, bank_folder: Path) -> None:
     assert "uniform8" in kmem("info", bank_folder).out
 
 
+def test_info_verifies_every_file(kmem: Run, bank_folder: Path, tmp_path: Path) -> None:
+    bank = Path(shutil.copytree(bank_folder, tmp_path / "bank"))
+    assert json.loads(kmem("info", bank, "--verify", "--json").out)["verified_files"] > 5
+    shard = next((bank / "memories.zarr").rglob("kv/c/0/0/0/0"))
+    data = bytearray(shard.read_bytes())
+    data[5] ^= 1
+    shard.write_bytes(data)
+    assert kmem("info", bank).code == 0
+    outcome = kmem("info", bank, "--verify")
+    assert outcome.code == 2
+    assert "kv/c/0/0/0/0 was altered" in outcome.err
+
+
 def test_query_ranks_with_source_and_score(kmem: Run, bank_folder: Path) -> None:
     hits = json.loads(kmem("query", bank_folder, "an animal that jumps", "--json").out)["hits"]
     assert hits[0]["title"] == "Fox"
@@ -51,11 +65,17 @@ def test_query_ranks_with_source_and_score(kmem: Run, bank_folder: Path) -> None
 
 def test_show_marks_every_token(kmem: Run, bank_folder: Path) -> None:
     hit = json.loads(kmem("query", bank_folder, "fox", "--json").out)["hits"][0]
+    assert isinstance(hit["id"], str)  # 63 bits are more than a JSON number keeps
     shown = json.loads(kmem("show", bank_folder, hit["id"], "--json").out)
     assert "".join(token["text"] for token in shown["tokens"]) == f"{hit['title']}: {hit['text']}"
     assert sum(token["heads"] for token in shown["tokens"]) == 8 * 8  # 8 heads keep 8 tokens each
     assert shown["heads"] == 8
-    assert "Fox.md" in kmem("show", bank_folder, hit["id"]).out
+    printed = kmem("show", bank_folder, hit["id"]).out
+    assert "Fox.md" in printed
+    text, below = printed.splitlines()[3:5]
+    assert text.replace(" ", "").startswith("Fox:#Fox⏎")
+    first = shown["tokens"][: len(below.split())]
+    assert below.split() == [str(token["heads"] or "·") for token in first]
 
 
 def test_generate_and_compare(kmem: Run, bank_folder: Path) -> None:

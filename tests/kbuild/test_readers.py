@@ -200,7 +200,7 @@ def test_dictd_corrupt(write_dictionary: WriteDictionary, damage: "type[bytes]")
 
 
 @pytest.mark.parametrize(
-    ("lines", "says"), [("a\tA\tB\nno tabs\n", "line 2 is not `headword"), ("a\tä\tB\n", "line 1 is not"), ("a\tA\t//\n", "behind the end")]
+    ("lines", "says"), [("a\tA\tB\nno tabs\n", "line 2 is not `headword"), ("a\tä\tB\n", "line 1 is not"), ("a\tA\t//\n", "past the end")]
 )
 def test_dictd_bad_index(write_dictionary: WriteDictionary, lines: str, says: str) -> None:
     index = write_dictionary([(["a"], "Text\n")])

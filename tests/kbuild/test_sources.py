@@ -41,6 +41,23 @@ def test_glob(folder: Path) -> None:
     assert names(expand([f"{folder}/*"])) == ["a.md", "b.txt"]
 
 
+def test_banks_and_links_that_lead_nowhere_are_no_documents(folder: Path) -> None:
+    (folder / "bank" / "memories.zarr").mkdir(parents=True)
+    (folder / "bank" / "chunks").mkdir()
+    (folder / "bank" / "chunks" / "g0000.txt").write_text("of a bank")
+    (folder / "lost.txt").symlink_to(folder / "nowhere.txt")
+    counts: Counter[str] = Counter()
+    assert names(expand([str(folder)], counts)) == ["a.md", "b.txt", "c.txt", "d.html"]
+    assert (counts["skipped: a bank"], counts["skipped: link that leads nowhere"]) == (1, 1)
+    counts.clear()
+    assert names(expand([f"{folder}/**/*.txt"], counts)) == ["b.txt", "c.txt"]
+    assert counts["skipped: part of a bank"] == 1
+    with pytest.raises(SourceError, match="is a bank, not documents"):
+        expand([str(folder / "bank")])
+    with pytest.raises(SourceNotFoundError, match="matches no file"):
+        expand([f"{folder}/*.csv"])
+
+
 def test_a_name_that_looks_like_a_glob(tmp_path: Path) -> None:
     (tmp_path / "a[1].txt").write_text("x")
     assert names(expand([f"{tmp_path}/a[1].txt"])) == ["a[1].txt"]

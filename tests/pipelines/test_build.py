@@ -29,7 +29,7 @@ def bank_bytes(bank: Path) -> dict[str, bytes]:
 def test_builds_a_bank_that_can_be_searched_and_read(tiny_folder: Path, corpus: Path, tmp_path: Path) -> None:
     stages: list[str] = []
     report = build([str(corpus)], out=tmp_path / "bank", config=config(tiny_folder), progress=lambda stage, *_: stages.append(stage))
-    assert list(dict.fromkeys(stages)) == ["chunk", "encode", "embed"]
+    assert list(dict.fromkeys(stages)) == ["load", "chunk", "encode", "embed"]
     with kmem.open(tmp_path / "bank") as bank:
         assert len(bank) == report.chunks > 20
         assert report.counts["documents"] == 12

@@ -119,7 +119,7 @@ def test_a_finished_build_resumed_has_nothing_to_do(
     monkeypatch.setattr(pipeline, "encode_shards", never)
     again = build([str(corpus)], out=bank, config=config(tiny_folder), resume=True)
     assert (again.chunks, again.shards_reused) == (built.chunks, built.shards)
-    with pytest.raises(BankExistsError, match=r"finished bank of another build.*batch_size was 16, is now 8"):
+    with pytest.raises(BankExistsError, match=r"finished bank of another build.*--batch-size was 16, is now 8"):
         build([str(corpus)], out=bank, config=config(tiny_folder, batch_size=8), resume=True)
     (bank / "build" / "executor.json").write_text('{"chunks": ')
     with pytest.raises(BankExistsError, match="finished bank"):
@@ -166,9 +166,9 @@ def test_a_damaged_configuration_says_what_to_do(tiny_folder: Path, corpus: Path
     bank, options = tmp_path / "bank", config(tiny_folder, limit=2)
     build([str(corpus)], out=bank, config=options)
     uncommit(bank)
-    for damage in ("", '{"chunks": 3', "7"):
+    for damage in ("", '{"chunks": 3', "7", "{}"):
         (bank / "build" / "executor.json").write_text(damage)
-        with pytest.raises(CorruptBankError, match=r"executor\.json can't be read .* delete .*bank and build again"):
+        with pytest.raises(CorruptBankError, match=r"executor\.json is damaged .* delete .*bank and build again"):
             build([str(corpus)], out=bank, config=options, resume=True)
 
 
@@ -176,11 +176,45 @@ def test_other_settings_are_named(tiny_folder: Path, corpus: Path, tmp_path: Pat
     bank = tmp_path / "bank"
     build([str(corpus)], out=bank, config=config(tiny_folder, limit=2))
     uncommit(bank)
-    with pytest.raises(ConfigError, match="batch_size was 16, is now 3"):
+    with pytest.raises(ConfigError, match=r"begun with other settings: --batch-size was 16, is now 3\. Give the same"):
         build([str(corpus)], out=bank, config=config(tiny_folder, limit=2, batch_size=3), resume=True)
-    with pytest.raises(ConfigError, match=r"embedder was .*'minilm'.*is now"):
+    with pytest.raises(ConfigError, match=r"settings: --embedder was minilm, is now /"):
         build([str(corpus)], out=bank, config=config(tiny_folder, limit=2, embedder=str(_minilm_folder())), resume=True)
+    with pytest.raises(ConfigError, match="settings: the sources gave 2 chunks, now they give 3; --limit was 2, is now 3"):
+        build([str(corpus)], out=bank, config=config(tiny_folder, limit=3), resume=True)
+    with pytest.raises(ConfigError, match=r"the profile's budget changed; --profile was uniform8, is now memory3"):
+        build([str(corpus)], out=bank, config=config(tiny_folder, limit=2, profile="memory3"), resume=True)
+    (corpus / "00.txt").write_text("Another first page. " * 20)
+    with pytest.raises(ConfigError, match="settings: the text of the sources changed"):
+        build([str(corpus)], out=bank, config=config(tiny_folder, limit=2), resume=True)
     assert not is_committed(bank)
+
+
+def test_a_dry_run_knows_what_is_there(tiny_folder: Path, corpus: Path, tmp_path: Path) -> None:
+    bank, options = tmp_path / "bank", config(tiny_folder, limit=4, shard_rows=2)
+    build([str(corpus)], out=bank, config=options)
+    before = bank_bytes(bank)
+    with pytest.raises(BankExistsError, match="finished bank"):
+        build([str(corpus)], out=bank, config=options, dry_run=True)
+    uncommit(bank)
+    (bank / "build" / "completions" / "00001").unlink()
+    whole = build([str(corpus)], out=tmp_path / "other", config=options, dry_run=True)
+    rest = build([str(corpus)], out=bank, config=options, resume=True, dry_run=True)
+    assert (whole.shards_reused, rest.shards_reused, rest.shards) == (0, 1, 2)
+    assert rest.seconds["encode"] > 0
+    assert build([str(corpus)], out=bank, config=options, resume=True).shards_reused == 1
+    assert bank_bytes(bank) == before
+
+
+def test_a_bank_in_the_folder_of_the_sources_is_no_source(tiny_folder: Path, corpus: Path, tmp_path: Path) -> None:
+    options = config(tiny_folder, limit=2)
+    first = build([str(corpus)], out=corpus / "bank", config=options)
+    second = build([str(corpus)], out=tmp_path / "bank", config=options)
+    assert "skipped: a bank" not in first.counts
+    assert second.counts["skipped: a bank"] == 1
+    uncommit(corpus / "bank")
+    build([str(corpus)], out=corpus / "bank", config=options, resume=True)
+    assert bank_bytes(corpus / "bank") == bank_bytes(tmp_path / "bank")
 
 
 def test_a_wrong_embedder_costs_nothing(tiny_folder: Path, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -64,7 +64,7 @@ def entries(index: Path, body: Path) -> Iterator[Entry]:
             continue
         headword, offset, length = _line(line, f"{index}, line {number}")
         if offset + length > len(data):
-            raise SourceError(f"{index}, line {number} points behind the end of {body}: install the two files together again.")
+            raise SourceError(f"{index}, line {number} points past the end of {body}: install the two files together again.")
         headwords.setdefault((offset, length), []).append(headword)
     for (offset, length), words in sorted(headwords.items()):
         yield Entry(headwords=tuple(words), text=decode(data[offset : offset + length], f"{body}, entry {words[0]!r},"))

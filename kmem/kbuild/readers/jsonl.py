@@ -33,7 +33,7 @@ def _document(path: Path, number: int, line: bytes) -> Document:
         raise SourceError(f'{place} is not a JSON object: write one object a line, as in {{"text": "…"}}.')
     identifier = record.get("id", number)
     if isinstance(identifier, bool) or not isinstance(identifier, int | str):
-        raise SourceError(f"{place}: field 'id' must be a string or an integer.")
+        raise SourceError(f"{place}: field 'id' must be a string or an integer, not {json.dumps(identifier)[:40]}: change or remove it.")
     title = _string(record, "title", place) if record.get("title") is not None else ""
     return Document(source=f"{path}#{identifier}", text=_string(record, "text", place), title=one_line(title))
 
@@ -43,7 +43,9 @@ def _string(record: dict[str, Any], field: str, place: str) -> str:
         raise SourceError(f"{place} has no field {field!r}: give every record one (it has {', '.join(map(repr, record)) or 'none'}).")
     value = record[field]
     if not isinstance(value, str):
-        raise SourceError(f"{place}: field {field!r} must be a string, not {json.dumps(value)[:40]}.")
+        raise SourceError(
+            f"{place}: field {field!r} must be a string, not {json.dumps(value)[:40]}: write it in quotes, or remove the record."
+        )
     # JSON can spell half a surrogate pair ("\ud800"), which is no character and can't be written as UTF-8.
     if any("\ud800" <= character <= "\udfff" for character in value):
         raise SourceError(f"{place}: field {field!r} holds half a surrogate pair: replace that escape by the whole character.")

@@ -37,5 +37,5 @@ def _columns(path: Path, schema: pa.Schema) -> list[str]:
     for name in columns:
         kind = schema.field(name).type
         if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
-            raise SourceError(f"{path}: column {name!r} must hold strings, not {kind}.")
+            raise SourceError(f"{path}: column {name!r} must hold strings, not {kind}: cast it, or rename another column to {name!r}.")
     return columns

