@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from kmem.kstore.bank import open_bank
     from kmem.memories import Memories as Memories
     from kmem.pipelines.build import build as build
+    from kmem.pipelines.config import BuildConfig as BuildConfig
     from kmem.profile import Profile as Profile
     from kmem.runtime.attach import attach as attach
 
@@ -22,6 +23,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "Bank": ("kmem.kstore.bank", "Bank"),
+    "BuildConfig": ("kmem.pipelines.config", "BuildConfig"),
     "Encoder": ("kmem.encoder.encode", "Encoder"),
     "Memories": ("kmem.memories", "Memories"),
     "Profile": ("kmem.profile", "Profile"),

@@ -9,6 +9,7 @@ import torch
 from kmem.encoder import load
 from kmem.encoder.load import load_model
 from kmem.errors import ConfigError, ModelNotFoundError
+from kmem.paths import make_cache_folder
 from tests.cli.conftest import Run
 from tests.cli.test_bad_input import refused
 from tests.tiny import byte_tokenizer, save_tiny_model
@@ -37,6 +38,23 @@ def test_weights_cut_short_or_of_another_shape(tmp_path: Path) -> None:
     configuration.write_text(configuration.read_text().replace('"intermediate_size": 48', '"intermediate_size": 56'))
     with pytest.raises(ModelNotFoundError, match="No model could be loaded"):
         load_model(str(folder))
+
+
+def test_a_tokenizer_cut_short_and_a_model_that_moved(kmem: Run, bank_folder: Path, tmp_path: Path) -> None:
+    folder = save_tiny_model(tmp_path / "model")
+    tokenizer = folder / "tokenizer.json"
+    tokenizer.write_bytes(tokenizer.read_bytes()[:200])
+    refused(kmem("generate", bank_folder, "--prompt", "x", "--model", folder), "No tokenizer could be loaded", str(folder))
+    refused(kmem("generate", bank_folder, "--prompt", "x", "--model", tmp_path / "moved"), "no model folder", "moved", "where it is now")
+
+
+def test_a_cache_that_can_not_be_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("mine")
+    monkeypatch.setenv("KMEM_CACHE", str(tmp_path / "file"))
+    with pytest.raises(ConfigError, match="set KMEM_CACHE to a folder"):
+        make_cache_folder("models")
+    with pytest.raises(ConfigError, match="set KMEM_CACHE to a folder"):
+        load_model("smollm2")
 
 
 def test_a_folder_named_smollm2_is_not_the_bundled_model(tmp_path: Path, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 import kmem
 from kmem.encoder.encode import Encoder
-from kmem.errors import ConfigError, MemoryNotFoundError
+from kmem.errors import ConfigError, MemoryNotFoundError, WrongTypeError
 from kmem.kstore.bank import Bank
 from kmem.memories import EMPTY_SLOT
 from kmem.profile import Profile
@@ -101,6 +101,13 @@ def test_options_are_checked(bank: Bank, model: PreTrainedModel, tokenizer: PreT
         pass
     with pytest.raises(ConfigError, match="tokenizer"), kmem.attach(model, bank):
         pass
+    with pytest.raises(WrongTypeError, match=r"open bank \(kmem.open\).* not str"), kmem.attach(model, str(bank.path)):  # type: ignore[arg-type]
+        pass
+    with pytest.raises(WrongTypeError, match=r"kmem.load_model\), not str"), kmem.attach("smollm2", bank):
+        pass
+    for query in (None, 7):
+        with pytest.raises(WrongTypeError, match="query must be a string"):
+            bank.search(query)  # type: ignore[arg-type]
     missing = [Span(row=0, start=0, stop=9, ids=(12345,))]
     with kmem.attach(model, bank, tokenizer=tokenizer, schedule=missing), pytest.raises(MemoryNotFoundError, match="12345"):
         model(tokenizer(PROMPT, return_tensors="pt")["input_ids"])
