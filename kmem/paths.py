@@ -5,6 +5,11 @@ from pathlib import Path
 
 from kmem.errors import ConfigError
 
+ZARR = "memories.zarr"
+"""The part of a bank that Zarr reads."""
+WRITER = "build/writer.json"
+"""What a bank's writer was opened with. Its presence, with no manifest, is what makes a folder an unfinished build."""
+
 
 def cache_dir() -> Path:
     """`$KMEM_CACHE`, or `~/.cache/kmem`; not created here."""
@@ -22,5 +27,5 @@ def make_cache_folder(name: str) -> Path:
 
 
 def is_bank_folder(folder: Path) -> bool:
-    """Whether kmem made this folder, as a bank or on the way to one: the texts in it are not documents."""
-    return (folder / "memories.zarr").exists() or (folder / "build" / "writer.json").exists()
+    """Whether kmem made this folder, as a bank or on the way to one: the texts in it are no documents."""
+    return (folder / ZARR).exists() or (folder / WRITER).exists()

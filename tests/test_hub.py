@@ -2,7 +2,6 @@
 
 import socket
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,40 +9,40 @@ from huggingface_hub import constants
 
 from kmem import hub
 from kmem.errors import ModelNotFoundError
-from kmem.hub import only_local
+from kmem.hub import located
 
 
 @pytest.fixture(autouse=True)
-def direct(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def direct(monkeypatch: pytest.MonkeyPatch) -> None:
     """No proxy, and no answer remembered from or for another test."""
     monkeypatch.setattr(hub, "getproxies", dict)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    hub._hub_answers.cache_clear()
-    yield
-    hub._hub_answers.cache_clear()
 
 
-def test_a_folder_is_local_and_a_path_to_nothing_is_refused(tmp_path: Path) -> None:
-    assert only_local(str(tmp_path))
+def test_a_folder_is_local_and_a_path_to_nothing_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path.parent)
+    monkeypatch.setenv("HOME", str(tmp_path.parent))
+    for name in (str(tmp_path), tmp_path.name, f"~/{tmp_path.name}"):
+        assert located(name) == (str(tmp_path.resolve()), True)
     for path in (str(tmp_path / "gone"), "./gone", "~/gone", "some/deep/folder"):
         with pytest.raises(ModelNotFoundError, match="no model folder"):
-            only_local(path)
+            located(path)
 
 
 def test_a_hub_is_asked_only_where_it_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{server.getsockname()[1]}")
-        assert not only_local("someone/model")
-    hub._hub_answers.cache_clear()
+        assert located("someone/model") == ("someone/model", False)
     began = time.perf_counter()
-    assert only_local("someone/model")  # the port is closed now
+    assert located("someone/model") == ("someone/model", True)  # the port is closed now
     assert time.perf_counter() - began < hub.ANSWER_S + 1
 
 
 def test_offline_by_wish_and_behind_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
     monkeypatch.setattr(hub, "getproxies", lambda: {"https": "http://proxy:3128"})
-    assert not only_local("someone/model")
-    hub._hub_answers.cache_clear()
+    assert located("someone/model") == ("someone/model", False)
+    monkeypatch.setattr(hub, "getproxies", lambda: {"no": "localhost"})  # which is no proxy
+    assert located("someone/model") == ("someone/model", True)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    assert only_local("someone/model")
+    assert located("someone/model") == ("someone/model", True)

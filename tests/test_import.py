@@ -11,25 +11,14 @@ import kmem
 
 HEAVY = ("torch", "transformers", "faiss", "dask", "triton", "zarr", "sentence_transformers", "pyarrow", "numpy")
 
-FORBIDDEN = {
-    "kbuild": ("torch", "transformers", "zarr", "faiss", "kmem.encoder", "kmem.kstore", "kmem.runtime", "kmem.pipelines", "kmem.cli"),
-    "encoder": ("zarr", "faiss", "kmem.kstore", "kmem.runtime", "kmem.pipelines", "kmem.cli"),
-    "kstore": ("transformers", "dask", "kmem.encoder", "kmem.runtime", "kmem.pipelines", "kmem.cli"),
-    "kernels": (
-        "transformers",
-        "zarr",
-        "faiss",
-        "kmem.kbuild",
-        "kmem.encoder",
-        "kmem.kstore",
-        "kmem.runtime",
-        "kmem.pipelines",
-        "kmem.cli",
-    ),
-    "runtime": ("zarr", "faiss", "kmem.pipelines", "kmem.training", "kmem.cli"),
-    "training": ("kmem.pipelines", "kmem.bench", "kmem.cli"),
-    "pipelines": ("kmem.training", "kmem.bench", "kmem.cli"),
-    "bench": ("kmem.cli",),
+LAYERS = ("kernels", "kbuild", "encoder", "kstore", "runtime", "training", "pipelines", "bench", "cli")
+"""From the bottom: a folder never imports one to its right, nor one that is not its business."""
+SIDEWAYS = {
+    "kernels": ("transformers", "zarr", "faiss"),
+    "kbuild": ("torch", "transformers", "zarr", "faiss", "kmem.kernels"),
+    "encoder": ("zarr", "faiss", "kmem.kbuild"),
+    "kstore": ("transformers", "dask", "kmem.kernels", "kmem.kbuild", "kmem.encoder"),
+    "runtime": ("zarr", "faiss", "kmem.kbuild"),
 }
 
 
@@ -50,14 +39,28 @@ def test_public_names_resolve() -> None:
         _ = kmem.atach
 
 
-@pytest.mark.parametrize("folder", FORBIDDEN)
+def imported_by(file: Path) -> list[str]:
+    names: list[str] = []
+    for node in ast.walk(ast.parse(file.read_text())):
+        names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        names += [node.module] if isinstance(node, ast.ImportFrom) and node.module else []
+    return names
+
+
+@pytest.mark.parametrize("folder", LAYERS)
 def test_imports_point_one_way(folder: str) -> None:
+    above = tuple(f"kmem.{layer}" for layer in LAYERS[LAYERS.index(folder) + 1 :])
     for file in Path(kmem.__file__).parent.joinpath(folder).rglob("*.py"):
-        for node in ast.walk(ast.parse(file.read_text())):
-            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-            names += [node.module] if isinstance(node, ast.ImportFrom) and node.module else []
-            for name in names:
-                assert not any(name == bad or name.startswith(f"{bad}.") for bad in FORBIDDEN[folder]), f"{file} imports {name}"
+        for name in imported_by(file):
+            bad = [other for other in (*above, *SIDEWAYS.get(folder, ())) if name == other or name.startswith(f"{other}.")]
+            assert not bad, f"{file} imports {name}"
+
+
+def test_what_all_share_imports_no_folder() -> None:
+    """`__init__` hands out names when asked, `__main__` is the command."""
+    for file in Path(kmem.__file__).parent.glob("*.py"):
+        if file.stem not in ("__init__", "__main__"):
+            assert not [name for name in imported_by(file) if name.split(".")[:1] == ["kmem"] and name.split(".")[1] in LAYERS], file
 
 
 def test_transformers_models_load_beside_our_kernels_folder() -> None:

@@ -24,9 +24,9 @@ from transformers import (
     Qwen3ForCausalLM,
 )
 
+from kmem.document import Chunk
 from kmem.encoder.encode import Encoder
 from kmem.identity import content_id
-from kmem.kbuild.document import Chunk
 from kmem.kstore.quant import quantiser
 from kmem.kstore.writer import BankWriter
 from kmem.profile import Profile
@@ -59,16 +59,23 @@ def _configs() -> dict[str, tuple[type[PreTrainedModel], PretrainedConfig]]:
     return {
         "llama": (LlamaForCausalLM, LlamaConfig(**SHAPE)),
         "mistral": (MistralForCausalLM, MistralConfig(**SHAPE, sliding_window=512)),
+        "mistral, window 16": (MistralForCausalLM, MistralConfig(**SHAPE, sliding_window=16)),
         "qwen2": (Qwen2ForCausalLM, Qwen2Config(**SHAPE)),
         "qwen3": (Qwen3ForCausalLM, Qwen3Config(**SHAPE, head_dim=12)),
         "gemma3": (
             Gemma3ForCausalLM,
             Gemma3TextConfig(**SHAPE, head_dim=12, sliding_window=512, query_pre_attn_scalar=20, sliding_window_pattern=2),
         ),
+        "gemma3, window 16": (
+            Gemma3ForCausalLM,
+            Gemma3TextConfig(**SHAPE, head_dim=12, sliding_window=16, query_pre_attn_scalar=20, sliding_window_pattern=2),
+        ),
     }
 
 
-ARCHITECTURES = tuple(_configs())
+SHORT_WINDOWED = ("mistral, window 16", "gemma3, window 16")
+"""The same with a sliding window that test prompts outgrow."""
+ARCHITECTURES = tuple(name for name in _configs() if name not in SHORT_WINDOWED)
 
 
 def tiny_model(architecture: str = "llama", *, dtype: torch.dtype = torch.float32, seed: int = 0) -> PreTrainedModel:

@@ -8,10 +8,9 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from kmem.bench.config import QualityConfig
 from kmem.encoder.anatomy import examine
 from kmem.encoder.encode import Encoder
-from kmem.encoder.profiles import load_profile
+from kmem.encoder.profiles import dense_profile, load_profile
 from kmem.kbuild.foldoc import articles
 from kmem.pipelines.progress import Progress, silent
-from kmem.profile import SPAN_TOKENS, Profile
 from kmem.training.probe import Probe, target_nll, title_probe
 
 
@@ -27,10 +26,7 @@ def measure_quality(
     anatomy = examine(model)
     layers, heads = anatomy.layers, anatomy.heads
     profiles = {name.replace("-", "_"): load_profile(name, layers=layers, heads=heads) for name in config.profiles}
-    bracketed = next(iter(profiles.values()))
-    profiles["dense"] = Profile(
-        name="dense", budget=((SPAN_TOKENS,) * heads,) * layers, prefix=bracketed.prefix, suffix=bracketed.suffix, align=bracketed.align
-    )
+    profiles["dense"] = dense_profile(layers, heads, like=next(iter(profiles.values())))
     total, done = len(probes) * (len(profiles) + 2), 0
     nll: dict[str, float] = {}
     for name in ("nothing", "text", *profiles):

@@ -2,6 +2,8 @@
 
 import shlex
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,11 +26,11 @@ def build(
     sources: list[str] = typer.Argument(
         help="Files, folders, globs (.txt .md .html .jsonl .parquet, dictd .index), or corpus:vital-articles, corpus:foldoc."
     ),
-    out: Path = typer.Option(..., help="Folder of the new bank."),
+    out: str = typer.Option(..., help="Folder of the new bank."),
     model: str = typer.Option(DEFAULT.model, help="smollm2, a model folder, or a hub name."),
     profile: str = typer.Option(DEFAULT.profile, help="smollm2-720, memory3, uniform8, a profile's JSON file; auto goes by the model."),
     selector: str | None = typer.Option(DEFAULT.selector, help="Which tokens a head keeps; default: the profile's own."),
-    quant: str = typer.Option(DEFAULT.quantiser, help="Payload: fp16, bf16 or fp32."),
+    quantiser: str = typer.Option(DEFAULT.quantiser, help="Payload: fp16, bf16 or fp32."),
     embedder: str = typer.Option(DEFAULT.embedder, help="minilm, or any sentence-transformers name or folder."),
     dtype: str = typer.Option(DEFAULT.dtype, help="Precision the model encodes in: auto, float32, bfloat16."),
     device: str = typer.Option(DEFAULT.device, help="cpu or cuda."),
@@ -40,13 +42,16 @@ def build(
     as_json: bool = JSON_OPTION,
 ) -> None:
     """Turn documents into a **bank** of explicit memories that the model can read while it generates."""
+    from kmem.kbuild.sources import expand
+
+    expand(sources)  # a misspelt path is told before torch is imported, which takes seconds
     from kmem.pipelines.build import build as run
 
     config = BuildConfig(
         model=model,
         profile=profile,
         selector=selector,
-        quantiser=quant,
+        quantiser=quantiser,
         embedder=embedder,
         dtype=dtype,
         device=device,
@@ -54,23 +59,24 @@ def build(
         batch_size=batch_size,
         shard_rows=shard_rows,
     )
-    try:
-        with progress_bars(quiet=as_json) as progress:
-            report = run(sources, out=out, config=config, resume=resume, dry_run=dry_run, progress=progress)
-    except KeyboardInterrupt:
-        typer.echo(f"kmem: stopped; {_way_on(out)}", err=True)
-        raise typer.Exit(INTERRUPTED) from None
+    with saying_how_to_go_on(Path(out), option="--resume"), progress_bars(quiet=as_json) as progress:
+        report = run(sources, out=out, config=config, resume=resume, dry_run=dry_run, progress=progress)
     if as_json:
         print_json(report.to_dict())
     else:
         output().print(summary(report))
 
 
-def _way_on(out: Path) -> str:
-    if not is_bank_folder(out):
-        return "nothing was written yet."
-    command = shlex.join(["kmem", *sys.argv[1:], *([] if "--resume" in sys.argv else ["--resume"])])
-    return f"finished shards are kept in {out}. Go on with: {command}"
+@contextmanager
+def saying_how_to_go_on(out: Path, *, option: str = "") -> Iterator[None]:
+    """On Ctrl-C, say what is kept and print the command, with `option`, that goes on; exit code 130."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        command = shlex.join(["kmem", *sys.argv[1:], *([option] if option and option not in sys.argv else [])])
+        kept = f"finished shards are kept in {out}; go on with: {command}" if is_bank_folder(out) else "nothing was written yet."
+        typer.echo(f"kmem: stopped; {kept}", err=True)
+        raise SystemExit(INTERRUPTED) from None
 
 
 def summary(report: "BuildReport") -> Table:

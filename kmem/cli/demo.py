@@ -4,7 +4,7 @@ from pathlib import Path
 
 import typer
 
-from kmem.cli.build import summary
+from kmem.cli.build import saying_how_to_go_on, summary
 from kmem.cli.generate import print_comparison
 from kmem.cli.render import output, progress_bars, working
 from kmem.pipelines.config import BuildConfig
@@ -20,7 +20,7 @@ NEXT = """Try next:
 
 def demo(
     out: Path = typer.Option(Path("demo-bank"), help="Folder of the demo bank; a finished or stopped one is gone on with."),
-    limit: int = typer.Option(1000, min=1, help="Chunks to remember."),
+    limit: int = typer.Option(1000, min=1, help="Chunks to remember; the questions are about the first thousand."),
     max_new_tokens: int = typer.Option(48, min=1, help="Tokens of each answer."),
 ) -> None:
     """Build a bank of 1,000 chunks of **Wikipedia's Vital Articles** and answer three questions with and without it."""
@@ -34,7 +34,7 @@ def demo(
     console = output()
     corpus = CORPORA[CORPUS]
     console.print(f"{corpus.description} {corpus.licence}. Model: SmolLM2-135M-Instruct, not trained to read memories.")
-    with progress_bars(quiet=False) as progress:
+    with saying_how_to_go_on(out), progress_bars(quiet=False) as progress:
         report = build([f"corpus:{CORPUS}"], out=out, config=BuildConfig(limit=limit), resume=True, progress=progress)
     console.print(summary(report))
     with open_bank(out) as bank:

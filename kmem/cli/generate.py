@@ -7,10 +7,11 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from kmem.cli.render import JSON_OPTION, counted, human_seconds, output, print_json, working
+from kmem.arguments import require_text
+from kmem.cli.render import JSON_OPTION, counted, human_seconds, output, print_json, printable, working
 from kmem.encoder.defaults import DEVICE, DTYPE
+from kmem.errors import ConfigError
 from kmem.runtime.defaults import AnswerConfig
-from kmem.text import printable, require_text
 
 if TYPE_CHECKING:
     from kmem.runtime.answer import Answer
@@ -36,15 +37,17 @@ def generate(
     as_json: bool = JSON_OPTION,
 ) -> None:
     """Answer a prompt with the model that wrote the bank, **reading memories as it generates**."""
-    from kmem.encoder.load import load_model, resolve_dtype
+    from kmem.encoder.load import load_model
     from kmem.kstore.bank import open_bank
     from kmem.runtime.answer import answer, compare_answers
 
+    if raw and template != DEFAULT.template:
+        raise ConfigError("--raw gives the prompt as it is, so --template can't be used with it: leave one out.")
     config = AnswerConfig(max_new_tokens=max_new_tokens, top_k=top_k, every=every or None, template="{prompt}" if raw else template)
     require_text(prompt, "prompt")
     with open_bank(bank) as opened:
         with working("loading the model", quiet=as_json):
-            loaded, tokenizer = load_model(model or opened.identity.model, dtype=resolve_dtype(dtype, device), device=device)
+            loaded, tokenizer = load_model(model or opened.identity.model, dtype=dtype, device=device)
         with working("generating", quiet=as_json):
             if compare:
                 answers = compare_answers(loaded, tokenizer, prompt, bank=opened, config=config)
@@ -56,7 +59,7 @@ def generate(
         print_comparison(prompt, answers)
     else:
         console = output()
-        console.print(Text(printable(answers[0].text)))
+        console.print(_answer(answers[0]))
         console.print(Text(_cost(answers[0]), style="dim"))
         console.print(Text(_read(answers[0]), style="dim"))
 
@@ -64,13 +67,17 @@ def generate(
 def print_comparison(prompt: str, answers: "list[Answer]") -> None:
     """A column a way of knowing, with what it cost."""
     table = Table(*(COLUMNS[given.knowledge] for given in answers), title=Text(printable(prompt)), title_justify="left", show_lines=True)
-    table.add_row(*(Text(printable(given.text)) for given in answers))
+    table.add_row(*(_answer(given) for given in answers))
     table.add_row(*(_cost(given) for given in answers))
     console = output()
     console.print(table)
     for given in answers:
         if given.sources:
             console.print(Text(_read(given), style="dim"))
+
+
+def _answer(given: "Answer") -> Text:
+    return Text(printable(given.text)) if given.text else Text("(an empty answer)", style="dim")
 
 
 def _cost(given: "Answer") -> str:

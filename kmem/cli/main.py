@@ -27,7 +27,7 @@ app.command("generate")(generate.generate)
 app.command("demo")(demo.demo)
 app.add_typer(bench.app, name="bench")
 
-BAD_INPUT = 2
+BAD_INPUT, INTERRUPTED = 2, 130
 
 
 def _version(wanted: bool) -> None:
@@ -44,19 +44,24 @@ def common(
 
 
 def main() -> None:
-    """Entry point: exit code 0 done, 2 bad input with one sentence on standard error, 130 interrupted."""
+    """Entry point: exit code 0 done, 2 bad input with one sentence on standard error, 130 interrupted (`__main__` says so)."""
     hush()
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="replace")  # type: ignore[union-attr]  # a terminal that lacks a character shows `?`
     try:
-        sys.exit(app(prog_name="kmem", standalone_mode=False))
+        code = app(prog_name="kmem", standalone_mode=False)
+        if code == INTERRUPTED:
+            raise KeyboardInterrupt
+        sys.exit(code)
     except BrokenPipeError:  # whoever reads our output has had enough, as in `kmem query … | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except UsageError as error:
         _refuse(explain(error))
-    except (KmemError, OSError) as error:
+    except KmemError as error:
         _refuse(str(error))
+    except OSError as error:
+        _refuse(f"{error.filename or 'the output'} can't be read or written ({error.strerror}): check path, permissions and free space.")
 
 
 def _refuse(sentence: str) -> None:

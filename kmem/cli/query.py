@@ -7,9 +7,8 @@ from textwrap import fill
 import typer
 from rich.text import Text
 
-from kmem.cli.render import JSON_OPTION, output, print_json
+from kmem.cli.render import JSON_OPTION, output, print_json, printable
 from kmem.kstore.defaults import TOP_K
-from kmem.text import printable
 
 INDENT = " " * 7
 

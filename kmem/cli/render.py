@@ -37,6 +37,15 @@ def _with_string_ids(data: Any) -> Any:
     return [_with_string_ids(entry) for entry in data] if isinstance(data, list | tuple) else data
 
 
+def printable(text: str) -> str:
+    """The text with control characters, which can move the cursor or hide what follows, replaced; line ends and tabs stay."""
+    return "".join("\ufffd" if _controls(character) else character for character in text)
+
+
+def _controls(character: str) -> bool:
+    return (character < " " and character not in "\n\t") or "\x7f" <= character < "\xa0"
+
+
 def counted(count: int, noun: str) -> str:
     """(1, "token") → '1 token'; (2000, "token") → '2,000 tokens'."""
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
@@ -94,7 +103,6 @@ def progress_bars(*, quiet: bool) -> Iterator[Report]:
             if stage not in tasks:
                 tasks[stage] = bars.add_task(stage, total=total or None, rate="")
             task = bars.tasks[tasks[stage]]
-            rate = f"{done / task.elapsed:.1f}/s" if done and task.elapsed and total > 1 else ""
-            bars.update(tasks[stage], completed=done, total=total or None, rate=rate)
+            bars.update(tasks[stage], completed=done, total=total or None, rate=f"{task.speed:.1f}/s" if task.speed else "")
 
         yield report

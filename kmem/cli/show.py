@@ -9,8 +9,7 @@ import typer
 from rich.cells import cell_len
 from rich.text import Text
 
-from kmem.cli.render import JSON_OPTION, counted, output, print_json
-from kmem.text import printable
+from kmem.cli.render import JSON_OPTION, counted, output, print_json, printable
 
 if TYPE_CHECKING:
     from kmem.runtime.inspect import KeptToken
@@ -40,6 +39,8 @@ def show(
         return
     console = output()
     console.print(Text(printable(chunk.source), style="bold"))
+    if chunk.title:
+        console.print(Text(printable(f"title, with which the reference begins: {chunk.title}")))
     console.print(f"characters {chunk.start} to {chunk.end}, {counted(chunk.tokens, 'token')}, {counted(heads, 'head')} with memory")
     for line in lines(tokens, console.width):
         console.print()

@@ -18,7 +18,8 @@ def explain(error: Exception) -> str:
     elif said.startswith("No such option"):
         said += "; write -- before a value that begins with a minus"
     context = getattr(error, "ctx", None)
-    return f"{said.rstrip('.')}{'' if said.endswith('?') else '.'} See {context.command_path if context else 'kmem'} --help."
+    said = said.rstrip(".").replace(". Did", "; did")
+    return f"{said}; see {context.command_path if context else 'kmem'} --help."
 
 
 def _parameter(error: Exception) -> str:

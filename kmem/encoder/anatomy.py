@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import nn
 from transformers import PreTrainedModel
 
@@ -40,10 +41,14 @@ def examine(model: PreTrainedModel) -> Anatomy:
     return Anatomy(
         decoder=decoder,
         attentions=tuple(_attention_of(layer) for layer in decoder.layers),  # type: ignore[misc]
-        heads=getattr(config, "num_key_value_heads", None) or query_heads,
+        heads=_heads(config),
         query_heads=query_heads,
         head_dim=getattr(config, "head_dim", None) or config.hidden_size // query_heads,
     )
+
+
+def _heads(config: Any) -> int:
+    return int(getattr(config, "num_key_value_heads", None) or config.num_attention_heads)
 
 
 def _attention_of(layer: nn.Module) -> nn.Module | None:
@@ -56,6 +61,8 @@ def _obstacles(model: PreTrainedModel, config: Any) -> Iterator[str]:
         yield "it is an encoder-decoder, and memories are for decoders"
     if getattr(config, "kv_lora_rank", None):
         yield "its attention stores latent vectors (MLA), not keys and values per head"
+    if model.dtype == torch.float16:
+        yield "its weights are float16, which rounds away what tells models apart (load it in float32 or bfloat16)"
     decoder = model.get_decoder()
     if not hasattr(decoder, "rotary_emb"):
         yield "its positions are not rotary (RoPE), so a stored key can't be placed before the context"
@@ -78,7 +85,7 @@ def _layer_obstacles(decoder: nn.Module, config: Any) -> Iterator[str]:
     for kind in getattr(config, "layer_types", None) or ():
         if kind not in MASKED_KINDS:
             yield f"it has layers of kind {kind!r} (supported: {', '.join(MASKED_KINDS)})"
-    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    heads = _heads(config)
     for index, layer in enumerate(decoder.layers):  # type: ignore[arg-type]
         attention = _attention_of(layer)
         if attention is None:

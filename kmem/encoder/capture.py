@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from kmem.encoder.anatomy import Anatomy, examine
-from kmem.encoder.hook import Attention, handling, hooked
+from kmem.encoder.hook import Attention, handling, hooked, scaling_of
 from kmem.errors import UnsupportedModelError
 
 
@@ -51,7 +51,7 @@ class Recorder:
     ) -> tuple[Tensor, Tensor | None]:
         assert self.rotation is not None  # note_rotation ran just before, on the same module
         layer = int(module.layer_idx)  # type: ignore[arg-type]
-        scaling = options.get("scaling") or query.shape[-1] ** -0.5
+        scaling = scaling_of(query, options)
         cos, sin = self.rotation
         self.receive(Projections(layer=layer, module=module, query=query, key=key, value=value, cos=cos, sin=sin, scaling=scaling))
         if layer == self.last_layer:

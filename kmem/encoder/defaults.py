@@ -3,7 +3,7 @@
 SMOLLM2 = "smollm2"
 """Name of the bundled model, which no folder of that name replaces."""
 AUTO = "auto"
-"""The profile that is chosen by the model's shape."""
+"""The profile that goes by the model's shape, the precision that goes by the processor."""
 DTYPE = "float32"
 DEVICE = "cpu"
 BATCH_SIZE = 16

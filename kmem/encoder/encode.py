@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from kmem.arguments import require_count
 from kmem.encoder.anatomy import examine
 from kmem.encoder.bracket import bracket_of, encode_bracket
 from kmem.encoder.capture import Projections, run_prefix
@@ -16,7 +17,7 @@ from kmem.encoder.keep import gather_slots, keep_positions
 from kmem.encoder.rope import unrotate
 from kmem.encoder.rotation import rotated_layers
 from kmem.encoder.select import LayerView, selector
-from kmem.errors import ConfigError
+from kmem.errors import ConfigError, WrongTypeError
 from kmem.identity import content_id
 from kmem.memories import Memories, MemorySpec
 from kmem.profile import SPAN_TOKENS, Profile
@@ -29,8 +30,7 @@ class EncoderConfig:
     batch_size: int = BATCH_SIZE
 
     def __post_init__(self) -> None:
-        if self.batch_size < 1:
-            raise ConfigError(f"batch_size must be at least 1, not {self.batch_size}.")
+        require_count(self.batch_size, "batch_size")
 
 
 class Encoder:
@@ -66,8 +66,11 @@ class Encoder:
     ) -> Memories:
         """Memories of reference texts of 1 to 128 tokens each, in order; ids default to hashes of the texts.
 
-        `progress` is told how many references are done after every batch.
+        `progress` is told how many references are done after every batch. Raises WrongTypeError for a single string, ConfigError as
+        `encode_tokens` does.
         """
+        if isinstance(references, str):
+            raise WrongTypeError("Encoder.encode takes a list of references, not one string; put it in a list.")
         tokens = [self.tokenizer(text, add_special_tokens=False)["input_ids"] for text in references]
         return self.encode_tokens(tokens, ids if ids is not None else [content_id(text) for text in references], progress=progress)
 
@@ -76,12 +79,15 @@ class Encoder:
     ) -> Memories:
         """The same for references already cut into token ids.
 
-        Similar lengths share a batch, so the batches depend on the references alone. Raises ConfigError on an empty or overlong reference.
+        Similar lengths share a batch, so the batches depend on the references alone. Raises ConfigError on an empty or overlong
+        reference, and unless there are as many ids.
         """
+        if len(ids) != len(references):
+            raise ConfigError(f"There are {len(references)} references but {len(ids)} ids; give one each.")
         for index, tokens in enumerate(references):
             if not 1 <= len(tokens) <= SPAN_TOKENS:
                 raise ConfigError(
-                    f"Reference {index} has {len(tokens)} tokens; a memory holds 1 to {SPAN_TOKENS}. Cut longer texts with kmem build."
+                    f"Reference {index} has {len(tokens)} tokens; a memory holds 1 to {SPAN_TOKENS}; kmem build cuts longer texts."
                 )
         order = sorted(range(len(references)), key=lambda index: len(references[index]))
         size = self.config.batch_size
@@ -98,8 +104,8 @@ class Encoder:
         lengths = torch.tensor([len(tokens) for tokens in references], dtype=torch.long)
         return Memories(kv=kv, slot_position=slot_position, lengths=lengths, ids=tuple(ids), spec=self.spec)
 
-    def _encode_batch(self, references: Sequence[Sequence[int]], ids: tuple[int, ...]) -> tuple[Tensor, Tensor]:
-        """→ kv [B, 2, S, D] and slot_position [B, S]."""
+    def each_layer(self, references: Sequence[Sequence[int]], ids: Sequence[int], receive: Callable[[LayerView], None]) -> None:
+        """Run one batch of B references, given as token ids, and hand every layer's view of them to `receive`, in order."""
         prefix = self.bracket.prefix
         longest = max(map(len, references))
         input_ids, mask, positions = [], [], []
@@ -110,18 +116,9 @@ class Encoder:
             positions.append([*self.bracket.prefix_positions(), *self.bracket.chunk_positions(len(tokens)), *[0] * padding])
         device = self.model.device
         valid = torch.tensor(mask, device=device)
-        keys, values, kept = [], [], []
 
-        def receive(projections: Projections) -> None:
-            budget = self.profile.budget[projections.layer]
-            if not any(budget):
-                return
-            view = _reference_view(projections, len(prefix), valid.bool(), ids, rotated=self.rotated[projections.layer])
-            positions = keep_positions(self.score(view), view.valid, budget)
-            slot_head = torch.tensor([head for head, kept in enumerate(budget) for _ in range(kept)], device=device)
-            keys.append(gather_slots(view.rotated_key, positions, slot_head))
-            values.append(gather_slots(view.value, positions, slot_head))
-            kept.append(positions)
+        def look(projections: Projections) -> None:
+            receive(_reference_view(projections, len(prefix), valid.bool(), tuple(ids), rotated=self.rotated[projections.layer]))
 
         run_prefix(
             self.model,
@@ -129,8 +126,24 @@ class Encoder:
             valid,
             torch.tensor(positions, device=device),
             last_layer=self.profile.last_layer,
-            receive=receive,
+            receive=look,
         )
+
+    def _encode_batch(self, references: Sequence[Sequence[int]], ids: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+        """→ kv [B, 2, S, D] and slot_position [B, S]."""
+        keys, values, kept = [], [], []
+
+        def keep(view: LayerView) -> None:
+            budget = self.profile.budget[view.layer]
+            if not any(budget):
+                return
+            positions = keep_positions(self.score(view), view.valid, budget)
+            slot_head = torch.tensor([head for head, tokens in enumerate(budget) for _ in range(tokens)], device=positions.device)
+            keys.append(gather_slots(view.rotated_key, positions, slot_head))
+            values.append(gather_slots(view.value, positions, slot_head))
+            kept.append(positions)
+
+        self.each_layer(references, ids, keep)
         return torch.stack([torch.cat(keys, dim=1), torch.cat(values, dim=1)], dim=1).cpu(), torch.cat(kept, dim=1).cpu()
 
 

@@ -35,15 +35,40 @@ ARCHITECTURE_FIELDS = (
 )
 
 
+NOT_ARCHITECTURE = (
+    "_attn_implementation",
+    "_name_or_path",
+    "architectures",
+    "dtype",
+    "id2label",
+    "label2id",
+    "output_attentions",
+    "output_hidden_states",
+    "return_dict",
+    "tie_word_embeddings",
+    "torch_dtype",
+    "transformers_version",
+    "use_cache",
+)
+"""How a model is loaded and called; names ending in `token_id` belong to the tokenizer."""
+
+
 def _digest(data: Any) -> str:
     text = json.dumps(data, sort_keys=True, ensure_ascii=False, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def architecture_digest(model: PreTrainedModel) -> str:
-    """Shape, norms and RoPE: everything besides weights that changes what keys and values are."""
+    """Everything besides weights that changes what keys and values are: shape, norms and RoPE, and whatever else is not its kind's default.
+
+    The defaults themselves are left out, since a newer transformers may know more of them.
+    """
     config = model.config.get_text_config()
-    return _digest({name: getattr(config, name) for name in ARCHITECTURE_FIELDS if hasattr(config, name)})
+    known = {name: getattr(config, name) for name in ARCHITECTURE_FIELDS if hasattr(config, name)}
+    unusual = {
+        name: value for name, value in config.to_diff_dict().items() if name not in NOT_ARCHITECTURE and not name.endswith("token_id")
+    }
+    return _digest(unusual | known)
 
 
 def weights_digest(model: PreTrainedModel) -> str:

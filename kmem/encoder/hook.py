@@ -7,10 +7,12 @@ cache loses keys silently under SDPA (`is_causal` with more keys than queries).
 
 import inspect
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import wraps
+from threading import Lock
 from typing import Any, Protocol
 
 import torch
@@ -41,6 +43,8 @@ class Handler(Protocol):
 
 _active: ContextVar[Handler | None] = ContextVar("kmem_handler", default=None)
 _base_names: dict[int, str] = {}  # id of each config of a hooked model → the implementation it had; configs are not hashable
+_holders: Counter[int] = Counter()  # id of the config of a hooked model → how many hold it: the last one to leave puts it back
+_change = Lock()
 
 
 def current_handler() -> Handler | None:
@@ -60,32 +64,45 @@ def handling(handler: Handler | None) -> Iterator[None]:
 
 @contextmanager
 def hooked(model: PreTrainedModel) -> Iterator[None]:
-    """Route the model's attention through `kmem`; reentrant; on leaving, the model is as before, also after an exception.
+    """Route the model's attention through `kmem`; reentrant, also from threads; when the last holder leaves, the model is as before.
 
     Raises UnsupportedModelError for an attention implementation other than sdpa and eager.
     """
-    if is_hooked(model):
+    whole = id(model.config)
+    try:
+        with _change:
+            _holders[whole] += 1
+            if _holders[whole] == 1:
+                _point_at_kmem(model)
         yield
-        return
+    finally:
+        with _change:
+            _holders[whole] -= 1
+            if _holders[whole] == 0:
+                _put_back(model)
+                del _holders[whole]
+
+
+def _parts(model: PreTrainedModel) -> set[int]:
+    return {id(part.config) for part in model.modules() if isinstance(part, PreTrainedModel)}
+
+
+def _point_at_kmem(model: PreTrainedModel) -> None:
     base = model.config._attn_implementation
     if base not in BASES:
         raise UnsupportedModelError(
             f"Attention implementation {base!r} can't take memories; load the model with attn_implementation='sdpa' or 'eager'."
         )
-    configs = {id(part.config) for part in model.modules() if isinstance(part, PreTrainedModel)}
-    try:
-        _base_names.update(dict.fromkeys(configs, base))
-        model.set_attn_implementation(NAME)
-        yield
-    finally:
+    _base_names.update(dict.fromkeys(_parts(model), base))
+    model.set_attn_implementation(NAME)
+
+
+def _put_back(model: PreTrainedModel) -> None:
+    base = _base_names.get(id(model.config))
+    if base is not None:
         model.set_attn_implementation(base)
-        for config in configs:
-            del _base_names[config]
-
-
-def is_hooked(model: PreTrainedModel) -> bool:
-    """Whether someone holds this model in `hooked` now."""
-    return id(model.config) in _base_names
+        for part in _parts(model):
+            del _base_names[part]
 
 
 def _base_attention(module: nn.Module) -> Attention:
@@ -118,6 +135,11 @@ AttentionInterface.register(NAME, _attention)
 AttentionMaskInterface.register(NAME, _mask)
 
 
+def visible(mask: Tensor) -> Tensor:
+    """True where a boolean or additive mask lets attention through."""
+    return mask if mask.dtype == torch.bool else mask > torch.finfo(mask.dtype).min / 2
+
+
 def boolean_mask(mask: Tensor | None, query: Tensor, key: Tensor) -> Tensor:
     """[B, 1, q, n] True where a query [B, Q, q, D] may look at keys [B, H, n, D], from a boolean or additive mask [B, 1, q, ≥n].
 
@@ -127,8 +149,17 @@ def boolean_mask(mask: Tensor | None, query: Tensor, key: Tensor) -> Tensor:
     if mask is None:
         last_seen = torch.arange(length, device=query.device) if length > 1 else torch.full((1,), keys, device=query.device)
         return (torch.arange(keys, device=query.device)[None] <= last_seen[:, None]).expand(query.shape[0], 1, -1, -1)
-    mask = mask[..., :keys]
-    return mask if mask.dtype == torch.bool else mask > torch.finfo(mask.dtype).min / 2
+    return visible(mask[..., :keys])
+
+
+def scaling_of(query: Tensor, options: dict[str, Any]) -> float:
+    """What a model's attention multiplies its scores by: its own factor, or 1/√D for queries [B, Q, q, D] of a model that names none."""
+    return float(options.get("scaling") or query.shape[-1] ** -0.5)
+
+
+def is_wrapped(module: nn.Module) -> bool:
+    """Whether someone holds this module in `wrapped_forward` now."""
+    return getattr(module.__dict__.get("forward"), "wrapped_by_kmem", False)
 
 
 @contextmanager
@@ -147,6 +178,7 @@ def wrapped_forward(module: nn.Module, around: Callable[[Callable[..., Any], dic
         arguments = dict(bound.arguments)
         return around(original, arguments | arguments.pop("kwargs", {}))
 
+    forward.wrapped_by_kmem = True  # type: ignore[attr-defined]
     module.forward = forward
     try:
         yield

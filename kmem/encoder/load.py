@@ -10,27 +10,20 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging as hf_logging
 
+from kmem.arguments import require_name
 from kmem.encoder.anatomy import examine
-from kmem.encoder.defaults import DEVICE, DTYPE, SMOLLM2
+from kmem.encoder.defaults import AUTO, DEVICE, DTYPE, SMOLLM2
 from kmem.encoder.fingerprint import tokenizer_digest
 from kmem.encoder.smollm2 import smollm2_folder
-from kmem.errors import ConfigError, IdentityMismatchError, ModelNotFoundError
-from kmem.hub import only_local
+from kmem.errors import ConfigError, IdentityMismatchError, ModelNotFoundError, UnknownNameError
+from kmem.hub import located
 from kmem.identity import Identity
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
-def resolve_dtype(name: str, device: str) -> str:
-    """`auto` → bfloat16 on a GPU and on processors that multiply it natively, else float32; other names pass through."""
-    if name != "auto":
-        return name
-    native = device != "cpu" or torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    return "bfloat16" if native else "float32"
-
-
 def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
-    """The tokenizer alone, for whoever only shows tokens."""
+    """The tokenizer alone, for whoever only shows tokens. Raises ModelNotFoundError."""
     return _loading(name, "tokenizer", AutoTokenizer.from_pretrained)
 
 
@@ -40,25 +33,35 @@ def require_tokenizer(tokenizer: PreTrainedTokenizerBase, identity: Identity) ->
     if here != identity.tokenizer:
         raise IdentityMismatchError(
             f"The bank was written by {identity.model!r} with tokenizer {identity.tokenizer}, this one is {here}: its tokens would be "
-            "cut elsewhere. Name the model that wrote the bank (--model …)."
+            "cut elsewhere; name the model that wrote the bank (--model …)."
         )
 
 
 def load_model(name: str, *, dtype: str = DTYPE, device: str = DEVICE) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """`smollm2` (bundled), a folder with a Hugging Face model, or a hub name → (model in eval mode, tokenizer).
 
-    Raises ModelNotFoundError when nothing loads, UnsupportedModelError when the model can't hold memories, ConfigError on a bad
-    dtype or a device that is not here.
+    dtype: `float32`, `bfloat16`, or `auto`: bfloat16 on a GPU and on processors that multiply it natively.
+    Raises ModelNotFoundError when nothing loads, UnsupportedModelError when the model can't hold memories, UnknownNameError on a bad
+    dtype, ConfigError on a device that is not here.
     """
-    if dtype not in DTYPES:
-        raise ConfigError(f"Unknown dtype {dtype!r}. Available: {', '.join(DTYPES)}.")
+    require_name(name, "The model")
     _require_device(device)
+    precision = _precision(dtype, device)
     tokenizer = load_tokenizer(name)
-    model = _loading(name, "model", partial(AutoModelForCausalLM.from_pretrained, dtype=DTYPES[dtype]))
-    model.config._name_or_path = str(Path(name).resolve()) if name != SMOLLM2 and Path(name).exists() else name
+    model = _loading(name, "model", partial(AutoModelForCausalLM.from_pretrained, dtype=precision))
+    model.config._name_or_path = name if name == SMOLLM2 else _place(name)[0]
     model = model.to(device).eval()
     examine(model)
     return model, tokenizer
+
+
+def _precision(name: str, device: str) -> torch.dtype:
+    if name == AUTO:
+        native = device != "cpu" or torch.ops.mkldnn._is_mkldnn_bf16_supported()
+        return torch.bfloat16 if native else torch.float32
+    if name not in DTYPES:
+        raise UnknownNameError("dtype", name, [AUTO, *DTYPES])
+    return DTYPES[name]
 
 
 def _require_device(name: str) -> None:
@@ -66,19 +69,28 @@ def _require_device(name: str) -> None:
     try:
         torch.empty(0, device=name)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).splitlines()[0]
+        reason = str(error).splitlines()[0].partition(", ")[0]  # torch goes on with a list of all it ever knew
         raise ConfigError(f"Device {name!r} can't be used here ({reason}); give 'cpu', or 'cuda' where PyTorch finds a GPU.") from error
+
+
+def _place(name: str) -> tuple[str, bool]:
+    """Where to load a named model from, and whether only from this machine."""
+    if name == SMOLLM2:
+        return str(smollm2_folder()), True
+    place, local = located(name)
+    if Path(place).is_absolute() and not (Path(place) / "config.json").exists():
+        raise ModelNotFoundError(f"{name} is not a model folder: it has no config.json; give the folder that save_pretrained wrote.")
+    return place, local
 
 
 def _loading(name: str, what: str, load: Callable[..., Any]) -> Any:
     """Call `load` with the place of a named model; whatever transformers says becomes one sentence."""
-    if name != SMOLLM2 and Path(name).exists() and not (Path(name) / "config.json").exists():
-        raise ModelNotFoundError(f"{name} is not a model folder: it has no config.json.")
-    place = str(smollm2_folder()) if name == SMOLLM2 else str(Path(name).expanduser()) if Path(name).expanduser().is_dir() else name
-    local = only_local(place)
+    place, local = _place(name)
     try:
         with _without_progress_bar():
             return load(place, local_files_only=local)
+    except MemoryError:
+        raise
     except Exception as error:  # tokenizers raises nothing narrower for a file cut short
         reason = (str(error) or repr(error)).splitlines()[0].rstrip(".:")
         raise ModelNotFoundError(

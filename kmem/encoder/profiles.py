@@ -7,7 +7,7 @@ from pathlib import Path
 
 from kmem.encoder.defaults import AUTO
 from kmem.errors import ConfigError, UnknownNameError
-from kmem.profile import Profile
+from kmem.profile import SPAN_TOKENS, Profile
 
 UNIFORM_TOKENS = 8
 """Tokens a head keeps in the uniform profiles (Memory³ §3.3)."""
@@ -23,6 +23,11 @@ def memory3_profile(layers: int, heads: int) -> Profile:
 def uniform8_profile(layers: int, heads: int) -> Profile:
     """8 tokens on every key-value head of every layer."""
     return Profile(name="uniform8", budget=((UNIFORM_TOKENS,) * heads,) * layers)
+
+
+def dense_profile(layers: int, heads: int, like: Profile) -> Profile:
+    """Every token on every key-value head, in the bracket and alignment of `like`: what a memory can be at most."""
+    return replace(like, name="dense", budget=((SPAN_TOKENS,) * heads,) * layers, provenance={})
 
 
 def shipped_profiles() -> list[str]:
@@ -52,10 +57,12 @@ def load_profile(name: str, *, layers: int, heads: int, selector: str | None = N
         profile = GENERAL[name](layers, heads)
     elif name in shipped_profiles():
         profile = _shipped(name)
-    elif Path(name).is_file():
+    elif name.endswith(".json") or Path(name).is_file():
         try:
             profile = Profile.from_dict(json.loads(Path(name).read_text()))
-        except (ValueError, OSError) as error:
+        except OSError as error:
+            raise ConfigError(f"The profile file {name} can't be read ({error.strerror}): check the path.") from error
+        except ValueError as error:
             raise ConfigError(f"{name} holds no profile: {str(error).rstrip('.')}.") from error
     else:
         raise UnknownNameError("profile", name, [*GENERAL, *shipped_profiles(), "a profile's JSON file"])

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any, Protocol
 
+from kmem.document import Chunk, Document
 from kmem.errors import ConfigError, UnsupportedModelError
 from kmem.identity import content_id
 from kmem.kbuild.cuts import cut
-from kmem.kbuild.document import Chunk, Document
 from kmem.profile import SPAN_TOKENS
 
 _MIN_TOKENS = 8

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from kmem.document import Document
 from kmem.errors import SourceError, SourceNotFoundError
 from kmem.kbuild.corpora import corpora_folder, fetch_corpus
-from kmem.kbuild.document import Document
 from kmem.kbuild.readers import READERS, known_suffix, read, reader_for
 from kmem.kbuild.readers.dictd import SUFFIXES as DICTIONARY
 from kmem.kbuild.readers.dictd import dictionary_files
@@ -77,8 +77,8 @@ def _expand(source: str, counts: Counter[str]) -> list[Path]:
     if not source:
         raise SourceNotFoundError("A source is the empty string: name a file, a folder, a glob or a corpus.")
     path = Path(source).expanduser()
-    if is_bank_folder(path):
-        raise SourceError(f"Source {source!r} is a bank, not documents: name what it was built from (kmem info, kmem query list it).")
+    if any(is_bank_folder(folder) for folder in (path, *path.absolute().parents)):
+        raise SourceError(f"Source {source!r} is a bank or in one, not documents: name what it was built from (kmem query lists it).")
     if path.is_dir():
         return _readable(source, _walk(path, counts), counts)
     if path.exists():
@@ -124,8 +124,10 @@ def _walk(folder: Path, counts: Counter[str]) -> list[Path]:
     paths: list[Path] = []
     for parent, folders, names in os.walk(folder):
         shown = _shown(folders, "hidden folder", counts)
-        folders[:] = [name for name in shown if not is_bank_folder(Path(parent, name))]
-        _count(counts, "skipped: a bank", len(shown) - len(folders))
+        own = [name for name in shown if not Path(parent, name).is_symlink()]
+        folders[:] = [name for name in own if not is_bank_folder(Path(parent, name))]
+        _count(counts, "skipped: linked folder", len(shown) - len(own))
+        _count(counts, "skipped: a bank", len(own) - len(folders))
         files = [Path(parent, name) for name in _shown(names, "hidden file", counts)]
         there = [file for file in files if file.exists()]
         _count(counts, "skipped: link that leads nowhere", len(files) - len(there))

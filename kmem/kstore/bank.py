@@ -1,6 +1,6 @@
 """Reading a bank: search its texts, read its memories. Nothing here ever writes."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,9 +12,10 @@ import safetensors.torch
 import torch
 from numpy.typing import NDArray
 
-from kmem.errors import BankNotFoundError, ConfigError, CorruptBankError, MemoryNotFoundError
+from kmem.arguments import path_of, require_count, require_text
+from kmem.document import Chunk
+from kmem.errors import BankNotFoundError, ConfigError, CorruptBankError, MemoryNotFoundError, WrongTypeError
 from kmem.identity import Identity
-from kmem.kbuild.document import Chunk
 from kmem.kstore.chunks import ChunkTable
 from kmem.kstore.claim import is_unfinished_build
 from kmem.kstore.commit import latest_manifest, manifest_file
@@ -28,7 +29,6 @@ from kmem.kstore.quant import load_quantiser
 from kmem.kstore.shard import Verify
 from kmem.memories import Memories, MemorySpec
 from kmem.profile import Profile
-from kmem.text import require_text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +64,8 @@ class Bank:
 
     def __init__(self, path: Path, manifest: Manifest, embedder: TextEmbedder | None, verify: Verify) -> None:
         self.path, self.manifest = path, manifest
-        self.quantiser = load_quantiser(manifest.quantiser)
+        trained = manifest.quantiser_tensors
+        self.quantiser = load_quantiser(manifest.quantiser, {} if trained is None else safetensors.torch.load(read_verified(path, trained)))
         self._deleted = frozenset(manifest.deleted)
         self._given_embedder = embedder
         self._closed = False
@@ -134,8 +135,9 @@ class Bank:
         Raises ConfigError for k < 1, IdentityMismatchError when the installed embedder is not the one that made the index.
         """
         self._require_open()
-        if k < 1:
-            raise ConfigError(f"k must be at least 1, not {k}.")
+        if isinstance(texts, str):
+            raise WrongTypeError("search_many takes a list of texts, not one string; use search.")
+        require_count(k, "k")
         if not texts:
             return []
         vectors = np.ascontiguousarray(self._embedder.embed(texts), dtype=np.float32)
@@ -147,6 +149,8 @@ class Bank:
 
     def read(self, ids: Sequence[int]) -> Memories:
         """The memories with these ids, in this order. Raises MemoryNotFoundError naming an id that is not here."""
+        if not isinstance(ids, Iterable):
+            raise WrongTypeError(f"read takes a list of ids, not {ids!r:.40}; put a single one in a list.")
         positions = self._positions(ids)
         records, slot_position, lengths = self._parts.read([self._chunks.locate(position) for position in positions])
         return Memories(
@@ -205,6 +209,8 @@ class Bank:
     def _positions(self, ids: Sequence[int]) -> list[int]:
         self._require_open()
         for memory_id in ids:
+            if not isinstance(memory_id, int | np.integer) or isinstance(memory_id, bool):
+                raise WrongTypeError(f"An id is a whole number, not {memory_id!r:.40} ({type(memory_id).__name__}).")
             if memory_id in self._deleted:
                 raise MemoryNotFoundError(f"Memory {memory_id} was deleted from the bank.")
         return [int(position) for position in self._chunks.positions(ids)]
@@ -213,7 +219,7 @@ class Bank:
         try:
             chunk = self.chunk(memory_id)
         except MemoryNotFoundError as error:
-            raise CorruptBankError(f"{self.path / self.manifest.index.file} knows id {memory_id}, chunks/ does not. {RESTORE}") from error
+            raise CorruptBankError(f"{self.path / self.manifest.index.file} knows id {memory_id}, chunks/ does not; {RESTORE}") from error
         return Hit(
             id=memory_id,
             score=score,
@@ -237,16 +243,16 @@ def open_bank(path: str | Path, embedder: TextEmbedder | None = None, *, verify:
     Raises BankNotFoundError when there is none, CorruptBankError when a file is missing, has another length or was altered,
     FormatVersionError when kmem is too old for it, IdentityMismatchError when `embedder` did not make its index.
     """
-    root = Path(path)
+    root = path_of(path, "The bank")
     if not root.is_dir():
         raise BankNotFoundError(f"There is no bank at {root}: {'that is a file' if root.exists() else 'no such folder'}.")
     manifest = latest_manifest(root)
     if manifest is None:
         if is_unfinished_build(root):
             raise BankNotFoundError(
-                f"{root} holds an unfinished build, not yet a bank. Finish it: repeat the kmem build that began it, with --resume."
+                f"{root} holds an unfinished build, not yet a bank; repeat the kmem build that began it, with --resume."
             )
-        raise BankNotFoundError(f"{root} holds no bank. Make one with kmem build.")
+        raise BankNotFoundError(f"{root} holds no bank; make one with kmem build.")
     for file in manifest.files:
         require_size(root, file)
     for generation in manifest.generations:

@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from kmem.document import Chunk
 from kmem.errors import CorruptBankError, MemoryNotFoundError
-from kmem.kbuild.document import Chunk
 from kmem.kstore.durable import RESTORE, read_verified
 from kmem.kstore.manifest import Shard
 
@@ -103,6 +103,6 @@ class ChunkTable:
         table = pq.read_table(pa.BufferReader(read_verified(self._root, shard.chunks)), columns=columns, use_threads=False)
         if not np.array_equal(table["row"].to_numpy(), np.arange(shard.first_row, shard.first_row + shard.rows)):
             raise CorruptBankError(
-                f"{self._root / shard.chunks_file} does not hold rows {shard.first_row} to {shard.first_row + shard.rows - 1}. {RESTORE}"
+                f"{self._root / shard.chunks_file} does not hold rows {shard.first_row} to {shard.first_row + shard.rows - 1}; {RESTORE}"
             )
         return table

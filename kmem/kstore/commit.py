@@ -59,8 +59,8 @@ def write_manifest(root: Path, manifest: Manifest) -> None:
         create_file(root, manifest_file(manifest.number), content)
     except FileExistsError:
         raise BankExistsError(
-            f"{root / manifest_file(manifest.number)} exists: another writer committed to this bank. "
-            "Open the bank again and repeat the change on top of it."
+            f"{root / manifest_file(manifest.number)} exists: another writer committed to this bank; "
+            "open the bank again and repeat the change on top of it."
         ) from None
 
 
@@ -70,7 +70,10 @@ def read_manifest(root: Path, number: int) -> Manifest | None:
     Raises CorruptBankError when it was altered, FormatVersionError when this kmem is too old for it.
     """
     path = root / manifest_file(number)
-    raw = path.read_bytes()
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise _damaged(path, f"it can't be read ({error.strerror})") from error
     try:
         data = json.loads(raw.decode("ascii"))
     except json.JSONDecodeError as error:
@@ -95,7 +98,7 @@ def latest_manifest(root: Path) -> Manifest | None:
             return manifest
     if numbers:
         raise CorruptBankError(
-            f"{root / manifest_file(numbers[-1])} ends early and no older manifest is left. Restore it from a copy, or delete it and "
+            f"{root / manifest_file(numbers[-1])} ends early and no older manifest is left; restore it from a copy, or delete it and "
             "repeat the kmem build that made the bank with --resume: what is whole is used again."
         )
     return None
@@ -112,5 +115,6 @@ def _require_checksum(path: Path, raw: bytes, data: Any) -> None:
 
 def _damaged(path: Path, reason: str) -> CorruptBankError:
     return CorruptBankError(
-        f"{path} was altered: {reason}. Restore it from a copy, delete it to go back to the manifest before it, or rebuild the bank."
+        f"{path} was altered: {reason}; restore it from a copy, or delete it: "
+        "the manifest before it is the bank then, and where there is none, repeating the kmem build with --resume writes it again."
     )

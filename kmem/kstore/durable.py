@@ -17,7 +17,7 @@ from kmem.errors import CorruptBankError
 PARTIAL_SUFFIX = ".partial"
 """Ending of a temporary name; whatever carries it was never finished."""
 
-RESTORE = "Restore the file from a copy or rebuild the bank (kmem build)."
+RESTORE = "restore the file from a copy or rebuild the bank (kmem build)."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,9 +69,9 @@ def require_size(root: Path, stored: StoredFile) -> Path:
     try:
         actual = path.stat().st_size
     except (FileNotFoundError, NotADirectoryError):
-        raise CorruptBankError(f"{path} is missing; the manifest lists it with {stored.size_bytes} bytes. {RESTORE}") from None
+        raise CorruptBankError(f"{path} is missing; the manifest lists it with {stored.size_bytes} bytes; {RESTORE}") from None
     if actual != stored.size_bytes:
-        raise CorruptBankError(f"{path} has {actual} bytes where the manifest lists {stored.size_bytes}. {RESTORE}")
+        raise CorruptBankError(f"{path} has {actual} bytes where the manifest lists {stored.size_bytes}; {RESTORE}")
     return path
 
 
@@ -83,7 +83,7 @@ def require_sha256(path: Path, stored: StoredFile, data: bytes | memoryview) -> 
 def _require_digest(path: Path, stored: StoredFile, actual: str) -> None:
     if actual != stored.sha256:
         raise CorruptBankError(
-            f"{path} was altered: its sha256 begins with {actual[:12]}, the manifest lists {stored.sha256[:12]}. {RESTORE}"
+            f"{path} was altered: its sha256 begins with {actual[:12]}, the manifest lists {stored.sha256[:12]}; {RESTORE}"
         )
 
 

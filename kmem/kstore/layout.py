@@ -19,8 +19,7 @@ from zarr.codecs import BytesCodec, Crc32cCodec
 from zarr.storage import MemoryStore
 
 from kmem.memories import EMPTY_SLOT
-
-ZARR = "memories.zarr"
+from kmem.paths import ZARR
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -133,6 +133,7 @@ class Manifest:
     """A state of the bank.
 
     encoder_dtype: precision the model encoded in. bracket_tokens: token ids of the bracket's prefix, then suffix.
+    quantiser_tensors: the file of what the quantiser was trained to, None where it needs none.
     deleted: ids that are on disk but no longer part of the bank.
     """
 
@@ -144,6 +145,7 @@ class Manifest:
     head_dim: int
     encoder_dtype: str
     quantiser: Mapping[str, Any]
+    quantiser_tensors: StoredFile | None
     bracket_file: str
     bracket_bytes: int
     bracket_sha256: str
@@ -164,13 +166,15 @@ class Manifest:
     @property
     def files(self) -> tuple[StoredFile, ...]:
         """Every data file of the bank, the manifest itself left out."""
-        return (self.bracket, self.index.stored, *(file for generation in self.generations for file in generation.files))
+        trained = () if self.quantiser_tensors is None else (self.quantiser_tensors,)
+        return (self.bracket, *trained, self.index.stored, *(file for generation in self.generations for file in generation.files))
 
     def to_dict(self) -> dict[str, Any]:
         return {field.name: getattr(self, field.name) for field in fields(self)} | {
             "identity": self.identity.to_dict(),
             "profile": self.profile.to_dict(),
             "quantiser": dict(self.quantiser),
+            "quantiser_tensors": None if self.quantiser_tensors is None else self.quantiser_tensors.to_dict(),
             "generations": [generation.to_dict() for generation in self.generations],
             "index": self.index.to_dict(),
             "bracket_tokens": list(self.bracket_tokens),
@@ -182,8 +186,8 @@ class Manifest:
         """Raises FormatVersionError for a version this kmem does not know, KeyError or TypeError for missing or misshapen fields."""
         if data["format_version"] not in READABLE_VERSIONS:
             raise FormatVersionError(
-                f"The bank has format version {data['format_version']}; kmem reads {', '.join(map(str, READABLE_VERSIONS))}. "
-                "Upgrade kmem (pip install --upgrade kmem)."
+                f"The bank has format version {data['format_version']}; kmem reads {', '.join(map(str, READABLE_VERSIONS))}; "
+                "upgrade kmem (pip install --upgrade kmem)."
             )
         return cls(
             **{field.name: data[field.name] for field in fields(cls)}
@@ -191,6 +195,7 @@ class Manifest:
                 "identity": Identity.from_dict(data["identity"]),
                 "profile": Profile.from_dict(data["profile"]),
                 "generations": tuple(map(Generation.from_dict, data["generations"])),
+                "quantiser_tensors": None if data["quantiser_tensors"] is None else StoredFile.from_dict(data["quantiser_tensors"]),
                 "index": IndexRecord.from_dict(data["index"]),
                 "bracket_tokens": tuple(data["bracket_tokens"]),
                 "deleted": tuple(data["deleted"]),

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kmem.kstore.manifest import Manifest
-from kmem.kstore.quant import Quantiser
+from kmem.kstore.quant import Quantiser, record_bytes
 from kmem.kstore.shard import ShardFile, Verify
 from kmem.kstore.side import map_side_array
 
@@ -22,17 +22,13 @@ class Parts:
     def __init__(self, root: Path, manifest: Manifest, quantiser: Quantiser, verify: Verify) -> None:
         self._root, self._verify = root, verify
         self._slots = manifest.profile.slots
+        self.record_bytes = record_bytes(quantiser, self._slots, manifest.head_dim)
         self._record_shape = quantiser.record_shape(self._slots, manifest.head_dim)
         self._dtype = quantiser.record_dtype()
         self._places = [(generation.rows_per_shard, shard) for generation in manifest.generations for shard in generation.shards]
         self.shards = tuple(shard for _, shard in self._places)
         self._kv: dict[int, ShardFile] = {}
         self._side: dict[int, tuple[NDArray[np.uint8], NDArray[np.uint8]]] = {}
-
-    @property
-    def record_bytes(self) -> int:
-        """Keys and values of one memory."""
-        return int(np.prod(self._record_shape)) * self._dtype.itemsize
 
     def read(self, places: Sequence[tuple[int, int]]) -> tuple[NDArray[Any], NDArray[np.uint8], NDArray[np.int64]]:
         """Records [n, *record_shape], slot_position [n, S] and lengths [n] at (shard, row) pairs, in order."""

@@ -67,29 +67,29 @@ class ShardFile:
         try:
             actual = self.path.stat().st_size
             if actual != expected:
-                raise CorruptBankError(f"{self.path} has {actual} bytes where {self.rows} records need {expected}. {RESTORE}")
+                raise CorruptBankError(f"{self.path} has {actual} bytes where {self.rows} records need {expected}; {RESTORE}")
             with self.path.open("rb") as file:
                 return np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), dtype=np.uint8)
         except FileNotFoundError:
-            raise CorruptBankError(f"{self.path} is missing. {RESTORE}") from None
+            raise CorruptBankError(f"{self.path} is missing; {RESTORE}") from None
 
     def _parse_index(self, grid_rows: int) -> list[int]:
         tail = self._bytes[len(self._bytes) - grid_rows * ENTRY_BYTES - CRC_BYTES :]
         actual, expected = google_crc32c.value(tail[:-CRC_BYTES]), _crc_of(tail[-CRC_BYTES:])
         if actual != expected:
-            raise CorruptBankError(f"{self.path}: the index has crc32c {actual:08x} where {expected:08x} is stored. {RESTORE}")
+            raise CorruptBankError(f"{self.path}: the index has crc32c {actual:08x} where {expected:08x} is stored; {RESTORE}")
         index = tail[:-CRC_BYTES].view("<u8").reshape(grid_rows, 2)
         offsets, lengths = index[: self.rows, 0], index[: self.rows, 1]
         span = self.record_bytes + CRC_BYTES
         for row in np.flatnonzero((lengths != span) | (offsets > (self.rows - 1) * span)):
             found = "nothing" if offsets[row] == MISSING else f"{lengths[row]} bytes at {offsets[row]}"
-            raise CorruptBankError(f"{self.path}: the index gives {found} for row {row} where a record has {span} bytes. {RESTORE}")
+            raise CorruptBankError(f"{self.path}: the index gives {found} for row {row} where a record has {span} bytes; {RESTORE}")
         return [int(offset) for offset in offsets]
 
     def _check_record(self, row: int, record: NDArray[np.uint8], stored: NDArray[np.uint8]) -> None:
         actual, expected = google_crc32c.value(record), _crc_of(stored)
         if actual != expected:
-            raise CorruptBankError(f"{self.path}: row {row} has crc32c {actual:08x} where {expected:08x} is stored. {RESTORE}")
+            raise CorruptBankError(f"{self.path}: row {row} has crc32c {actual:08x} where {expected:08x} is stored; {RESTORE}")
         self._verified[row] = True
 
 

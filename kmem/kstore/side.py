@@ -16,7 +16,7 @@ def map_side_array(root: Path, stored: StoredFile, shape: tuple[int, ...]) -> ND
     path = require_size(root, stored)
     expected = int(np.prod(shape)) + CRC_BYTES
     if stored.size_bytes != expected:
-        raise CorruptBankError(f"{path} has {stored.size_bytes} bytes where an array of shape {shape} needs {expected}. {RESTORE}")
+        raise CorruptBankError(f"{path} has {stored.size_bytes} bytes where an array of shape {shape} needs {expected}; {RESTORE}")
     with path.open("rb") as file:
         mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     require_sha256(path, stored, memoryview(mapped))

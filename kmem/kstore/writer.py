@@ -13,8 +13,8 @@ import safetensors.torch
 from numpy.typing import NDArray
 
 from kmem import __version__
+from kmem.document import Chunk
 from kmem.errors import ConfigError
-from kmem.kbuild.document import Chunk
 from kmem.kstore.chunks import ChunkTable, encode_chunks
 from kmem.kstore.claim import claim_folder
 from kmem.kstore.commit import manifest_numbers, write_manifest
@@ -27,6 +27,7 @@ from kmem.kstore.quant import Quantiser
 from kmem.memories import Memories, MemorySpec
 
 BRACKET = "bracket.safetensors"
+QUANTISER = "quantiser.safetensors"
 GENERATION = "g0000"
 
 
@@ -62,6 +63,8 @@ class BankWriter:
         claim_folder(self.path, self._config())
         self._metadata = tuple(self._write_if_other(file, data) for file, data in self.layout.metadata().items())
         self._bracket = self._write_if_other(BRACKET, safetensors.torch.save({"bracket": spec.bracket.detach().cpu().contiguous()}))
+        trained = dict(quantiser.tensors())
+        self._trained = self._write_if_other(QUANTISER, safetensors.torch.save(trained)) if trained else None
 
     @property
     def shard_count(self) -> int:
@@ -122,6 +125,7 @@ class BankWriter:
             head_dim=self.spec.head_dim,
             encoder_dtype=str(self.spec.bracket.dtype).removeprefix("torch."),
             quantiser=self.quantiser.to_dict(),
+            quantiser_tensors=self._trained,
             bracket_file=self._bracket.file,
             bracket_bytes=self._bracket.size_bytes,
             bracket_sha256=self._bracket.sha256,

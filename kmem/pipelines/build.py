@@ -9,17 +9,19 @@ from typing import Any
 
 import numpy as np
 
+from kmem.arguments import path_of
 from kmem.encoder.anatomy import examine
 from kmem.encoder.encode import Encoder, EncoderConfig
-from kmem.encoder.load import load_model, resolve_dtype
+from kmem.encoder.load import load_model
 from kmem.encoder.profiles import load_profile
-from kmem.errors import BankExistsError, ConfigError, CorruptBankError, SourceNotFoundError
+from kmem.errors import BankExistsError, ConfigError, CorruptBankError, SourceNotFoundError, WrongTypeError
 from kmem.kbuild.chunker import Chunker
 from kmem.kbuild.sources import documents
 from kmem.kstore.bank import open_bank
 from kmem.kstore.claim import require_claimable
+from kmem.kstore.durable import remove_partials
 from kmem.kstore.index.embed import Embedder
-from kmem.kstore.quant import quantiser
+from kmem.kstore.quant import quantiser, record_bytes
 from kmem.kstore.writer import BankWriter, is_committed
 from kmem.pipelines.config import BuildConfig
 from kmem.pipelines.lock import locked
@@ -27,11 +29,11 @@ from kmem.pipelines.progress import Progress, silent
 from kmem.pipelines.receipts import Receipts
 from kmem.pipelines.report import BuildReport, Clock
 from kmem.pipelines.settings import resolved
-from kmem.pipelines.stages import cut, embed_shards, encode_shards, estimate
+from kmem.pipelines.stages import cut, embed_shards, encode_shards, estimate, missing
 
 
 def build(
-    sources: str | Sequence[str],
+    sources: str | Path | Sequence[str | Path],
     *,
     out: str | Path,
     model: str | None = None,
@@ -47,10 +49,11 @@ def build(
     finds nothing to do where it had ended. Raises BankExistsError when `out` holds a bank, an unfinished build and resume is False, or a
     build at work; SourceNotFoundError when there is nothing to read; and what the model, the embedder, the profile and the sources raise.
     """
-    sources = [sources] if isinstance(sources, str) else sources
-    config = config or BuildConfig()
+    sources = _named(sources)
+    if not isinstance(config := config or BuildConfig(), BuildConfig):
+        raise WrongTypeError(f"config must be a kmem.BuildConfig, not {type(config).__name__}.")
     config = replace(config, model=model or config.model, profile=profile or config.profile)
-    out, progress = Path(out), progress or silent
+    out, progress = path_of(out, "--out"), progress or silent
     _refuse_existing(out, resume=resume)
     progress("load", 0, 0)
     clock = Clock()
@@ -63,12 +66,12 @@ def build(
 
     chunks = cut(islice(Chunker(encoder.tokenizer).run(found, counts), config.limit), config.limit or 0, progress)
     if not chunks:
-        raise SourceNotFoundError(f"Nothing to remember: {', '.join(sources)} gave no text at all.")
+        raise SourceNotFoundError(f"Nothing to remember: {', '.join(sources)} gave no text at all; name files with text.")
     clock.mark("chunk")
 
     slots = encoder.profile.slots
-    record_bytes = int(np.prod(codec.record_shape(slots, encoder.spec.head_dim))) * codec.record_dtype().itemsize
-    rows_per_shard = config.shard_rows or max(1, config.shard_bytes // record_bytes)
+    bytes_each = record_bytes(codec, slots, encoder.spec.head_dim)
+    rows_per_shard = config.shard_rows or max(1, config.shard_bytes // bytes_each)
     shards = [chunks[start : start + rows_per_shard] for start in range(0, len(chunks), rows_per_shard)]
     report = BuildReport(
         bank=str(out),
@@ -78,8 +81,8 @@ def build(
         chunks=len(chunks),
         tokens=sum(chunk.tokens for chunk in chunks),
         slots=slots,
-        record_bytes=record_bytes,
-        payload_bytes=record_bytes * len(chunks),
+        record_bytes=bytes_each,
+        payload_bytes=bytes_each * len(chunks),
         shards=len(shards),
         seconds=clock.seconds,
     )
@@ -87,14 +90,16 @@ def build(
     if receipts.started:
         _require_own(receipts, settings)
     if dry_run:
-        missing = [chunk for index, shard in enumerate(shards) if receipts.finished(index) is None for chunk in shard]
-        report.shards_reused = sum(receipts.finished(index) is not None for index in range(len(shards)))
-        estimate(report, encoder, embedder, chunks, missing)
+        there = [receipts.finished(index) is not None for index in range(len(shards))]
+        embedded = [is_committed(out) or receipts.vectors(index, rows=len(shard)) is not None for index, shard in enumerate(shards)]
+        report.shards_reused = sum(there)
+        estimate(report, encoder, embedder, to_encode=missing(shards, there), to_embed=missing(shards, embedded), chunks=chunks)
         return report
 
     with locked(out):
         if resume and is_committed(out):
             _require_own(receipts, settings)  # it may have been finished since
+            remove_partials(out)  # the build that committed may have died before it had tidied up
             open_bank(out).close()
             report.shards_reused = len(shards)
         else:
@@ -111,8 +116,15 @@ def build(
     return report
 
 
+def _named(sources: str | Path | Sequence[str | Path]) -> list[str]:
+    several = [sources] if isinstance(sources, str | Path) else sources
+    if not isinstance(several, Sequence) or not all(isinstance(source, str | Path) for source in several):
+        raise WrongTypeError(f"sources must be a path or a list of paths, not {sources!r:.40}.")
+    return [str(source) for source in several]
+
+
 def _load_encoder(config: BuildConfig) -> Encoder:
-    model, tokenizer = load_model(config.model, dtype=resolve_dtype(config.dtype, config.device), device=config.device)
+    model, tokenizer = load_model(config.model, dtype=config.dtype, device=config.device)
     anatomy = examine(model)
     profile = load_profile(config.profile, layers=anatomy.layers, heads=anatomy.heads, selector=config.selector)
     return Encoder(model, tokenizer, profile, EncoderConfig(batch_size=config.batch_size))

@@ -3,12 +3,10 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from kmem.arguments import require_count, require_name
 from kmem.encoder.defaults import AUTO, BATCH_SIZE, DEVICE, SMOLLM2
-from kmem.errors import ConfigError
 
 MIB = 1 << 20
-MOST = 1 << 48
-"""More chunks than any corpus has; what lies beyond is a slip of the keyboard."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,9 +33,10 @@ class BuildConfig:
 
     def __post_init__(self) -> None:
         for name in ("limit", "batch_size", "shard_bytes", "shard_rows"):
-            value = getattr(self, name)
-            if value is not None and not 1 <= value <= MOST:
-                raise ConfigError(f"{name} must be at least 1{'' if value < 1 else f' and at most {MOST}'}, not {value}.")
+            if getattr(self, name) is not None:
+                require_count(getattr(self, name), name)
+        for name in ("model", "profile", "quantiser", "embedder", "dtype", "device"):
+            require_name(getattr(self, name), name)
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)

@@ -52,7 +52,8 @@ class Receipts:
             raise CorruptBankError(f"{path} is damaged ({error!r}); delete {self.bank} and build again.") from error
         if differing:
             raise ConfigError(
-                f"{self.bank} was begun with other settings: {'; '.join(differing)}. Give the same again, or choose another --out."
+                f"{self.bank} was begun with other settings: {'; '.join(differing)}; "
+                "give the same again, choose another --out, or delete that folder."
             )
 
     def finished(self, index: int) -> Shard | None:

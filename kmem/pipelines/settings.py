@@ -4,13 +4,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from kmem import __version__
+from kmem.document import Chunk
 from kmem.encoder.encode import Encoder
 from kmem.identity import content_id
-from kmem.kbuild.document import Chunk
 from kmem.kstore.index.embed import TextEmbedder
 from kmem.pipelines.config import BuildConfig
 
-_OPTION = {"quantiser": "--quant", "kmem_version": "the version of kmem"}
+_OPTION = {"kmem_version": "the version of kmem"}
 _OF_THE_PROFILE = ("bracket", "budget", "selector")
 
 
@@ -42,8 +42,13 @@ def differences(recorded: Mapping[str, Any], now: Mapping[str, Any]) -> list[str
         elif key == "content":
             found.append("the text of the sources changed, or their order or place")
         else:
-            found.append(f"{_OPTION.get(key, '--' + key.replace('_', '-'))} was {before}, is now {after}")
+            option = _OPTION.get(key, f"--{key.replace('_', '-')}")
+            found.append(f"{option} was {_given(before)}, is now {_given(after)}")
     return found
+
+
+def _given(value: Any) -> str:
+    return "not given" if value is None else str(value)
 
 
 def _changed_parts(key: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

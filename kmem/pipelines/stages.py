@@ -5,8 +5,8 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from kmem.document import Chunk
 from kmem.encoder.encode import Encoder
-from kmem.kbuild.document import Chunk
 from kmem.kstore.index.embed import TextEmbedder
 from kmem.kstore.manifest import Shard
 from kmem.kstore.writer import BankWriter
@@ -77,16 +77,26 @@ def embed_shards(shards: Sequence[Sequence[Chunk]], embedder: TextEmbedder, rece
     return np.concatenate(parts)
 
 
-def estimate(report: BuildReport, encoder: Encoder, embedder: TextEmbedder, chunks: Sequence[Chunk], missing: Sequence[Chunk]) -> None:
-    """Encode and embed one batch spread over the corpus; extrapolate by tokens into `report.seconds`.
+def missing(shards: Sequence[Sequence[Chunk]], there: Sequence[bool]) -> list[Chunk]:
+    """The chunks of the shards that are not there yet."""
+    return [chunk for chunks, done in zip(shards, there, strict=True) if not done for chunk in chunks]
 
-    `missing` are the chunks that are still to be encoded; all are embedded.
-    """
+
+def estimate(
+    report: BuildReport,
+    encoder: Encoder,
+    embedder: TextEmbedder,
+    *,
+    to_encode: Sequence[Chunk],
+    to_embed: Sequence[Chunk],
+    chunks: Sequence[Chunk],
+) -> None:
+    """Encode and embed one batch spread over all `chunks`; extrapolate by tokens to what is still to be done, into `report.seconds`."""
     sample = list(chunks[:: max(1, len(chunks) // encoder.config.batch_size)])[: encoder.config.batch_size]
     texts = [chunk.reference for chunk in sample]
     sampled = sum(chunk.tokens for chunk in sample)
-    for name, work, whole in (("encode", encoder.encode, missing), ("embed", embedder.embed, chunks)):
+    for name, work, rest in (("encode", encoder.encode, to_encode), ("embed", embedder.embed, to_embed)):
         work(texts[:1])  # warm up: weights are read from disk on the first pass
         began = time.perf_counter()
         work(texts)
-        report.seconds[name] = (time.perf_counter() - began) * sum(chunk.tokens for chunk in whole) / sampled
+        report.seconds[name] = (time.perf_counter() - began) * sum(chunk.tokens for chunk in rest) / sampled

@@ -10,12 +10,12 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.generation.streamers import BaseStreamer
 
+from kmem.arguments import require_text
 from kmem.kstore.bank import Bank
 from kmem.runtime.attach import attach
 from kmem.runtime.defaults import AnswerConfig
 from kmem.runtime.source import BankSource
 from kmem.runtime.trace import TraceSpan
-from kmem.text import require_text
 
 Knowledge = Literal["nothing", "memories", "text"]
 

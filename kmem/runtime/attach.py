@@ -1,25 +1,27 @@
 """`with kmem.attach(model, bank) as memory:` — memories join the model's attention, and leave no trace afterwards."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import warnings
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
+from types import TracebackType
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from kmem.encoder.anatomy import examine
 from kmem.encoder.bracket import bracket_of
 from kmem.encoder.fingerprint import architecture_digest, display_name, identify, weights_digest
-from kmem.encoder.hook import hooked, is_hooked, wrapped_forward
+from kmem.encoder.hook import hooked, is_wrapped, wrapped_forward
 from kmem.errors import AttachError, ConfigError, WrongTypeError
 from kmem.kstore.bank import Bank
 from kmem.kstore.defaults import TOP_K
 from kmem.memories import Memories, MemorySpec
-from kmem.runtime.defaults import EVERY_TOKENS
+from kmem.runtime.defaults import EVERY_TOKENS, require_reading
 from kmem.runtime.schedule import Span
 from kmem.runtime.session import Session
 from kmem.runtime.source import BankSource, FixedSource, Source
 
 
-@contextmanager
 def attach(
     model: PreTrainedModel,
     memories: Bank | Memories,
@@ -28,46 +30,74 @@ def attach(
     top_k: int = TOP_K,
     every: int | None = EVERY_TOKENS,
     schedule: Sequence[Span] | None = None,
-) -> Iterator[Session]:
-    """Let `model` read a bank, or fixed Memories, inside the block; `model.generate` and plain forward calls both work.
+) -> "Attachment":
+    """Let `model` read a bank, or fixed Memories, inside a `with` block; `model.generate` and plain forward calls both work.
 
     A bank is searched with the text of each prompt span of `every` tokens and after every `every` generated tokens; `every=None` retrieves
     once. Fixed Memories are all read by every token. `schedule`, from an earlier `memory.schedule`, replays what was read then.
     Tokens that were in a KV cache before attaching read nothing. With beam search, memories come from the prompt alone.
 
     Raises IdentityMismatchError when another model wrote the memories, UnsupportedModelError for a model that can't read any,
-    AttachError when something is attached already, ConfigError on a bad option, WrongTypeError for what is no model or no memories.
+    ConfigError on a bad option, WrongTypeError for what is no model or no memories; on entering the block, AttachError when something is
+    attached already.
     """
-    _require_types(model, memories)
-    if top_k < 1 or (every is not None and every < 1):
-        raise ConfigError(f"top_k and every must be at least 1, not {top_k} and {every}.")
-    if is_hooked(model):
-        raise AttachError("This model already has memories attached; leave that block first, or attach both sets as one.")
-    source = _source(memories, tokenizer, top_k)
+    require_reading(top_k, every)
+    _require_types(model, memories, tokenizer)
+    examine(model)
+    if isinstance(memories, Memories):
+        source: Source = FixedSource(memories)
+        every = None
+    else:
+        source = _bank_source(memories, tokenizer, top_k)
     require_same_writer(model, tokenizer, source.spec)
-    session = Session(model, source, every=None if isinstance(memories, Memories) else every, schedule=schedule)
-    with hooked(model), wrapped_forward(model.get_decoder(), session.forward):
-        refusing = model.register_forward_pre_hook(session.before_generation_step, with_kwargs=True)
-        try:
-            yield session
-        finally:
-            refusing.remove()
-            session.close()
+    return Attachment(model, source, every, schedule)
 
 
-def _require_types(model: object, memories: object) -> None:
+class Attachment(AbstractContextManager[Session]):
+    """What `attach` gives: entering it attaches, leaving it detaches. One that is never entered did nothing, and says so when it goes."""
+
+    def __init__(self, model: PreTrainedModel, source: Source, every: int | None, schedule: Sequence[Span] | None) -> None:
+        self._model, self._source, self._every, self._schedule = model, source, every, schedule
+        self._used = False
+        self._held = ExitStack()
+
+    def __repr__(self) -> str:
+        return "<kmem.attach(…): use it as `with kmem.attach(…) as memory:`>"
+
+    def __enter__(self) -> Session:
+        model, self._used = self._model, True
+        if is_wrapped(model.get_decoder()):
+            raise AttachError("This model already has memories attached; leave that block first, or attach both sets as one.")
+        session = Session(model, self._source, every=self._every, schedule=self._schedule)
+        with ExitStack() as stack:
+            stack.callback(session.close)
+            stack.enter_context(hooked(model))
+            stack.enter_context(wrapped_forward(model.get_decoder(), session.forward))
+            stack.callback(model.register_forward_pre_hook(session.before_generation_step, with_kwargs=True).remove)
+            self._held = stack.pop_all()
+        return session
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._held.__exit__(kind, error, trace)
+
+    def __del__(self) -> None:
+        if not self._used:
+            warnings.warn("kmem.attach(…) was never entered, so nothing was attached: use it in a `with` statement.", stacklevel=2)
+
+
+def _require_types(model: object, memories: object, tokenizer: object) -> None:
     if not hasattr(model, "get_decoder"):
         raise WrongTypeError(f"attach needs a transformers model (kmem.load_model), not {type(model).__name__}.")
     if not isinstance(memories, Bank | Memories):
         raise WrongTypeError(f"attach needs an open bank (kmem.open) or Memories, not {type(memories).__name__}.")
+    if tokenizer is not None and not hasattr(tokenizer, "bos_token_id"):
+        raise WrongTypeError(f"attach needs the model's tokenizer (kmem.load_model gives it), not {type(tokenizer).__name__}.")
 
 
-def _source(memories: Bank | Memories, tokenizer: PreTrainedTokenizerBase | None, top_k: int) -> Source:
-    if isinstance(memories, Memories):
-        return FixedSource(memories)
+def _bank_source(bank: Bank, tokenizer: PreTrainedTokenizerBase | None, top_k: int) -> Source:
     if tokenizer is None:
         raise ConfigError("Attaching a bank needs the model's tokenizer, to turn tokens into search text; pass tokenizer=….")
-    return BankSource(memories, tokenizer, top_k)
+    return BankSource(bank, tokenizer, top_k)
 
 
 def require_same_writer(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None, spec: MemorySpec) -> None:

@@ -2,11 +2,21 @@
 
 from dataclasses import dataclass
 
+from kmem.arguments import require_count
 from kmem.errors import ConfigError
 from kmem.kstore.defaults import TOP_K
 
 EVERY_TOKENS = 64
 """Tokens between two retrievals (Memory³ §3.3)."""
+
+
+def require_reading(top_k: int, every: int | None) -> None:
+    """Raise ConfigError or WrongTypeError unless `top_k` is a count, and `every` one or None."""
+    require_count(top_k, "top_k")
+    if isinstance(every, int) and every < 1:
+        raise ConfigError(f"every must be at least 1 token, or None (--every 0) to retrieve once, not {every}.")
+    if every is not None:
+        require_count(every, "every")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,10 +29,7 @@ class AnswerConfig:
     template: str = "Question: {prompt}\nAnswer:"
 
     def __post_init__(self) -> None:
-        for name in ("max_new_tokens", "top_k"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} must be at least 1, not {getattr(self, name)}.")
-        if self.every is not None and self.every < 1:
-            raise ConfigError(f"every must be at least 1 token, or None (--every 0) to retrieve once, not {self.every}.")
+        require_count(self.max_new_tokens, "max_new_tokens")
+        require_reading(self.top_k, self.every)
         if "{prompt}" not in self.template:
-            raise ConfigError(f"The template {self.template!r} has no {{prompt}} in it.")
+            raise ConfigError(f"The template {self.template!r} has no {{prompt}} in it: write it where the prompt should go.")

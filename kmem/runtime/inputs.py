@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from transformers import Cache
 
+from kmem.encoder.hook import visible
 from kmem.errors import AttachError
 
 
@@ -29,8 +30,7 @@ def real_columns(attention_mask: object, batch: int, length: int) -> Tensor:
         raise AttachError(f"Attention masks of type {type(mask).__name__} can't be combined with memories; pass a 2D tensor mask.")
     if mask.ndim == 2:
         return mask[:, -length:].bool().cpu()
-    visible = mask[:, 0] if mask.dtype == torch.bool else mask[:, 0] > torch.finfo(mask.dtype).min / 2
-    return visible.any(-1).expand(batch, length).cpu()
+    return visible(mask[:, 0]).any(-1).expand(batch, length).cpu()
 
 
 def cached_columns(cache: Cache | None) -> int:

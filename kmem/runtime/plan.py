@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from kmem.runtime.pool import Pool
-from kmem.runtime.schedule import Span
+from kmem.runtime.schedule import Ids, Span
 
 BLOCK_TOKENS = 64
 """Query columns handled together, so that a long prompt never faces all its chunks' memories at once."""
@@ -63,6 +63,11 @@ def spans_in(spans: Sequence[Span], start: int, stop: int) -> list[Span]:
     return [span for span in spans if span.ids and span.start < stop and span.stop > start]
 
 
+def ids_in(spans: Sequence[Span]) -> Ids:
+    """What the spans read, each id once, in order."""
+    return tuple(dict.fromkeys(memory_id for span in spans for memory_id in span.ids))
+
+
 def plan_blocks(rows: Sequence[Sequence[Span]], columns: Sequence[Columns], pool: Pool) -> list[Block]:
     """Blocks that cover all columns; `pool` must already hold every id."""
     length = len(columns[0].real)
@@ -77,7 +82,7 @@ def _block(rows: Sequence[Sequence[Span]], columns: Sequence[Columns], where: di
         before = row.start + sum(row.real[:first])
         tokens = sum(row.real[first:last])
         overlapping = spans_in(spans, before, before + tokens)
-        ids = tuple(dict.fromkeys(memory_id for span in overlapping for memory_id in span.ids))
+        ids = ids_in(overlapping)
         place = {memory_id: index for index, memory_id in enumerate(ids)}
         read.append(ids)
         sights.append(_sight(overlapping, place, before, row.real[first:last]))

@@ -10,8 +10,7 @@ from torch import Tensor, nn
 from transformers import Cache, PreTrainedModel
 
 from kmem.encoder.anatomy import examine
-from kmem.encoder.capture import Recorder
-from kmem.encoder.hook import Attention, boolean_mask, current_handler, handling
+from kmem.encoder.hook import Attention, boolean_mask, current_handler, handling, scaling_of
 from kmem.errors import UnsupportedModelError
 from kmem.kernels.memory_attention import memory_attention
 from kmem.runtime.caches import CacheStreams
@@ -76,7 +75,7 @@ class Session:
 
     def forward(self, original: Callable[..., Any], arguments: dict[str, Any]) -> Any:
         """In place of the decoder's forward: advance the schedule, load what it needs, run, and book what was read."""
-        if isinstance(current_handler(), Recorder):  # the encoder is at work in the same model
+        if current_handler() is not None:  # the encoder is at work in the same model
             return original(**arguments)
         tokens = new_tokens(arguments)
         cache: Cache | None = arguments.get("past_key_values")
@@ -151,7 +150,6 @@ class Session:
         layer = int(module.layer_idx)  # type: ignore[arg-type]
         length = query.shape[2]
         context = boolean_mask(mask, query, key)
-        scaling = options.get("scaling") or query.shape[-1] ** -0.5
         output = query.new_empty(query.shape[0], length, query.shape[1], value.shape[-1])
         for block in self._blocks:
             columns = slice(block.first, block.last)
@@ -164,7 +162,7 @@ class Session:
                 memory_key,
                 memory_value,
                 memory_mask,
-                scaling=scaling,
+                scaling=scaling_of(query, options),
                 softcap=options.get("softcap"),
             )
             block.add_mass(slot_mass, self._pool.bracket.shape[3])

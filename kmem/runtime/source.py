@@ -1,6 +1,7 @@
 """Where memories come from: a bank that is searched, a fixed set, or a schedule that is replayed."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from transformers import PreTrainedTokenizerBase
@@ -8,8 +9,16 @@ from transformers import PreTrainedTokenizerBase
 from kmem.errors import MemoryNotFoundError
 from kmem.kstore.bank import Bank
 from kmem.memories import Memories, MemorySpec
+from kmem.runtime.schedule import Ids
 
-Ids = tuple[int, ...]
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """Characters start..stop−1 of the document `source`."""
+
+    source: str
+    start: int
+    stop: int
 
 
 class Source(Protocol):
@@ -25,8 +34,8 @@ class Source(Protocol):
         """The memories of these ids, in order."""
         ...
 
-    def origin(self, memory_id: int) -> str:
-        """A URI that finds the text of this memory, empty where none is known."""
+    def origin(self, memory_id: int) -> Origin:
+        """Where the text of this memory stands."""
         ...
 
 
@@ -44,8 +53,9 @@ class BankSource:
     def read(self, ids: Sequence[int]) -> Memories:
         return self.bank.read(ids)
 
-    def origin(self, memory_id: int) -> str:
-        return self.bank.chunk(memory_id).source
+    def origin(self, memory_id: int) -> Origin:
+        chunk = self.bank.chunk(memory_id)
+        return Origin(source=chunk.source, start=chunk.start, stop=chunk.end)
 
 
 class FixedSource:
@@ -64,5 +74,5 @@ class FixedSource:
             raise MemoryNotFoundError(f"Memory {missing[0]} is not among the {len(self.memories)} attached ones.")
         return self.memories.take([self._row[memory_id] for memory_id in ids])
 
-    def origin(self, memory_id: int) -> str:
-        return ""
+    def origin(self, memory_id: int) -> Origin:
+        return Origin(source="", start=0, stop=0)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 from torch import Tensor
 
-from kmem.runtime.plan import Block, Columns, plan_blocks, spans_in
+from kmem.runtime.plan import Block, Columns, ids_in, plan_blocks, spans_in
 from kmem.runtime.pool import Pool
 from kmem.runtime.schedule import Ids, ReplayedRow, RowSchedule, Span
 from kmem.runtime.trace import MassLedger
@@ -53,8 +53,7 @@ class Stream:
         """For each row, the ids that any column of this forward pass reads; ask once the queries are answered."""
         read: list[Ids] = []
         for row, now in zip(self._rows, self._now, strict=True):
-            overlapping = spans_in(row.spans, now.start, now.start + sum(now.real))
-            read.append(tuple(dict.fromkeys(memory_id for span in overlapping for memory_id in span.ids)))
+            read.append(ids_in(spans_in(row.spans, now.start, now.start + sum(now.real))))
         return read
 
     def plan(self, reads: list[Ids], pool: Pool) -> list[Block]:

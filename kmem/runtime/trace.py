@@ -1,19 +1,25 @@
 """What each span of tokens read, and how much attention it paid."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from kmem.runtime.schedule import Ids, Span
+from kmem.runtime.source import Origin
 
 
 @dataclass(frozen=True, kw_only=True)
 class Read:
-    """One memory read by one span; `attention` is the probability mass on it, averaged over tokens, layers and heads with a budget."""
+    """One memory read by one span; `attention` is the probability mass on it, averaged over tokens, layers and heads with a budget.
+
+    Its text is characters start..stop−1 of the document `source`; the three are empty where memories came without texts.
+    """
 
     id: int
     attention: float
     source: str
+    start: int
+    stop: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,8 +36,7 @@ class TraceSpan:
         return tuple(read.id for read in self.reads)
 
     def to_dict(self) -> dict[str, Any]:
-        reads = [{"id": read.id, "attention": read.attention, "source": read.source} for read in self.reads]
-        return {"row": self.row, "start": self.start, "stop": self.stop, "reads": reads}
+        return asdict(self)
 
 
 class MassLedger:
@@ -52,11 +57,11 @@ class MassLedger:
         return sum(self._mass.get((span.row, token, memory_id), 0.0) for token in tokens) / max(1, len(tokens))
 
 
-def trace_of(spans: Sequence[Span], ledger: MassLedger, origins: Mapping[int, str]) -> list[TraceSpan]:
-    """Spans with what they read; `origins` gives the source of each id."""
+def trace_of(spans: Sequence[Span], ledger: MassLedger, origins: Mapping[int, Origin]) -> list[TraceSpan]:
+    """Spans with what they read; `origins` says where the text of each id stands."""
     traced = []
     for span in spans:
-        reads = [Read(id=memory_id, attention=ledger.of(span, memory_id), source=origins[memory_id]) for memory_id in span.ids]
+        reads = [Read(id=memory_id, attention=ledger.of(span, memory_id), **asdict(origins[memory_id])) for memory_id in span.ids]
         reads.sort(key=lambda read: -read.attention)
         traced.append(TraceSpan(row=span.row, start=span.start, stop=span.stop, reads=tuple(reads)))
     return traced

@@ -1,4 +1,7 @@
-"""What each (layer, key-value head) is worth: how much worse a model predicts when that one head loses its memory."""
+"""What each (layer, key-value head) is worth: how much worse a model predicts when that one head loses its memory.
+
+`smollm2-720` was made with these two by hand (its provenance says how).
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -8,8 +11,9 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from kmem.encoder.encode import Encoder
+from kmem.encoder.profiles import dense_profile
 from kmem.memories import EMPTY_SLOT, Memories
-from kmem.profile import SPAN_TOKENS, Profile
+from kmem.profile import Profile
 from kmem.training.probe import Probe, target_nll
 
 
@@ -26,8 +30,7 @@ def rank_heads(
     `profile` gives bracket, alignment and selector; its budget is replaced by 128 tokens everywhere.
     """
     layers, heads = profile.layers, profile.heads
-    dense = replace(profile, name="dense", budget=((SPAN_TOKENS,) * heads,) * layers)
-    encoder = Encoder(model, tokenizer, dense)
+    encoder = Encoder(model, tokenizer, dense_profile(layers, heads, like=profile))
     tokens = sum(len(probe.target) for probe in probes)
     rise = torch.zeros(layers, heads, dtype=torch.float64)
     for done, probe in enumerate(probes):

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -18,6 +19,7 @@ def refused(outcome: Outcome, *words: str) -> None:
     assert sentence.startswith("kmem: ")
     assert "\n" not in sentence
     assert "Traceback" not in sentence
+    assert not re.search(r"[^.][.] [A-Z]", sentence), sentence
     for word in words:
         assert word in sentence
 
@@ -70,6 +72,19 @@ def test_unknown_memory(kmem: Run, bank: Path) -> None:
     refused(kmem("show", bank, 12345), "12345")
 
 
+def test_an_empty_folder_among_the_sources(kmem: Run, tiny_folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "a.txt").write_text("text")
+    outcome = kmem("build", tmp_path / "a.txt", tmp_path / "empty", "--out", tmp_path / "new", "--model", tiny_folder)
+    refused(outcome, "empty", "holds no file that kmem reads", ".jsonl")
+    assert not (tmp_path / "new").exists()
+
+
+def test_an_output_that_can_not_be_written(kmem: Run, tiny_folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("text")
+    refused(kmem("build", tmp_path / "a.txt", "--out", "/proc/kmem/bank", "--model", tiny_folder), "/proc/kmem", "check path")
+
+
 def test_missing_source_and_binary_source(kmem: Run, tiny_folder: Path, tmp_path: Path) -> None:
     options = ("--out", tmp_path / "new", "--model", tiny_folder, "--profile", "uniform8")
     refused(kmem("build", tmp_path / "gone.txt", *options), "gone.txt", "does not exist")
@@ -77,6 +92,8 @@ def test_missing_source_and_binary_source(kmem: Run, tiny_folder: Path, tmp_path
     refused(kmem("build", tmp_path / "photo.txt", *options), "photo.txt")
     (tmp_path / "photo.jpg").write_bytes(b"\xff\xd8\xff\xe0\x00\x10JFIF")
     refused(kmem("build", tmp_path / "photo.jpg", *options), "photo.jpg", ".jsonl")
+    (tmp_path / "wide.txt").write_text("wide", encoding="utf-16")
+    refused(kmem("build", tmp_path / "wide.txt", *options), "wide.txt", "looks like UTF-16")
     (tmp_path / "bad.jsonl").write_text('{"text": "fine"}\n{"text": \n')
     refused(kmem("build", tmp_path / "bad.jsonl", *options), "bad.jsonl", "2")
     (tmp_path / "blank.txt").write_text("  \n")
@@ -90,7 +107,7 @@ def test_unknown_names(kmem: Run, tmp_path: Path, tiny_folder: Path) -> None:
     refused(kmem(*options, "--profile", "smolm"), "Unknown profile 'smolm'", "uniform8", "smollm2-720")
     refused(kmem(*options, "--profile", "smollm2-720"), "30 layers × 3", "4 × 2")
     refused(kmem(*options, "--profile", "uniform8", "--selector", "knrm"), "Unknown selector 'knrm'", "memory3")
-    refused(kmem(*options, "--profile", "uniform8", "--quant", "int3"), "'int3'", "fp16")
+    refused(kmem(*options, "--profile", "uniform8", "--quantiser", "int3"), "'int3'", "fp16")
     refused(kmem(*options, "--profile", "uniform8", "--dtype", "int8"), "'int8'", "bfloat16")
     refused(kmem(*options, "--profile", "uniform8", "--limit", "0"), "limit must be at least 1, not 0")
     refused(kmem(*options, "--profile", "uniform8", "--limit", str(2**63)), "limit must be at least 1 and at most", str(2**63))
@@ -110,7 +127,7 @@ def test_usage_errors_are_one_sentence_with_the_value(kmem: Run, bank: Path) -> 
     refused(kmem("query", bank), "text", "kmem query --help")
     refused(kmem("show", bank, "seven"), "ID", "'seven'", "integer")
     refused(kmem("generate", bank), "--prompt")
-    refused(kmem("quary", bank, "x"), "'quary'", "Did you mean 'query'?")
+    refused(kmem("quary", bank, "x"), "'quary'", "did you mean 'query'?")
     refused(kmem("query", bank, "x", "-k", "0"), "--top-k", "'0'")
     refused(kmem("build", bank, "--out", "x", "--limit", "ten"), "--limit", "'ten'", "kmem build --help")
     refused(kmem("show", bank, "-5"), "-5", "write -- before")
@@ -126,12 +143,22 @@ def test_text_that_can_not_be_asked_with(kmem: Run, bank: Path) -> None:
     refused(kmem("generate", bank, "--prompt", "x", "--every", "-1"), "-1", "--every 0")
 
 
-def test_options_out_of_bounds(kmem: Run, bank: Path) -> None:
-    assert len(json.loads(kmem("query", bank, "x", "-k", str(10**30), "--json").out)["hits"]) == 3
+def test_options_out_of_bounds_or_against_each_other(kmem: Run, bank: Path) -> None:
+    assert len(json.loads(kmem("query", bank, "x", "-k", "1000", "--json").out)["hits"]) == 3
+    refused(kmem("query", bank, "x", "-k", str(10**30)), "k must be at least 1 and at most")
+    refused(kmem("generate", bank, "--prompt", "x", "--raw", "--template", "a {prompt}"), "--raw", "--template")
+    (bank.parent / "a.txt").write_text("text")
+    refused(kmem("build", bank.parent / "a.txt", "--out", ""), "''", "name a folder")
     refused(kmem("generate", bank, "--prompt", "x", "--template", "no slot"), "template", "{prompt}")
     refused(kmem("generate", bank, "--prompt", " ", "--raw"), "prompt is empty")
     refused(kmem("bench", "quality", "--json", bank / "no" / "q.json"), "there is no folder")
     refused(kmem("generate", bank, "--prompt", "x", "--max-new-tokens", "0"), "max_new_tokens must be at least 1, not 0")
+
+
+def test_a_profile_file_that_is_not_there(kmem: Run, tmp_path: Path, tiny_folder: Path) -> None:
+    (tmp_path / "a.txt").write_text("text")
+    options = ("build", tmp_path / "a.txt", "--out", tmp_path / "new", "--model", tiny_folder)
+    refused(kmem(*options, "--profile", tmp_path / "gone.json"), "gone.json can't be read", "No such file")
 
 
 def test_profile_files(kmem: Run, tmp_path: Path, tiny_folder: Path) -> None:
@@ -145,6 +172,7 @@ def test_profile_files(kmem: Run, tmp_path: Path, tiny_folder: Path) -> None:
         ('{"name": "mine", "budget": 8}', "'budget' must be a table", "not 8"),
         ('{"name": "mine", "budget": [[8, 8.5]]}', "8.5", "whole number"),
         ('{"name": "mine", "budget": [[8]], "colour": "red"}', "no field 'colour'", "selector"),
+        ('{"name": "", "budget": [[8]]}', "'name' is empty"),
         ('{"name": 3, "budget": [[8]]}', "'name' must be a string, not 3"),
     ):
         profile.write_text(content)

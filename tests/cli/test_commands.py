@@ -25,6 +25,8 @@ def test_build_prints_a_summary_and_json(kmem: Run, tiny_folder: Path, tmp_path:
     dry = kmem("build", tmp_path / "a.txt", tmp_path / "b.jsonl", "--out", tmp_path / "bank", *options, "--dry-run")
     assert dry.code == 0
     assert "Would build" in dry.out
+    for words in ("documents", "2 (", "1.0 KiB", "2.0 KiB in 1 shard", "encode", "embed"):
+        assert words in dry.out
     assert not (tmp_path / "bank").exists()
     built = kmem("build", tmp_path / "a.txt", tmp_path / "b.jsonl", "--out", tmp_path / "bank", *options, "--json")
     report = json.loads(built.out)
@@ -72,7 +74,8 @@ def test_show_marks_every_token(kmem: Run, bank_folder: Path) -> None:
     assert shown["heads"] == 8
     printed = kmem("show", bank_folder, hit["id"]).out
     assert "Fox.md" in printed
-    text, below = printed.splitlines()[3:5]
+    assert "begins: Fox" in printed
+    text, below = printed.splitlines()[4:6]
     assert text.replace(" ", "").startswith("Fox:#Fox⏎")
     first = shown["tokens"][: len(below.split())]
     assert below.split() == [str(token["heads"] or "·") for token in first]

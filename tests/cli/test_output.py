@@ -65,7 +65,7 @@ def test_ctrl_c_says_what_is_kept_and_how_to_go_on(tiny_folder: Path, tmp_path: 
     process.send_signal(signal.SIGINT)
     _, said = process.communicate()
     assert process.returncode == 130
-    assert said.strip().startswith(f"kmem: stopped; finished shards are kept in {bank}. Go on with: kmem build '{tmp_path}/a b.txt'")
+    assert said.strip().startswith(f"kmem: stopped; finished shards are kept in {bank}; go on with: kmem build '{tmp_path}/a b.txt'")
     assert said.strip().endswith("--resume")
 
 

@@ -91,5 +91,5 @@ def test_random_depends_on_chunk_and_layer_alone() -> None:
 
 
 def test_unknown_selector_lists_the_others() -> None:
-    with pytest.raises(UnknownNameError, match=r"Unknown selector 'knrm'\. Available: first, memory3, memory3-exp, random\."):
+    with pytest.raises(UnknownNameError, match=r"Unknown selector 'knrm'; there are first, memory3, memory3-exp, random\."):
         selector("knrm")

@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 from transformers import ByT5Tokenizer, PreTrainedTokenizerFast
 
+from kmem.document import Chunk, Document
 from kmem.errors import ConfigError, UnsupportedModelError
 from kmem.identity import content_id
 from kmem.kbuild.chunker import Chunker, ChunkerConfig
-from kmem.kbuild.document import Chunk, Document
 from tests.kbuild.conftest import SENTENCES, fast
 
 PROSE = " ".join(SENTENCES * 10) + "\n\n" + "\n".join(SENTENCES)

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from kmem.document import Document
 from kmem.errors import SourceError
-from kmem.kbuild.document import Document
 from kmem.kbuild.readers import READERS, read
 from tests.kbuild.conftest import WriteDictionary
 

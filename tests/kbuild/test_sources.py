@@ -45,15 +45,18 @@ def test_banks_and_links_that_lead_nowhere_are_no_documents(folder: Path) -> Non
     (folder / "bank" / "memories.zarr").mkdir(parents=True)
     (folder / "bank" / "chunks").mkdir()
     (folder / "bank" / "chunks" / "g0000.txt").write_text("of a bank")
+    (folder / "linked").symlink_to(folder / "sub")
     (folder / "lost.txt").symlink_to(folder / "nowhere.txt")
     counts: Counter[str] = Counter()
     assert names(expand([str(folder)], counts)) == ["a.md", "b.txt", "c.txt", "d.html"]
-    assert (counts["skipped: a bank"], counts["skipped: link that leads nowhere"]) == (1, 1)
+    assert counts["skipped: a bank"] == counts["skipped: link that leads nowhere"] == counts["skipped: linked folder"] == 1
     counts.clear()
     assert names(expand([f"{folder}/**/*.txt"], counts)) == ["b.txt", "c.txt"]
     assert counts["skipped: part of a bank"] == 1
-    with pytest.raises(SourceError, match="is a bank, not documents"):
+    with pytest.raises(SourceError, match="is a bank or in one"):
         expand([str(folder / "bank")])
+    with pytest.raises(SourceError, match="is a bank or in one"):
+        expand([str(folder / "bank" / "chunks")])
     with pytest.raises(SourceNotFoundError, match="matches no file"):
         expand([f"{folder}/*.csv"])
 
@@ -115,7 +118,7 @@ def test_a_named_half_of_a_dictionary(folder: Path) -> None:
 
 
 def test_unknown_corpus() -> None:
-    with pytest.raises(UnknownNameError, match=r"Unknown corpus 'wikipedia'\. Available: foldoc, vital-articles\."):
+    with pytest.raises(UnknownNameError, match=r"Unknown corpus 'wikipedia'; there are foldoc, vital-articles\."):
         expand(["corpus:wikipedia"])
 
 

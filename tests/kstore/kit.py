@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from kmem.document import Chunk
 from kmem.identity import Identity
-from kmem.kbuild.document import Chunk
 from kmem.kstore.index.build import IndexConfig
 from kmem.kstore.manifest import Manifest, Shard
-from kmem.kstore.quant import quantiser
+from kmem.kstore.quant import Quantiser, quantiser
 from kmem.kstore.writer import BankWriter
 from kmem.memories import EMPTY_SLOT, Memories, MemorySpec
 from kmem.profile import Profile
@@ -98,13 +98,14 @@ def write_bank(
     count: int = 5,
     rows_per_shard: int = 2,
     name: str = "fp16",
+    codec: Quantiser | None = None,
     embedder: NgramEmbedder | None = None,
     index: IndexConfig | None = None,
 ) -> Manifest:
     """A committed bank of `count` memories; the last shard is partial unless the numbers divide."""
     embedder = embedder or NgramEmbedder()
     chunks = tiny_chunks(count)
-    writer = BankWriter(path, tiny_spec(), quantiser(name), count, rows_per_shard)
+    writer = BankWriter(path, tiny_spec(), codec or quantiser(name), count, rows_per_shard)
     shards = write_shards(writer, chunks)
     vectors = embedder.embed([chunk.reference for chunk in chunks])
     ids = np.array([chunk.id for chunk in chunks], dtype=np.int64)

@@ -111,7 +111,7 @@ def test_a_newer_format_is_told_from_damage(tmp_path: Path, manifest: Manifest) 
     (tmp_path / "manifests").mkdir()
     content = canonical_json(data | {"checksum": hashlib.sha256(canonical_json(data)).hexdigest()})
     (tmp_path / "manifests/000001.json").write_bytes(content + b"\n")
-    with pytest.raises(FormatVersionError, match=r"version 2; kmem reads 1\. Upgrade"):
+    with pytest.raises(FormatVersionError, match=r"version 2; kmem reads 1; upgrade"):
         latest_manifest(tmp_path)
 
 

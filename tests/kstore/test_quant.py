@@ -1,6 +1,10 @@
 """Plain quantisers: exact where they promise it, loud where they can't be."""
 
 import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,8 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from kmem.errors import ConfigError, UnknownNameError
+from kmem.errors import ConfigError, CorruptBankError, UnknownNameError
+from kmem.kstore.bank import open_bank
 from kmem.kstore.quant import QUANTISERS, load_quantiser, quantiser
+from tests.kstore.kit import NgramEmbedder, write_bank
 
 HALF_ULP = {"fp32": 0.0, "fp16": 2.0**-11, "bf16": 2.0**-8}
 SMALLEST = {"fp32": 0.0, "fp16": 2.0**-25, "bf16": 2.0**-134}
@@ -40,7 +46,7 @@ def test_a_payload_of_the_stored_type_is_kept_bit_by_bit(name: str) -> None:
 @pytest.mark.parametrize("name", QUANTISERS)
 def test_config_survives_json(name: str) -> None:
     codec = quantiser(name)
-    assert load_quantiser(json.loads(json.dumps(codec.to_dict()))) == codec
+    assert load_quantiser(json.loads(json.dumps(codec.to_dict())), codec.tensors()) == codec
 
 
 @pytest.mark.parametrize(("name", "value"), [("fp16", 65505.0), ("fp16", -70000.0), ("bf16", float("inf")), ("fp32", float("nan"))])
@@ -64,3 +70,52 @@ def test_largest_half_is_kept() -> None:
 def test_unknown_name_lists_the_known_ones() -> None:
     with pytest.raises(UnknownNameError, match="bf16, fp16, fp32"):
         quantiser("fp4")
+
+
+@dataclass(frozen=True)
+class Codebook:
+    """Every number becomes the index of the nearest entry of a trained table: the smallest quantiser that needs a file of its own."""
+
+    table: tuple[float, ...] = (-1.0, 0.0, 1.0)
+    name: str = "codebook"
+    element: str = "uint8"
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"name": self.name}
+
+    def tensors(self) -> Mapping[str, torch.Tensor]:
+        return {"table": torch.tensor(self.table)}
+
+    @classmethod
+    def from_dict(cls, config: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> "Codebook":
+        return cls(table=tuple(tensors["table"].tolist()))
+
+    def record_shape(self, slots: int, head_dim: int) -> tuple[int, ...]:
+        return (2, slots, head_dim)
+
+    def record_dtype(self) -> np.dtype[Any]:
+        return np.dtype("u1")
+
+    def encode(self, kv: torch.Tensor) -> np.ndarray:
+        nearest = (kv.float()[..., None] - torch.tensor(self.table)).abs().argmin(-1)
+        records: np.ndarray = nearest.to(torch.uint8).numpy()
+        return records
+
+    def decode(self, records: np.ndarray) -> torch.Tensor:
+        return torch.tensor(self.table)[torch.from_numpy(records).long()]
+
+
+def test_what_a_quantiser_was_trained_to_lies_beside_the_manifest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(QUANTISERS, "codebook", Codebook)
+    codec = Codebook(table=(-0.5, 0.25, 2.0))
+    write_bank(tmp_path / "bank", codec=codec)
+    with open_bank(tmp_path / "bank", NgramEmbedder()) as bank:
+        assert bank.quantiser == codec
+        assert bank.verify() == len(bank.manifest.files)
+        assert set(bank.read(bank.ids[:2].tolist()).kv.flatten().tolist()) <= set(codec.table)
+    trained = tmp_path / "bank" / "quantiser.safetensors"
+    data = bytearray(trained.read_bytes())
+    data[-1] ^= 1
+    trained.write_bytes(data)
+    with pytest.raises(CorruptBankError, match=r"quantiser\.safetensors was altered"):
+        open_bank(tmp_path / "bank")

@@ -55,8 +55,9 @@ def test_invariant_7_killed_while_embedding_indexing_and_committing(tiny_folder:
     assert bank_bytes(killed) == bank_bytes(tmp_path / "whole")
 
 
-def test_invariant_7_killed_before_the_nth_rename_for_every_n(
-    tiny_folder: Path, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_invariant_7_killed_at_the_nth_rename_for_every_n(
+    when: str, tiny_folder: Path, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     options = config(tiny_folder, limit=4, shard_rows=2)
     build([str(corpus)], out=tmp_path / "whole", config=options)
@@ -65,9 +66,12 @@ def test_invariant_7_killed_before_the_nth_rename_for_every_n(
     def deadly(original: Callable[..., None]) -> Callable[..., None]:
         def step(*arguments: Any, **named: Any) -> None:
             left[0] -= 1
-            if left[0] < 0:
+            dead = left[0] < -1  # it died one step ago: nothing is tidied up
+            if dead or (left[0] < 0 and when == "before"):
                 raise Killed
             original(*arguments, **named)
+            if left[0] < 0:
+                raise Killed
 
         return step
 
@@ -76,6 +80,7 @@ def test_invariant_7_killed_before_the_nth_rename_for_every_n(
     monkeypatch.setattr(os, "replace", deadly(os.replace))
     monkeypatch.setattr(os, "link", deadly(os.link))
     monkeypatch.setattr(Path, "touch", deadly(Path.touch))
+    monkeypatch.setattr(Path, "unlink", deadly(Path.unlink))
     for allowed in count():
         left[0] = allowed
         try:
@@ -176,7 +181,7 @@ def test_other_settings_are_named(tiny_folder: Path, corpus: Path, tmp_path: Pat
     bank = tmp_path / "bank"
     build([str(corpus)], out=bank, config=config(tiny_folder, limit=2))
     uncommit(bank)
-    with pytest.raises(ConfigError, match=r"begun with other settings: --batch-size was 16, is now 3\. Give the same"):
+    with pytest.raises(ConfigError, match=r"begun with other settings: --batch-size was 16, is now 3; give the same"):
         build([str(corpus)], out=bank, config=config(tiny_folder, limit=2, batch_size=3), resume=True)
     with pytest.raises(ConfigError, match=r"settings: --embedder was minilm, is now /"):
         build([str(corpus)], out=bank, config=config(tiny_folder, limit=2, embedder=str(_minilm_folder())), resume=True)

@@ -1,6 +1,7 @@
 """DESIGN §6, invariants 1 to 6 on tiny models. Most of them are bugs that peers ship; their issues are named beside the test."""
 
 import hashlib
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -11,12 +12,13 @@ from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerFast,
 
 import kmem
 from kmem.encoder.encode import Encoder
-from kmem.errors import AttachError, CorruptBankError, IdentityMismatchError, UnsupportedModelError
+from kmem.errors import AttachError, BankExistsError, BankNotFoundError, CorruptBankError, IdentityMismatchError, UnsupportedModelError
 from kmem.kstore.bank import Bank, open_bank
 from kmem.memories import Memories
 from kmem.profile import Profile
 from kmem.runtime.schedule import Span
-from tests.tiny import ARCHITECTURES, HashEmbedder, byte_tokenizer, tiny_model, uniform_budget
+from tests.runtime.conftest import TEXTS
+from tests.tiny import ARCHITECTURES, SHORT_WINDOWED, HashEmbedder, byte_tokenizer, tiny_model, uniform_budget, write_tiny_bank
 
 PROMPT = "Question: what does a hash table do with a key, and what is the capital of France?\nAnswer:"
 
@@ -49,6 +51,17 @@ def test_invariant_1_no_memory_bit_identical(architecture: str, implementation: 
         assert torch.equal(before, during)
         assert torch.equal(before, after)
         assert torch.equal(generated, generate(model, tokenizer, "a longer prompt", "short"))
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_invariant_1_no_memory_given_bit_identical(architecture: str) -> None:
+    model, tokenizer = tiny_model(architecture), byte_tokenizer()
+    memories = Encoder(model, tokenizer, Profile(name="t", budget=uniform_budget(8))).encode(["nothing to see"])
+    inputs = tokenizer(["a longer prompt", "short"], return_tensors="pt", padding=True)
+    with torch.inference_mode():
+        before = model(**inputs).logits
+        with kmem.attach(model, memories.take([])):
+            assert torch.equal(model(**inputs).logits, before)
 
 
 # ---------------------------------------------------------------- 2. a dense memory ⇒ a plain forward over its tokens
@@ -113,9 +126,10 @@ def test_identical_memories_share_positions() -> None:
 
 
 @pytest.mark.parametrize("every", [8, 64, None])
-def test_invariant_3_streaming_equals_one_shot(
-    bank: Bank, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, every: int | None
-) -> None:
+@pytest.mark.parametrize("architecture", ["llama", *SHORT_WINDOWED])
+def test_invariant_3_streaming_equals_one_shot(architecture: str, every: int | None, tmp_path: Path) -> None:
+    model, tokenizer = tiny_model(architecture), byte_tokenizer()
+    bank = open_bank(write_tiny_bank(tmp_path / "bank", model, tokenizer, TEXTS), embedder=HashEmbedder())
     model = model.double()
     inputs = tokenizer(PROMPT, return_tensors="pt")
     with kmem.attach(model, bank, tokenizer=tokenizer, top_k=2, every=every) as memory:
@@ -177,7 +191,7 @@ def test_invariant_4_disk_equals_ram(bank: Bank, model: PreTrainedModel, tokeniz
 def test_invariant_5_model_mismatch_refused(bank: Bank, tokenizer: PreTrainedTokenizerFast) -> None:
     """MemOS #2300: a cache without identity loads silently into another model."""
     with (
-        pytest.raises(IdentityMismatchError, match=r"weights: bank \w+, here \w+.*Load the model that wrote the bank"),
+        pytest.raises(IdentityMismatchError, match=r"weights: bank \w+, here \w+.*load the model that wrote the bank"),
         kmem.attach(tiny_model(seed=1), bank, tokenizer=tokenizer),
     ):
         pass
@@ -189,6 +203,24 @@ def test_invariant_5_tokenizer_mismatch_refused(bank: Bank, model: PreTrainedMod
     tokenizer.add_tokens(["novel"])
     with pytest.raises(IdentityMismatchError, match="tokenizer"), kmem.attach(model, bank, tokenizer=tokenizer):
         pass
+
+
+@pytest.mark.parametrize("field", ["rms_norm_eps", "initializer_range", "attention_multiplier"])
+def test_invariant_5_a_changed_configuration_is_another_model(field: str, bank: Bank, tokenizer: PreTrainedTokenizerFast) -> None:
+    """Whatever is not its kind's default counts, also fields that kmem has never heard of."""
+    other = tiny_model()
+    setattr(other.config, field, 0.25)
+    with pytest.raises(IdentityMismatchError, match="architecture"):
+        kmem.attach(other, bank, tokenizer=tokenizer)
+
+
+def test_invariant_5_a_foreign_folder_is_no_bank_and_stays_as_it_is(tmp_path: Path, model: PreTrainedModel) -> None:
+    (tmp_path / "thesis.txt").write_text("mine")
+    with pytest.raises(BankNotFoundError, match="holds no bank"):
+        kmem.open(tmp_path)
+    with pytest.raises(BankExistsError, match="nothing was changed"):
+        kmem.build(str(tmp_path), out=tmp_path)
+    assert _bytes_of(tmp_path) == {"thesis.txt": hashlib.sha256(b"mine").hexdigest()}
 
 
 def test_invariant_5_damage_is_found_while_generating(bank_path: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> None:
@@ -213,11 +245,8 @@ def test_invariant_5_damage_is_found_while_generating(bank_path: Path, model: Pr
 # ---------------------------------------------------------------- 6. batches
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("architecture", [*ARCHITECTURES, *SHORT_WINDOWED])
 def test_invariant_6_ragged_left_padded_batch_equals_one_by_one(architecture: str, tmp_path: Path) -> None:
-    from tests.runtime.conftest import TEXTS
-    from tests.tiny import write_tiny_bank
-
     model, tokenizer = tiny_model(architecture), byte_tokenizer()
     prompts = (PROMPT, "Chess?", PROMPT + " " + PROMPT[:75])
     with open_bank(write_tiny_bank(tmp_path / "bank", model, tokenizer, TEXTS), embedder=HashEmbedder()) as bank:
@@ -237,6 +266,25 @@ def test_invariant_6_ragged_left_padded_batch_equals_one_by_one(architecture: st
 
 
 # ---------------------------------------------------------------- leaving no trace, and refusing what can't be right
+
+
+def test_two_threads_encode_with_one_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> None:
+    encoder = Encoder(model, tokenizer, Profile(name="t", budget=uniform_budget(8)))
+    expected = encoder.encode(TEXTS)
+    implementation = model.config._attn_implementation
+    with ThreadPoolExecutor(4) as threads:
+        found = list(threads.map(lambda _: encoder.encode(TEXTS), range(8)))
+    assert all(torch.equal(memories.kv, expected.kv) for memories in found)
+    assert model.config._attn_implementation == implementation
+
+
+def test_an_attachment_that_is_never_entered_says_so(bank: Bank, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> None:
+    attachment = kmem.attach(model, bank, tokenizer=tokenizer)
+    assert "with kmem.attach" in repr(attachment)
+    with pytest.warns(UserWarning, match="never entered"):
+        attachment.__del__()
+    with attachment:
+        pass
 
 
 def test_detach_restores_the_model_also_after_an_exception(bank: Bank, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> None:

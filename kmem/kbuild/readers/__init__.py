@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from kmem.document import Document
 from kmem.errors import SourceError
-from kmem.kbuild.document import Document
 from kmem.kbuild.readers.dictd import read_dictd
 from kmem.kbuild.readers.html import read_html
 from kmem.kbuild.readers.jsonl import read_jsonl

@@ -15,6 +15,8 @@ def read_bytes(path: Path) -> bytes:
 
 def decode(data: bytes, place: str) -> str:
     """`data` as UTF-8 without byte-order mark, every line end made a newline; `place` names its origin in the error."""
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise SourceError(f"{place} looks like UTF-16: convert it to UTF-8 (iconv -f utf-16 -t utf-8).")
     if b"\0" in data:
         raise SourceError(f"{place} is binary, not text (NUL byte at byte {data.index(0)}): remove it or convert it to UTF-8.")
     try:

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from kmem.document import Document
 from kmem.errors import SourceError
-from kmem.kbuild.document import Document
 from kmem.kbuild.readers.decode import decode, one_line, read_bytes, read_utf8
 
 SUFFIXES = (".dict.dz", ".dict", ".index")

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 
+from kmem.document import Document
 from kmem.errors import SourceError
-from kmem.kbuild.document import Document
 from kmem.kbuild.readers.decode import one_line, read_utf8
 
 _DROPPED = {"script", "style", "noscript", "template", "nav", "aside", "footer", "button", "select", "svg", "math", "iframe"}

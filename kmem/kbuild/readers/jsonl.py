@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from kmem.document import Document
 from kmem.errors import SourceError
-from kmem.kbuild.document import Document
 from kmem.kbuild.readers.decode import decode, one_line
 
 

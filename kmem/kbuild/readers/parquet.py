@@ -7,8 +7,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from kmem.document import Document
 from kmem.errors import SourceError
-from kmem.kbuild.document import Document
 from kmem.kbuild.readers.decode import one_line
 
 _BATCH_ROWS = 1024

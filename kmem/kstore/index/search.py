@@ -29,7 +29,7 @@ def read_index(root: Path, record: IndexRecord) -> Any:
     if (index.ntotal, index.d) != (record.rows, record.dim):
         raise CorruptBankError(
             f"{root / record.file} holds {index.ntotal} vectors of {index.d} "
-            f"where the manifest lists {record.rows} of {record.dim}. {RESTORE}"
+            f"where the manifest lists {record.rows} of {record.dim}; {RESTORE}"
         )
     return index
 

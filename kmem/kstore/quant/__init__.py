@@ -3,8 +3,11 @@
 Law: two classes may share a name only if each can decode what the other encoded.
 """
 
+import math
 from collections.abc import Mapping
 from typing import Any
+
+from torch import Tensor
 
 from kmem.errors import UnknownNameError
 from kmem.kstore.quant.plain import Plain
@@ -19,15 +22,20 @@ QUANTISERS: dict[str, type[Quantiser]] = {
 
 def quantiser(name: str) -> Quantiser:
     """The quantiser of this name with its default configuration. Raises UnknownNameError."""
-    return load_quantiser({"name": name})
+    return load_quantiser({"name": name}, {})
 
 
-def load_quantiser(config: Mapping[str, Any]) -> Quantiser:
-    """The quantiser of a `to_dict()`, as the manifest keeps it. Raises UnknownNameError."""
+def load_quantiser(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Quantiser:
+    """The quantiser of a `to_dict()`, as the manifest keeps it, and of its `tensors()`. Raises UnknownNameError."""
     name = str(config.get("name"))
     if name not in QUANTISERS:
         raise UnknownNameError("quantiser", name, list(QUANTISERS))
-    return QUANTISERS[name].from_dict(config)
+    return QUANTISERS[name].from_dict(config, tensors)
 
 
-__all__ = ["QUANTISERS", "Plain", "Quantiser", "load_quantiser", "quantiser"]
+def record_bytes(codec: Quantiser, slots: int, head_dim: int) -> int:
+    """Bytes of one memory of S slots on disk, its checksum left out."""
+    return math.prod(codec.record_shape(slots, head_dim)) * codec.record_dtype().itemsize
+
+
+__all__ = ["QUANTISERS", "Plain", "Quantiser", "load_quantiser", "quantiser", "record_bytes"]

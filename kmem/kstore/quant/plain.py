@@ -39,8 +39,11 @@ class Plain:
     def to_dict(self) -> dict[str, Any]:
         return {"name": self.name}
 
+    def tensors(self) -> Mapping[str, Tensor]:
+        return {}
+
     @classmethod
-    def from_dict(cls, config: Mapping[str, Any]) -> "Plain":
+    def from_dict(cls, config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> "Plain":
         return cls(name=str(config["name"]))
 
     def record_shape(self, slots: int, head_dim: int) -> tuple[int, ...]:
@@ -61,8 +64,8 @@ class Plain:
         if not bool(fits.all()):
             value = float(kv[~fits][0])
             raise ConfigError(
-                f"Quantiser {self.name!r} can't store {value:g}: it holds finite numbers up to {limit:g}. "
-                "Use --quantiser bf16 or fp32, and look for what made the model overflow."
+                f"Quantiser {self.name!r} can't store {value:g}: it holds finite numbers up to {limit:g}; "
+                "use --quantiser bf16 or fp32, and look for what made the model overflow."
             )
         bits = kv.to(self._dtype).contiguous().view(torch.uint8).numpy()
         return bits.view(self.record_dtype()).reshape(kv.shape)

@@ -11,8 +11,8 @@ from torch import Tensor
 class Quantiser(Protocol):
     """A frozen dataclass that turns `kv: [n, 2, S, D]` into n records of equal shape and back.
 
-    Its `to_dict()` is all the manifest keeps of it and all that decoding needs. A record never loses its scale, and a value
-    that can't be represented raises ConfigError: nothing wraps, nothing turns infinite unseen.
+    `to_dict()` goes into the manifest and `tensors()` into a file beside it; the two are all that decoding needs. A record never
+    loses its scale, and a value that can't be represented raises ConfigError: nothing wraps, nothing turns infinite unseen.
     """
 
     @property
@@ -29,9 +29,13 @@ class Quantiser(Protocol):
         """JSON configuration, `name` included."""
         ...
 
+    def tensors(self) -> Mapping[str, Tensor]:
+        """What was trained (codebooks, rotations), empty where nothing is."""
+        ...
+
     @classmethod
-    def from_dict(cls, config: Mapping[str, Any]) -> "Quantiser":
-        """The quantiser of a `to_dict()`."""
+    def from_dict(cls, config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> "Quantiser":
+        """The quantiser of a `to_dict()` and `tensors()`."""
         ...
 
     def record_shape(self, slots: int, head_dim: int) -> tuple[int, ...]:

@@ -1,4 +1,4 @@
-"""The two records that flow through kbuild: a document as a reader yields it, and a chunk cut out of it."""
+"""The two records that flow from sources to a bank: a document as a reader yields it, and a chunk cut out of it."""
 
 from dataclasses import dataclass
 
