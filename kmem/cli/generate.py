@@ -60,7 +60,7 @@ def generate(
     else:
         console = output()
         console.print(_answer(answers[0]))
-        console.print(Text(_cost(answers[0]), style="dim"))
+        console.print(Text(cost(answers[0]), style="dim"))
         console.print(Text(_read(answers[0]), style="dim"))
 
 
@@ -68,7 +68,7 @@ def print_comparison(prompt: str, answers: "list[Answer]") -> None:
     """A column a way of knowing, with what it cost."""
     table = Table(*(COLUMNS[given.knowledge] for given in answers), title=Text(printable(prompt)), title_justify="left", show_lines=True)
     table.add_row(*(_answer(given) for given in answers))
-    table.add_row(*(_cost(given) for given in answers))
+    table.add_row(*(cost(given) for given in answers))
     console = output()
     console.print(table)
     for given in answers:
@@ -80,7 +80,8 @@ def _answer(given: "Answer") -> Text:
     return Text(printable(given.text)) if given.text else Text("(an empty answer)", style="dim")
 
 
-def _cost(given: "Answer") -> str:
+def cost(given: "Answer") -> str:
+    """What an answer took, in one phrase."""
     return (
         f"{counted(given.prompt_tokens, 'prompt token')}; first token after {human_seconds(given.first_token_s)}, "
         f"{counted(given.new_tokens, 'token')} in {human_seconds(given.seconds)}"

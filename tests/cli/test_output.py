@@ -37,6 +37,16 @@ def test_a_terminal_without_the_characters_shows_marks(bank_folder: Path) -> Non
     assert b"uniform8" in done.stdout
 
 
+def test_nothing_but_answers_is_printed(tiny_folder: Path, bank_folder: Path, tmp_path: Path) -> None:
+    """Third-party bars and warnings stay quiet, also on standard error, and so do ours where nobody watches."""
+    (tmp_path / "a.txt").write_text("A small text about foxes.")
+    build = ("build", str(tmp_path / "a.txt"), "--out", str(tmp_path / "bank"), "--model", str(tiny_folder), "--profile", "uniform8")
+    generate = ("generate", str(bank_folder), "--prompt", "What jumps?", "--compare", "--max-new-tokens", "3")
+    for command in (build, (*build, "--resume"), generate):
+        done = subprocess.run([*KMEM, *command], capture_output=True, text=True, check=True)
+        assert done.stderr == ""
+
+
 def test_output_into_a_pipe_that_closes(bank_folder: Path) -> None:
     done = subprocess.run(f"'{sys.executable}' -m kmem info '{bank_folder}' | true", shell=True, capture_output=True, text=True, check=True)
     assert done.stderr == ""

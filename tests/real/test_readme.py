@@ -12,10 +12,13 @@ from pathlib import Path
 import pytest
 
 import kmem
+from kmem.cli.build import summary
+from kmem.cli.generate import cost
 from kmem.cli.main import main
 from kmem.kbuild.corpora import fetch_corpus
 from kmem.pipelines.build import build
 from kmem.pipelines.config import BuildConfig
+from kmem.runtime.answer import Answer
 
 pytestmark = pytest.mark.real
 README = Path(__file__).parents[2] / "README.md"
@@ -68,6 +71,19 @@ def test_the_python_examples_run(workplace: Path, monkeypatch: pytest.MonkeyPatc
     with contextlib.redirect_stdout(io.StringIO()) as printed:
         exec(compile(building, "README.md", "exec"), {})
     assert printed.getvalue().startswith(f"8 {720 * 2 * 64 * 2} ")
+
+
+def test_the_transcript_says_what_the_code_prints(workplace: Path, tmp_path: Path) -> None:
+    """The numbers are of another day; labels and phrases are those of today."""
+    transcript = blocks("text")[0]
+    report = build([str(workplace / "articles.jsonl")], out=tmp_path / "bank", dry_run=True)
+    printed = {str(cell) for cell in summary(report).columns[0].cells}
+    labels = set(re.findall(r"^│ ([a-z][a-z ]*?) +│ [^│]+│$", transcript, re.MULTILINE))
+    assert {"documents", "chunks", "payload", "time"} <= labels <= printed | {"time"}
+    given = Answer(knowledge="nothing", text="", seconds=0.1, first_token_s=0.1, prompt_tokens=13, new_tokens=1)
+    unwrapped = " ".join(" ".join(line.split("│")[1].split()) for line in transcript.splitlines() if line.count("│") == 4)
+    assert cost(given) in unwrapped
+    assert "(an empty answer)" in unwrapped
 
 
 def test_the_make_targets_exist() -> None:
