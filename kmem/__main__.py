@@ -1,5 +1,6 @@
 """The command `kmem`, also as `python -m kmem`; nothing heavy is imported before Ctrl-C can be answered."""
 
+import os
 import sys
 
 
@@ -11,7 +12,18 @@ def main() -> None:
         run()
     except KeyboardInterrupt:
         sys.stderr.write("kmem: stopped.\n")
-        sys.exit(130)
+        _leave(130)
+    except SystemExit as done:
+        if done.code:
+            _leave(int(done.code))
+        raise
+
+
+def _leave(code: int) -> None:
+    """Exit at once: a native library whose threads are still starting can abort in its destructors and change the exit code."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 if __name__ == "__main__":

@@ -45,7 +45,7 @@ def path_of(value: Any, name: str) -> Path:
     """The path; raises WrongTypeError for what is none, ConfigError for an empty one or one with a NUL character."""
     if not isinstance(value, str | os.PathLike) or not isinstance(os.fspath(value), str):
         raise WrongTypeError(f"{name} must be a path, not {_named(value)}.")
-    if not os.fspath(value) or "\0" in os.fspath(value):
+    if not os.fspath(value).strip() or "\0" in os.fspath(value):
         raise ConfigError(f"{name} is {os.fspath(value)!r}, which is no path; name a folder.")
     return Path(value)
 

@@ -10,8 +10,10 @@ from kmem.encoder.anatomy import examine
 from kmem.encoder.encode import Encoder
 from kmem.encoder.profiles import dense_profile, load_profile
 from kmem.kbuild.foldoc import articles
-from kmem.pipelines.progress import Progress, silent
-from kmem.training.probe import Probe, target_nll, title_probe
+from kmem.progress import Progress, silent
+from kmem.training.passages import Passage
+from kmem.training.probes import Probe, target_nll
+from kmem.training.probes.title import title
 
 
 def measure_quality(
@@ -48,7 +50,8 @@ def foldoc_probes(tokenizer: PreTrainedTokenizerBase, *, count: int, seed: int) 
     """The first `count` articles after a seeded shuffle, as probes."""
     chosen = articles()
     random.Random(seed).shuffle(chosen)
-    return [title_probe(tokenizer, title, body) for title, body in chosen[:count]]
+    made = (title(tokenizer, Passage(name, body)) for name, body in chosen[:count])
+    return [probe for probe in made if probe is not None]
 
 
 def _probe_nll(model: PreTrainedModel, probe: Probe, way: str, encoder: Encoder | None) -> float:

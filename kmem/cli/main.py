@@ -6,7 +6,7 @@ import sys
 import typer
 
 from kmem import __version__
-from kmem.cli import bench, build, demo, generate, info, query, show
+from kmem.cli import bench, build, calibrate, demo, generate, info, query, show
 from kmem.cli.quiet import hush
 from kmem.cli.usage import UsageError, explain
 from kmem.errors import KmemError
@@ -24,6 +24,7 @@ app.command("info")(info.info)
 app.command("query")(query.query)
 app.command("show")(show.show)
 app.command("generate")(generate.generate)
+app.command("calibrate")(calibrate.calibrate)
 app.command("demo")(demo.demo)
 app.add_typer(bench.app, name="bench")
 
@@ -61,7 +62,8 @@ def main() -> None:
     except KmemError as error:
         _refuse(str(error))
     except OSError as error:
-        _refuse(f"{error.filename or 'the output'} can't be read or written ({error.strerror}): check path, permissions and free space.")
+        what = f"{error.filename} can't be read or written" if error.filename else "the output can't be written"
+        _refuse(f"{what} ({error.strerror}): check path, permissions and free space.")
 
 
 def _refuse(sentence: str) -> None:

@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from kmem.pipelines.progress import Progress as Report
+from kmem.progress import Progress as Report
 
 JSON_OPTION = typer.Option(False, "--json", help="Print one JSON object instead of text.")
 UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")

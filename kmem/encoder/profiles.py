@@ -57,7 +57,7 @@ def load_profile(name: str, *, layers: int, heads: int, selector: str | None = N
         profile = GENERAL[name](layers, heads)
     elif name in shipped_profiles():
         profile = _shipped(name)
-    elif name.endswith(".json") or Path(name).is_file():
+    elif name.endswith(".json") or Path(name).exists():
         try:
             profile = Profile.from_dict(json.loads(Path(name).read_text()))
         except OSError as error:
@@ -65,5 +65,5 @@ def load_profile(name: str, *, layers: int, heads: int, selector: str | None = N
         except ValueError as error:
             raise ConfigError(f"{name} holds no profile: {str(error).rstrip('.')}.") from error
     else:
-        raise UnknownNameError("profile", name, [*GENERAL, *shipped_profiles(), "a profile's JSON file"])
+        raise UnknownNameError("profile", name, [*GENERAL, *shipped_profiles(), "any profile's JSON file"])
     return profile if selector is None else replace(profile, selector=selector)

@@ -42,8 +42,10 @@ def manifest_file(number: int) -> str:
 
 
 def manifest_numbers(root: Path) -> list[int]:
-    """Numbers of all manifests present, ascending; empty where there is no bank."""
+    """Numbers of all manifests present, ascending; empty where there is no bank. Raises CorruptBankError for a file in its place."""
     folder = root / MANIFESTS
+    if folder.is_file():
+        raise CorruptBankError(f"{folder} is a file where a folder of manifests should be: delete it, and restore the folder from a copy.")
     names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
     return sorted(int(name.removesuffix(".json")) for name in names if _NAME.fullmatch(name))
 

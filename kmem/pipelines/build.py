@@ -25,11 +25,11 @@ from kmem.kstore.quant import quantiser, record_bytes
 from kmem.kstore.writer import BankWriter, is_committed
 from kmem.pipelines.config import BuildConfig
 from kmem.pipelines.lock import locked
-from kmem.pipelines.progress import Progress, silent
 from kmem.pipelines.receipts import Receipts
 from kmem.pipelines.report import BuildReport, Clock
 from kmem.pipelines.settings import resolved
 from kmem.pipelines.stages import cut, embed_shards, encode_shards, estimate, missing
+from kmem.progress import Progress, silent
 
 
 def build(
@@ -50,10 +50,10 @@ def build(
     build at work; SourceNotFoundError when there is nothing to read; and what the model, the embedder, the profile and the sources raise.
     """
     sources = _named(sources)
-    if not isinstance(config := config or BuildConfig(), BuildConfig):
+    if not isinstance(config := BuildConfig() if config is None else config, BuildConfig):
         raise WrongTypeError(f"config must be a kmem.BuildConfig, not {type(config).__name__}.")
     config = replace(config, model=model or config.model, profile=profile or config.profile)
-    out, progress = path_of(out, "--out"), progress or silent
+    out, progress = path_of(out, "out"), progress or silent
     _refuse_existing(out, resume=resume)
     progress("load", 0, 0)
     clock = Clock()

@@ -10,9 +10,9 @@ from kmem.encoder.encode import Encoder
 from kmem.kstore.index.embed import TextEmbedder
 from kmem.kstore.manifest import Shard
 from kmem.kstore.writer import BankWriter
-from kmem.pipelines.progress import Progress
 from kmem.pipelines.receipts import Receipts
 from kmem.pipelines.report import BuildReport
+from kmem.progress import Progress
 
 CHUNKS_A_REPORT = 64
 

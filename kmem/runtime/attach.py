@@ -64,6 +64,9 @@ class Attachment(AbstractContextManager[Session]):
     def __repr__(self) -> str:
         return "<kmem.attach(…): use it as `with kmem.attach(…) as memory:`>"
 
+    def __getattr__(self, name: str) -> object:
+        raise AttributeError(f"kmem.attach(…) has no {name!r} before it is entered: use it as `with kmem.attach(…) as memory:`.")
+
     def __enter__(self) -> Session:
         model, self._used = self._model, True
         if is_wrapped(model.get_decoder()):
@@ -81,7 +84,7 @@ class Attachment(AbstractContextManager[Session]):
         self._held.__exit__(kind, error, trace)
 
     def __del__(self) -> None:
-        if not self._used:
+        if not self.__dict__.get("_used", True):
             warnings.warn("kmem.attach(…) was never entered, so nothing was attached: use it in a `with` statement.", stacklevel=2)
 
 

@@ -19,6 +19,7 @@ def view(lengths: tuple[int, ...] = (11, 7, 1), *, seed: int = 0, scale: float =
         layer=1,
         query=states(4),
         key=states(2),
+        rotated_query=states(4),
         rotated_key=states(2),
         value=states(2),
         valid=valid,
@@ -34,7 +35,7 @@ def test_scores_are_finite_and_ignore_padding(name: str) -> None:
     scores = selector(name)(clean)
     assert scores.shape == (3, 2, 11)
     assert scores[clean.valid[:, None].expand_as(scores)].isfinite().all()
-    for states in (clean.query, clean.key, clean.rotated_key, clean.value):
+    for states in (clean.query, clean.key, clean.rotated_query, clean.rotated_key, clean.value):
         states.masked_fill_(~clean.valid[:, None, :, None], 1e30)
     again = selector(name)(clean)
     real = clean.valid[:, None].expand_as(scores)
@@ -49,6 +50,7 @@ def test_a_row_does_not_depend_on_its_batch(name: str) -> None:
         layer=1,
         query=clean.query[1:2, :, :7],
         key=clean.key[1:2, :, :7],
+        rotated_query=clean.rotated_query[1:2, :, :7],
         rotated_key=clean.rotated_key[1:2, :, :7],
         value=clean.value[1:2, :, :7],
         valid=clean.valid[1:2, :7],
@@ -90,6 +92,41 @@ def test_random_depends_on_chunk_and_layer_alone() -> None:
     assert not torch.equal(selector("random")(view())[0], selector("random")(view())[1])
 
 
+def test_knorm_and_vnorm_are_norms() -> None:
+    clean = view((9,))
+    assert selector("knorm")(clean)[0, 1].argmax() == (clean.key[0, 1] ** 2).sum(-1).argmin()
+    assert selector("vnorm")(clean)[0, 1].argmax() == (clean.value[0, 1] ** 2).sum(-1).argmax()
+
+
+def test_h2o_accumulates_causal_attention() -> None:
+    clean = view((9,))
+    scores = selector("h2o")(clean)
+    for head in range(2):
+        total = torch.zeros(9, dtype=torch.float64)
+        for query_head in (2 * head, 2 * head + 1):
+            for i in range(9):
+                logits = clean.rotated_key[0, head, : i + 1] @ clean.rotated_query[0, query_head, i] / 6**0.5
+                total[: i + 1] += torch.softmax(logits, dim=-1)
+        torch.testing.assert_close(scores[0, head], total)
+
+
+def test_expected_is_the_mean_over_gaussian_queries() -> None:
+    """The closed form against many queries drawn with the reference's own mean and covariance."""
+    clean = view((9,), scale=0.7)
+    scores = selector("expected")(clean)
+    generator = torch.Generator().manual_seed(3)
+    found = torch.zeros(9, dtype=torch.float64)
+    for query_head in (0, 1):
+        seen = clean.query[0, query_head]
+        deviation = (seen - seen.mean(0)) / 9**0.5
+        drawn = seen.mean(0) + torch.randn(400_000, 9, generator=generator, dtype=torch.float64) @ deviation
+        weights = (drawn @ clean.key[0, 0].T / 6**0.5).exp().mean(0)
+        found += weights / weights.sum()
+    torch.testing.assert_close(scores[0, 0], found * clean.value[0, 0].norm(dim=-1), rtol=0.02, atol=0)
+
+
 def test_unknown_selector_lists_the_others() -> None:
-    with pytest.raises(UnknownNameError, match=r"Unknown selector 'knrm'; there are first, memory3, memory3-exp, random\."):
+    with pytest.raises(
+        UnknownNameError, match=r"Unknown selector 'knrm'; there are expected, first, h2o, knorm, memory3, memory3-exp, random, vnorm\."
+    ):
         selector("knrm")

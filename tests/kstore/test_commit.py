@@ -11,6 +11,7 @@ from threading import Barrier
 import pytest
 
 from kmem.errors import BankExistsError, ConfigError, CorruptBankError, FormatVersionError
+from kmem.kstore.bank import open_bank
 from kmem.kstore.commit import canonical_json, latest_manifest, manifest_numbers, read_manifest, write_manifest
 from kmem.kstore.durable import create_file
 from kmem.kstore.manifest import Manifest, Shard
@@ -119,3 +120,13 @@ def test_json_has_one_spelling() -> None:
     assert canonical_json({"b": (1, 2), "a": {10: "é", 9: 0.1}}) == canonical_json({"a": {"9": 0.1, "10": "é"}, "b": [1, 2]})
     with pytest.raises(ConfigError):
         canonical_json({"a": float("nan")})
+
+
+def test_a_file_where_the_manifests_should_be(tmp_path: Path) -> None:
+    write_bank(tmp_path / "bank")
+    for manifest in (tmp_path / "bank" / "manifests").iterdir():
+        manifest.unlink()
+    (tmp_path / "bank" / "manifests").rmdir()
+    (tmp_path / "bank" / "manifests").write_text("")
+    with pytest.raises(CorruptBankError, match="is a file where a folder of manifests should be"):
+        open_bank(tmp_path / "bank")

@@ -281,6 +281,8 @@ def test_two_threads_encode_with_one_model(model: PreTrainedModel, tokenizer: Pr
 def test_an_attachment_that_is_never_entered_says_so(bank: Bank, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> None:
     attachment = kmem.attach(model, bank, tokenizer=tokenizer)
     assert "with kmem.attach" in repr(attachment)
+    with pytest.raises(AttributeError, match="before it is entered"):
+        _ = attachment.trace
     with pytest.warns(UserWarning, match="never entered"):
         attachment.__del__()
     with attachment:

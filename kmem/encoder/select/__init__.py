@@ -3,19 +3,27 @@
 A new selector is one file here, one line in SELECTORS, one row in tests/encoder/test_select.py and one in the README's table.
 """
 
+from kmem.encoder.select.expected import expected
 from kmem.encoder.select.first import first
+from kmem.encoder.select.h2o import h2o
+from kmem.encoder.select.knorm import knorm
 from kmem.encoder.select.memory3 import memory3, memory3_exp
 from kmem.encoder.select.random import random
 from kmem.encoder.select.view import LayerView, Selector
+from kmem.encoder.select.vnorm import vnorm
 from kmem.errors import UnknownNameError
 
 __all__ = ["SELECTORS", "LayerView", "Selector", "selector"]
 
 SELECTORS: dict[str, Selector] = {
+    "expected": expected,
     "first": first,
+    "h2o": h2o,
+    "knorm": knorm,
     "memory3": memory3,
     "memory3-exp": memory3_exp,
     "random": random,
+    "vnorm": vnorm,
 }
 
 

@@ -10,13 +10,15 @@ from torch import Tensor
 class LayerView:
     """What a selector may look at: the reference tokens alone, without bracket.
 
-    query [B, Q, T, D] and key [B, H, T, D] before RoPE (after q/k norm where there is one), float32 or wider; rotated_key [B, H, T, D]
-    as it will be stored; value [B, H, T, D]; valid [B, T] False on padding; scaling the module's own; chunk_ids B content ids.
+    query [B, Q, T, D] and key [B, H, T, D] before RoPE (after q/k norm where there is one), float32 or wider; rotated_query [B, Q, T, D]
+    as the model attends with, rotated_key [B, H, T, D] as it will be stored; value [B, H, T, D]; valid [B, T] False on padding; scaling
+    the module's own; chunk_ids B content ids.
     """
 
     layer: int
     query: Tensor
     key: Tensor
+    rotated_query: Tensor
     rotated_key: Tensor
     value: Tensor
     valid: Tensor

@@ -10,6 +10,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from kmem.memories import Memories
 from kmem.profile import SPAN_TOKENS
 from kmem.runtime.attach import attach
+from kmem.training.passages import Passage
 
 TARGET_TOKENS = 40
 
@@ -25,23 +26,27 @@ class Probe:
     target: tuple[int, ...]
 
 
-def title_probe(tokenizer: PreTrainedTokenizerBase, title: str, body: str) -> Probe:
-    """Question: What is {title}? → the first 40 tokens of the body; the reference is the first 128 tokens of `title: body`."""
-    question = f"Question: What is {title}?\nAnswer:"
+def make_probe(tokenizer: PreTrainedTokenizerBase, passage: Passage, *, prompt: str, target: str) -> Probe:
+    """The prompt as the tokenizer gives it, the first 40 tokens of `target`; the reference is the passage's first 128 tokens."""
     begin = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
-
-    def ids(text: str) -> list[int]:
-        tokens: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
-        return tokens
-
-    reference = ids(f"{title}: {body}")[:SPAN_TOKENS]
+    reference = reference_ids(tokenizer, passage)
     return Probe(
-        reference=tuple(reference),
-        context=tuple(tokenizer(question)["input_ids"]),
-        text_context=(*begin, *ids("Reference:"), *reference, *ids("\n" + question)),
-        nothing_context=(*begin, *ids(question)),
-        target=tuple(ids(" " + body)[:TARGET_TOKENS]),
+        reference=reference,
+        context=tuple(tokenizer(prompt)["input_ids"]),
+        text_context=(*begin, *_ids(tokenizer, "Reference:"), *reference, *_ids(tokenizer, "\n" + prompt)),
+        nothing_context=(*begin, *_ids(tokenizer, prompt)),
+        target=tuple(_ids(tokenizer, target)[:TARGET_TOKENS]),
     )
+
+
+def reference_ids(tokenizer: PreTrainedTokenizerBase, passage: Passage) -> tuple[int, ...]:
+    """The first 128 tokens of `title: body`."""
+    return tuple(_ids(tokenizer, passage.reference)[:SPAN_TOKENS])
+
+
+def _ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
+    tokens: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
+    return tokens
 
 
 def target_nll(model: PreTrainedModel, context: Sequence[int], target: Sequence[int], memories: Memories | None = None) -> float:

@@ -1,0 +1,135 @@
+"""`kmem calibrate`: which heads of a model must keep how many tokens, so that it reads memories untrained."""
+
+import json
+import shlex
+import sys
+import time
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from kmem.arguments import path_of
+from kmem.cli.build import INTERRUPTED
+from kmem.cli.render import JSON_OPTION, human_seconds, output, print_json, progress_bars
+from kmem.errors import ConfigError
+from kmem.training.config import CalibrateConfig
+
+if TYPE_CHECKING:
+    from kmem.training.calibrate import Calibration
+
+DEFAULT = CalibrateConfig()
+HEADS_SHOWN = 20
+OBJECTIVE = (
+    "nats a target token: 1/2 title → text, 1/4 first words → the rest, 1/4 blanked name or number; every third batch reads five memories"
+)
+
+
+def calibrate(
+    out: str = typer.Option(..., help="Profile file to write; with several sizes its name holds {slots}, as in mine-{slots}.json."),
+    model: str = typer.Option(DEFAULT.model, help="smollm2, a model folder, or a hub name."),
+    corpus: str = typer.Option(DEFAULT.corpus, help="Documents to calibrate on: a file, folder, glob or corpus:NAME; titles help."),
+    slots: str = typer.Option(",".join(map(str, DEFAULT.slots)), help="Tokens kept by one memory over all heads; several sizes by commas."),
+    passages: int = typer.Option(DEFAULT.passages, help="Documents to learn from."),
+    steps: int = typer.Option(DEFAULT.steps, help="Gradient steps a size."),
+    selector: str = typer.Option(DEFAULT.selector, help="Which tokens a head keeps first."),
+    seed: int = typer.Option(DEFAULT.seed, help="Order of the probes."),
+    dtype: str = typer.Option(DEFAULT.dtype, help="Precision: auto, float32, bfloat16."),
+    device: str = typer.Option(DEFAULT.device, help="cpu or cuda."),
+    resume: bool = typer.Option(False, "--resume", help="Go on with a calibration that was stopped."),
+    as_json: bool = JSON_OPTION,
+) -> None:
+    """Find budgets per head, bracket and alignment in which this model, **never trained on memories**, reads them best."""
+    config = CalibrateConfig(
+        model=model,
+        corpus=corpus,
+        slots=_sizes(slots),
+        passages=passages,
+        steps=steps,
+        selector=selector,
+        seed=seed,
+        dtype=dtype,
+        device=device,
+    )
+    files = _files(out, config.slots)
+    from kmem.encoder.load import load_model
+    from kmem.encoder.select import selector as require_selector
+    from kmem.kstore.durable import replace_file
+    from kmem.training.calibrate import Calibrator
+    from kmem.training.checkpoint import Checkpoint
+
+    require_selector(config.selector)
+    checkpoint = Checkpoint(files[0].with_name(f".{files[0].name}.calibration"))
+    state = checkpoint.begin(config, resume=resume)
+    began = time.perf_counter()
+    try:
+        with progress_bars(quiet=as_json) as progress:
+            progress("load", 0, 0)
+            loaded, tokenizer = load_model(config.model, dtype=config.dtype, device=config.device)
+            progress("load", 1, 1)
+            save = lambda reached: checkpoint.save(config, reached)  # noqa: E731
+            found = Calibrator(loaded, tokenizer, config, state=state, save=save, progress=progress).run()
+    except KeyboardInterrupt:
+        command = shlex.join(["kmem", *sys.argv[1:], *([] if resume else ["--resume"])])
+        typer.echo(f"kmem: stopped; go on with: {command}", err=True)
+        raise SystemExit(INTERRUPTED) from None
+    seconds = time.perf_counter() - began
+    for file, profile in zip(files, found.profiles, strict=True):
+        named = replace(profile, name=file.stem, provenance=_provenance(config, found, profile.slots))
+        replace_file(file.parent, file.name, (json.dumps(named.to_dict(), indent=1) + "\n").encode())
+    checkpoint.remove()
+    if as_json:
+        print_json({"files": [str(file) for file in files], "seconds": seconds, "worth": found.worth.tolist()})
+    else:
+        output().print(heads_table(found))
+        output().print(f"Wrote {', '.join(map(str, files))} in {human_seconds(seconds)}; build with --profile {files[0]}.")
+
+
+def heads_table(found: "Calibration") -> Table:
+    """The heads that are worth most, with the tokens each profile gives them."""
+    table = Table("layer", "head", "worth, nats a token", *(f"tokens of {profile.slots}" for profile in found.profiles))
+    table.title = Text("What a head's memory is worth, and what it may keep")
+    heads = found.worth.shape[1]
+    for index in found.worth.flatten().argsort(descending=True)[:HEADS_SHOWN].tolist():
+        layer, head = divmod(index, heads)
+        kept = (str(profile.budget[layer][head]) for profile in found.profiles)
+        table.add_row(str(layer), str(head), f"{float(found.worth[layer, head]):.3f}", *kept)
+    return table
+
+
+def _sizes(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(size) for size in text.split(","))
+    except ValueError:
+        raise ConfigError(f"--slots {text!r} is not a number or several by commas, as in 360,720.") from None
+
+
+def _files(out: str, slots: tuple[int, ...]) -> list[Path]:
+    """One file a size, largest first. Raises ConfigError when the name can't tell them apart or the folder is not there."""
+    if len(slots) > 1 and "{slots}" not in out:
+        raise ConfigError(f"--out {out!r} must hold {{slots}} for {len(slots)} sizes, as in mine-{{slots}}.json.")
+    files = [path_of(out.replace("{slots}", str(size)), "--out") for size in sorted(slots, reverse=True)]
+    for file in files:
+        if not file.parent.is_dir():
+            raise ConfigError(f"--out {file}: there is no folder {file.parent}; make it first.")
+        if file.suffix != ".json":
+            raise ConfigError(f"--out {file} must end in .json, by which --profile knows a file.")
+    return files
+
+
+def _provenance(config: CalibrateConfig, found: "Calibration", slots: int) -> dict[str, object]:
+    layers, heads = found.worth.shape
+    best = [divmod(index, heads) for index in found.worth.flatten().argsort(descending=True)[:HEADS_SHOWN].tolist()]
+    return {
+        "model": f"{config.model} ({layers} layers, {heads} key-value heads)",
+        "corpus": config.corpus,
+        "passages": config.passages,
+        "objective": OBJECTIVE,
+        "command": shlex.join(["kmem", *sys.argv[1:]]),
+        "date": datetime.now(UTC).date().isoformat(),
+        "worth": [{"layer": layer, "head": head, "nats_per_token": round(float(found.worth[layer, head]), 4)} for layer, head in best],
+    }

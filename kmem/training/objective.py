@@ -1,0 +1,89 @@
+"""What calibration minimises: the loss of three kinds of probes, reading one memory or the right one among five."""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from kmem.errors import SourceNotFoundError
+from kmem.training.gates import GatedReader, gated_nll
+from kmem.training.passages import Passage
+from kmem.training.probes import PROBES, Probe, reference_ids
+from kmem.training.ranked import RankedMemories
+
+SHARES = {"title": 0.5, "continuation": 0.25, "question": 0.25}
+"""Weight of each kind of probe: a profile must serve recitation and questions."""
+AMONG = 5
+"""Memories beside each other in every third batch (Memory³ reads five)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """Probes with the rows of the memories each reads, [B, 1 or 5], its own first; weight [B] sums to 1 over all target tokens."""
+
+    probes: tuple[Probe, ...]
+    rows: Tensor
+    weight: Tensor
+
+
+class Objective:
+    """Probes of N passages; row i of the memories is passage i's. Raises SourceNotFoundError when no probe can be made."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, passages: Sequence[Passage], seed: int) -> None:
+        self.passages, self._seed = tuple(passages), seed
+        self._probes: dict[str, list[tuple[int, Probe]]] = {}
+        for kind, make in PROBES.items():
+            made = [(row, make(tokenizer, passage)) for row, passage in enumerate(passages)]
+            found = [(row, probe) for row, probe in made if probe is not None and probe.target]
+            if found:
+                self._probes[kind] = found
+        if not self._probes:
+            raise SourceNotFoundError("The corpus gives no probe to calibrate with; name one whose documents have titles and sentences.")
+
+    def batch(self, step: int, size: int) -> Batch:
+        """The batch of a step, a matter of seed and step alone."""
+        chance = random.Random(f"{self._seed} {step}")
+        picked = [(kind, chance.choice(self._probes[kind])) for kind in self._probes for _ in range(max(1, round(size * SHARES[kind])))]
+        return self._batch(picked, among=AMONG if step % 3 == 2 else 1, chance=chance)
+
+    def references(self, tokenizer: PreTrainedTokenizerBase) -> list[tuple[int, ...]]:
+        """Token ids of the passages' references, in order."""
+        return [reference_ids(tokenizer, passage) for passage in self.passages]
+
+    def first(self, kind: str, count: int) -> tuple[list[Probe], list[int]]:
+        """The first probes of a kind, or of any where that kind has none, and the rows of their passages."""
+        found = self._probes.get(kind) or next(iter(self._probes.values()))
+        return [probe for _, probe in found[:count]], [row for row, _ in found[:count]]
+
+    def everything(self, size: int) -> list[Batch]:
+        """All probes once alone, and the titles' once among five."""
+        chance = random.Random(self._seed)
+        batches = []
+        for kind, probes in self._probes.items():
+            for start in range(0, len(probes), size):
+                picked = [(kind, probe) for probe in probes[start : start + size]]
+                batches += [self._batch(picked, among=among, chance=chance) for among in ((1, AMONG) if kind == "title" else (1,))]
+        return batches
+
+    def _batch(self, picked: Sequence[tuple[str, tuple[int, Probe]]], *, among: int, chance: random.Random) -> Batch:
+        tokens = {kind: sum(len(probe.target) for other, (_, probe) in picked if other == kind) for kind, _ in picked}
+        shares = sum(SHARES[kind] for kind in tokens)
+        everyone = range(len(self.passages))
+        others = [[other for other in everyone if other != row] for _, (row, _) in picked]
+        rows = [[row, *chance.sample(other, min(among - 1, len(other)))] for (_, (row, _)), other in zip(picked, others, strict=True)]
+        weight = [SHARES[kind] / shares / tokens[kind] for kind, _ in picked]
+        return Batch(probes=tuple(probe for _, (_, probe) in picked), rows=torch.tensor(rows), weight=torch.tensor(weight))
+
+
+def loss_of(model: PreTrainedModel, memories: RankedMemories, batch: Batch, gates: Tensor) -> Tensor:
+    """Mean nats a target token, each kind by its share; differentiable in gates [1, L, H, 128]."""
+    return (gated_nll(model, batch.probes, GatedReader(memories, batch.rows, gates)) * batch.weight).sum()
+
+
+def whole_loss(model: PreTrainedModel, memories: RankedMemories, batches: Sequence[Batch], gates: Tensor) -> float:
+    """Mean of the batches' losses, without a gradient."""
+    with torch.inference_mode():
+        return sum(float(loss_of(model, memories, batch, gates)) for batch in batches) / len(batches)
