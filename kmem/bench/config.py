@@ -2,11 +2,25 @@
 
 from dataclasses import dataclass
 
+from kmem.arguments import require_count, require_name
+
 
 @dataclass(frozen=True, kw_only=True)
 class QualityConfig:
-    """articles: how many FOLDOC articles, after shuffling with `seed`; profiles: besides the dense one."""
+    """corpus: whose held-out passages are asked about, `articles` of them. profiles: the first is also read among five and retrieved.
 
-    articles: int = 32
-    seed: int = 0
-    profiles: tuple[str, ...] = ("smollm2-720", "uniform8")
+    pool: memories that retrieval chooses from. full: every selector at equal bytes, too. questions: a JSONL file of `question`, `answer`
+    and `context`.
+    """
+
+    corpus: str = "corpus:foldoc"
+    articles: int = 64
+    profiles: tuple[str, ...] = ("smollm2-720", "smollm2-360")
+    pool: int = 1000
+    full: bool = False
+    questions: str | None = None
+
+    def __post_init__(self) -> None:
+        require_count(self.articles, "articles")
+        require_count(self.pool, "pool")
+        require_name(self.corpus, "corpus")

@@ -1,60 +1,135 @@
-"""How much of what a text in the prompt gains do its memories gain? (DESIGN §3's measurement, on FOLDOC.)"""
+"""How much of what a text in the prompt gains do its memories gain? DESIGN §3's measurement, on passages that no calibration has seen."""
 
-import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
+import numpy as np
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from kmem.bench.config import QualityConfig
+from kmem.bench.nll import target_nlls
+from kmem.bench.share import shares
 from kmem.encoder.anatomy import examine
 from kmem.encoder.encode import Encoder
-from kmem.encoder.profiles import dense_profile, load_profile
-from kmem.kbuild.foldoc import articles
+from kmem.encoder.profiles import dense_profile, load_profile, uniform8_profile
+from kmem.encoder.select import SELECTORS
+from kmem.kstore.index.embed import Embedder
+from kmem.memories import Memories
+from kmem.profile import Profile
 from kmem.progress import Progress, silent
-from kmem.training.passages import Passage
-from kmem.training.probes import Probe, target_nll
+from kmem.runtime.schedule import Ids
+from kmem.training.passages import Passage, passages
+from kmem.training.probes import Probe, reference_ids
 from kmem.training.probes.title import title
+
+AMONG = 5
+FLOAT16_BYTES = 2
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Asked:
+    """What is asked: a probe each, of the first passages of the pool; `found[i]` are the five of the pool nearest to question i."""
+
+    probes: tuple[Probe, ...]
+    pool: tuple[Passage, ...]
+    found: tuple[Ids, ...]
 
 
 def measure_quality(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, config: QualityConfig, *, progress: Progress = silent
-) -> dict[str, dict[str, float]]:
-    """`nll` per target token (nats), `share_of_text_gain` and `bytes_per_memory` (float16) of each way to know.
+) -> dict[str, Any]:
+    """`nll` per target token (nats), `share_of_text_gain`, `low95` of it, and `bytes_per_memory` (float16) of each way to know.
 
-    Oracle: each question reads the memory of its own article. share = (nothing − x) / (nothing − text), of NLL summed over all targets.
+    Ways: nothing; text in the prompt; memories of the passage itself (dense, each profile, uniform8, random8, with `full` every selector
+    in the budgets of uniform8 and of the first profile); its memory among four others; the five that a search of the pool finds, as
+    memories and as texts. share = (nothing − x) / (nothing − text), of NLL summed over all targets.
     """
-    probes = foldoc_probes(tokenizer, count=config.articles, seed=config.seed)
-    tokens = sum(len(probe.target) for probe in probes)
-    anatomy = examine(model)
-    layers, heads = anatomy.layers, anatomy.heads
-    profiles = {name.replace("-", "_"): load_profile(name, layers=layers, heads=heads) for name in config.profiles}
-    profiles["dense"] = dense_profile(layers, heads, like=next(iter(profiles.values())))
-    total, done = len(probes) * (len(profiles) + 2), 0
-    nll: dict[str, float] = {}
-    for name in ("nothing", "text", *profiles):
-        encoder = Encoder(model, tokenizer, profiles[name]) if name in profiles else None
-        nll[name] = 0.0
-        for probe in probes:
-            nll[name] += _probe_nll(model, probe, name, encoder) / tokens
-            done += 1
-            progress("measure", done, total)
-    gain = nll["nothing"] - nll["text"]
+    profiles = named_profiles(model, config)
+    asked = ask(tokenizer, config)
+    first = next(name for name in profiles if name.startswith("profile_"))
+    among = f"among_five_{first.removeprefix('profile_')}"
+    ways = ["nothing", "text", *profiles, among, "retrieved", "retrieved_text"]
+    losses: dict[str, list[float]] = {}
+    done = 0
+
+    def tick(more: int) -> None:
+        nonlocal done
+        done += more
+        progress("measure", done, len(ways) * len(asked.probes))
+
+    own = [(index,) for index in range(len(asked.probes))]
+    losses["nothing"] = target_nlls(model, [(probe.nothing_context, probe.target) for probe in asked.probes], tick=tick)
+    losses["text"] = target_nlls(model, [(probe.text_context, probe.target) for probe in asked.probes], tick=tick)
+    for name, profile in profiles.items():
+        encoder = Encoder(model, tokenizer, profile)
+        memories = encode(encoder, asked, range(len(asked.probes)), progress)
+        losses[name] = read(model, asked, memories, own, tick)
+        if name == first:
+            count = len(asked.probes)
+            five = [tuple((index + other * (1 + count // AMONG)) % count for other in range(min(AMONG, count))) for index in range(count)]
+            losses[among] = read(model, asked, memories, [tuple(dict.fromkeys(ids)) for ids in five], tick)
+            needed = sorted({memory_id for ids in asked.found for memory_id in ids})
+            losses["retrieved"] = read(model, asked, encode(encoder, asked, needed, progress), asked.found, tick)
+    beside_texts = [(with_texts(tokenizer, asked, index), probe.target) for index, probe in enumerate(asked.probes)]
+    losses["retrieved_text"] = target_nlls(model, beside_texts, tick=tick)
+    share, low = shares(losses)
+    tokens = sum(len(probe.target) for probe in asked.probes)
+    dim = examine(model).head_dim
     return {
-        "nll": nll,
-        "share_of_text_gain": {name: (nll["nothing"] - nll[name]) / gain for name in profiles},
-        "bytes_per_memory": {name: profile.slots * 2 * anatomy.head_dim * 2 for name, profile in profiles.items()},
+        "nll": {name: sum(losses[name]) / tokens for name in ways},
+        "share_of_text_gain": share,
+        "low95": low,
+        "bytes_per_memory": {name: profile.slots * 2 * dim * FLOAT16_BYTES for name, profile in profiles.items()},
     }
 
 
-def foldoc_probes(tokenizer: PreTrainedTokenizerBase, *, count: int, seed: int) -> Sequence[Probe]:
-    """The first `count` articles after a seeded shuffle, as probes."""
-    chosen = articles()
-    random.Random(seed).shuffle(chosen)
-    made = (title(tokenizer, Passage(name, body)) for name, body in chosen[:count])
-    return [probe for probe in made if probe is not None]
+def named_profiles(model: PreTrainedModel, config: QualityConfig) -> dict[str, Profile]:
+    """Every profile that is measured, by the key it has in the result."""
+    anatomy = examine(model)
+    layers, heads = anatomy.layers, anatomy.heads
+    chosen = [load_profile(name, layers=layers, heads=heads) for name in config.profiles]
+    bracketed = chosen[0]
+    uniform = replace(uniform8_profile(layers, heads), prefix=bracketed.prefix, suffix=bracketed.suffix, align=bracketed.align)
+    found = {"dense": dense_profile(layers, heads, like=bracketed)}
+    for profile in chosen:
+        found[f"profile_{profile.slots}" if f"profile_{profile.slots}" not in found else profile.name] = profile
+    found |= {"uniform8": uniform, "random8": replace(uniform, selector="random")}
+    if config.full:
+        for selector in SELECTORS:
+            found[f"uniform8_{selector}"] = replace(uniform, selector=selector)
+            found[f"budget_{bracketed.slots}_{selector}"] = replace(bracketed, selector=selector)
+    return found
 
 
-def _probe_nll(model: PreTrainedModel, probe: Probe, way: str, encoder: Encoder | None) -> float:
-    if encoder is not None:
-        return target_nll(model, probe.context, probe.target, encoder.encode_tokens([probe.reference], [0]))
-    return target_nll(model, probe.text_context if way == "text" else probe.nothing_context, probe.target)
+def ask(tokenizer: PreTrainedTokenizerBase, config: QualityConfig) -> Asked:
+    """Title probes of the first held-out passages that have titles, and what a search of the pool finds for each question."""
+    known = [passage for passage in passages(config.corpus, held_out=True) if passage.title]
+    pool = tuple(known[: max(config.pool, config.articles)])
+    probes = [probe for passage in pool[: config.articles] if (probe := title(tokenizer, passage)) is not None]
+    embedder = Embedder()
+    stored = embedder.embed([tokenizer.decode(reference_ids(tokenizer, passage)) for passage in pool])
+    queries = embedder.embed([tokenizer.decode(probe.context, skip_special_tokens=True) for probe in probes])
+    best = np.argsort(-(queries @ stored.T), axis=1, kind="stable")[:, :AMONG]
+    return Asked(probes=tuple(probes), pool=pool, found=tuple(tuple(map(int, row)) for row in best))
+
+
+def encode(encoder: Encoder, asked: Asked, rows: Sequence[int], progress: Progress) -> Memories:
+    """Memories of passages of the pool; their ids are their places in it."""
+    references = [reference_ids(encoder.tokenizer, asked.pool[row]) for row in rows]
+    return encoder.encode_tokens(references, list(rows), progress=lambda done: progress("encode", done, len(references)))
+
+
+def read(model: PreTrainedModel, asked: Asked, memories: Memories, reads: Sequence[Ids], tick: Callable[[int], None]) -> list[float]:
+    """Loss of each probe while it reads the memories with the ids given."""
+    return target_nlls(model, [(probe.context, probe.target) for probe in asked.probes], memories=memories, reads=reads, tick=tick)
+
+
+def with_texts(tokenizer: PreTrainedTokenizerBase, asked: Asked, index: int) -> list[int]:
+    """The question behind the texts of the five passages found for it, the best one nearest, as `text` has it with one."""
+    begin = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
+    prefix: list[int] = tokenizer("Reference:", add_special_tokens=False)["input_ids"]
+    newline: list[int] = tokenizer("\n", add_special_tokens=False)["input_ids"]
+    texts = [[*prefix, *reference_ids(tokenizer, asked.pool[row]), *newline] for row in reversed(asked.found[index])]
+    question = asked.probes[index].nothing_context[len(begin) :]
+    return [*begin, *(token for text in texts for token in text), *question]

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import typer
 from rich.table import Table
@@ -27,29 +28,58 @@ def common() -> None:
 @app.command("quality")
 def quality(
     model: str = typer.Option(SMOLLM2, help="smollm2, a model folder, or a hub name."),
-    articles: int = typer.Option(DEFAULT.articles, min=1, help="FOLDOC articles to ask about."),
-    seed: int = typer.Option(DEFAULT.seed, help="Which articles."),
-    profile: list[str] = typer.Option(list(DEFAULT.profiles), help="Profiles to measure beside the dense one; repeatable."),
+    corpus: str = typer.Option(DEFAULT.corpus, help="Whose held-out passages to ask about: a file, folder, glob or corpus:NAME."),
+    articles: int = typer.Option(DEFAULT.articles, help="Passages to ask about."),
+    profile: list[str] = typer.Option(list(DEFAULT.profiles), help="Profiles to measure; the first is also read among five and retrieved."),
+    pool: int = typer.Option(DEFAULT.pool, help="Passages that retrieval chooses from."),
+    full: bool = typer.Option(False, "--full", help="Every selector at equal bytes, too."),
+    questions: str | None = typer.Option(None, metavar="FILE", help="JSON lines of question, answer and context: exact match and F1, too."),
+    picture: str | None = typer.Option(None, metavar="PNG", help="Draw bytes against share."),
     json_file: str | None = JSON_FILE,
 ) -> None:
-    """How much of what the text in the prompt gains do memories gain? Oracle memories of FOLDOC articles, NLL of their beginnings."""
-    from kmem.bench.quality import measure_quality
+    """How much of what the text in the prompt gains do memories gain, on passages that no calibration has seen?"""
+    from kmem.bench.quality import measure_quality, named_profiles
+    from kmem.bench.questions import load_questions, measure_questions
     from kmem.bench.report import framed
     from kmem.encoder.load import load_model
 
-    if json_file is not None and json_file != "-" and not Path(json_file).parent.is_dir():
-        raise ConfigError(f"--json {json_file}: there is no folder {Path(json_file).parent}; make it first.")
+    for option, file in (("--json", json_file), ("--picture", picture)):
+        if file not in (None, "-") and not Path(str(file)).parent.is_dir():
+            raise ConfigError(f"{option} {file}: there is no folder {Path(str(file)).parent}; make it first.")
+    asked = [] if questions is None else load_questions(questions)
+    config = QualityConfig(corpus=corpus, articles=articles, profiles=tuple(profile), pool=pool, full=full)
     loaded, tokenizer = load_model(model)
-    config = QualityConfig(articles=articles, seed=seed, profiles=tuple(profile))
     with progress_bars(quiet=json_file == "-") as progress:
         figures = measure_quality(loaded, tokenizer, config, progress=progress)
+        if asked:
+            figures["questions"] = measure_questions(loaded, tokenizer, asked, named_profiles(loaded, config), progress=progress)
+    if picture is not None:
+        from kmem.bench.picture import draw_shares
+
+        draw_shares(figures, Path(picture))
     if json_file == "-":
         typer.echo(json.dumps(framed("quality", figures), indent=2))
         return
     if json_file is not None:
         Path(json_file).write_text(json.dumps(framed("quality", figures), indent=2) + "\n")
-    table = Table("knows from", "NLL a token", "share of the text's gain", "bytes a memory", title=f"{articles} FOLDOC articles, {model}")
+    output().print(shares_table(figures, title=f"{articles} passages of {corpus}, {model}"))
+    if asked:
+        output().print(shares_table(figures["questions"], title=f"{len(asked)} questions of {questions}, {model}"))
+
+
+def shares_table(figures: dict[str, Any], *, title: str) -> Table:
+    """A row a way of knowing."""
+    extra = [name for name in ("exact_match", "f1") if name in figures]
+    sizes = figures.get("bytes_per_memory", {})
+    table = Table("knows from", "NLL a token", "share of the text's gain", "at least (95%)", *extra, "bytes a memory", title=title)
     for name, nll in figures["nll"].items():
-        share, size = figures["share_of_text_gain"].get(name), figures["bytes_per_memory"].get(name)
-        table.add_row(name, f"{nll:.3f}", "" if share is None else f"{share:.0%}", "" if size is None else human_bytes(size))
-    output().print(table)
+        share, low, size = figures["share_of_text_gain"].get(name), figures["low95"].get(name), sizes.get(name)
+        table.add_row(
+            name,
+            f"{nll:.3f}",
+            "" if share is None else f"{share:.0%}",
+            "" if low is None else f"{low:.0%}",
+            *(f"{figures[key][name]:.0%}" for key in extra),
+            "" if size is None else human_bytes(size),
+        )
+    return table

@@ -23,6 +23,7 @@ LABELS = {
 def info(
     bank: Path = typer.Argument(help="Folder of the bank."),
     verify: bool = typer.Option(False, "--verify", help="Read every file and compare its checksum first."),
+    png: str | None = typer.Option(None, "--png", metavar="FILE", help="Draw how many tokens each head keeps."),
     as_json: bool = JSON_OPTION,
 ) -> None:
     """Show what a bank holds: model, budget, bytes, index and its measured recall."""
@@ -34,6 +35,10 @@ def info(
         if verify:
             with progress_bars(quiet=as_json) as progress:
                 facts["verified_files"] = opened.verify(lambda done, total: progress("verify", done, total))
+        if png is not None:
+            from kmem.runtime.picture import draw_budget
+
+            draw_budget(opened.profile, Path(png))
     if as_json:
         print_json(facts)
         return

@@ -21,6 +21,7 @@ def show(
     bank: Path = typer.Argument(help="Folder of the bank."),
     memory_id: int = typer.Argument(metavar="ID", help="Id of a memory, as kmem query lists them."),
     model: str | None = typer.Option(None, help="Whose tokenizer to show tokens by; default: the model that wrote the bank."),
+    png: str | None = typer.Option(None, "--png", metavar="FILE", help="Draw which tokens each layer keeps."),
     as_json: bool = JSON_OPTION,
 ) -> None:
     """Show a memory's text, and below each token **how many heads keep it**."""
@@ -34,6 +35,10 @@ def show(
         require_tokenizer(tokenizer, opened.identity)
         tokens = kept_tokens(opened, memory_id, tokenizer)
         heads = sum(budget > 0 for row in opened.profile.budget for budget in row)
+        if png is not None:
+            from kmem.runtime.picture import draw_memory
+
+            draw_memory(opened, memory_id, tokens, Path(png))
     if as_json:
         print_json({"chunk": asdict(chunk), "heads": heads, "tokens": [asdict(token) for token in tokens]})
         return

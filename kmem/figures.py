@@ -1,0 +1,27 @@
+"""Pictures as PNG files, without a display."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kmem.errors import ConfigError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+DOTS_AN_INCH = 150
+
+
+def subplots(width: float, height: float) -> "tuple[Figure, Axes]":
+    """A figure of so many inches with one pair of axes, outside matplotlib's global state."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    return figure, figure.subplots()
+
+
+def save(figure: "Figure", path: Path) -> None:
+    """Write a PNG. Raises ConfigError for another ending."""
+    if path.suffix.lower() != ".png":
+        raise ConfigError(f"{path} must end in .png.")
+    figure.savefig(path, dpi=DOTS_AN_INCH, format="png")

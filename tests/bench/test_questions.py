@@ -1,0 +1,54 @@
+"""Exact match and F1 as SQuAD counts them; a file of questions says where it is wrong; the whole measurement on a tiny model."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from kmem.bench.questions import Question, load_questions, measure_questions, normalised, token_f1
+from kmem.errors import SourceError
+from kmem.profile import Profile
+from tests.tiny import byte_tokenizer, tiny_model, uniform_budget
+
+
+def test_answers_are_compared_without_articles_case_and_punctuation() -> None:
+    assert normalised("The  Oxus River.") == normalised("oxus river") == "oxus river"
+    assert token_f1("the Oxus", "Oxus River") == pytest.approx(2 / 3)
+    assert token_f1("Nile", "Oxus River") == 0.0
+    assert token_f1("x x y", "x y y") == pytest.approx(2 / 3)
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("{", "line 2 lacks"),
+        ('{"question": "x"}', "'answer'"),
+        ('{"question": "x", "answer": 3, "context": "y"}', "must be strings"),
+        ("[]", "line 2 lacks"),
+    ],
+)
+def test_bad_files_name_the_line(tmp_path: Path, line: str, says: str) -> None:
+    path = tmp_path / "q.jsonl"
+    path.write_text(json.dumps({"question": "q", "answer": "a", "context": "c"}) + "\n" + line + "\n")
+    with pytest.raises(SourceError, match=says):
+        load_questions(str(path))
+    path.write_text("\n")
+    with pytest.raises(SourceError, match="holds no question"):
+        load_questions(str(path))
+
+
+def test_the_shipped_questions_are_answered_by_their_contexts() -> None:
+    questions = load_questions(str(Path(__file__).parents[2] / "docs/results/questions-vital-articles.jsonl"))
+    assert len(questions) == 40
+    assert all(normalised(asked.answer).split()[-1] in normalised(asked.context) for asked in questions)
+
+
+def test_every_way_is_scored() -> None:
+    questions = [
+        Question(question="Which animal?", answer="Fox", context="A fox."),
+        Question(question="Where?", answer="Paris", context="In Paris."),
+    ]
+    figures = measure_questions(tiny_model(), byte_tokenizer(), questions, {"u": Profile(name="u", budget=uniform_budget(8))})
+    assert set(figures["nll"]) == set(figures["exact_match"]) == set(figures["f1"]) == {"nothing", "text", "u"}
+    assert set(figures["share_of_text_gain"]) == {"u"}
+    assert figures["exact_match"]["u"] == 0.0
