@@ -52,7 +52,8 @@ def quality(
     with progress_bars(quiet=json_file == "-") as progress:
         figures = measure_quality(loaded, tokenizer, config, progress=progress)
         if asked:
-            figures["questions"] = measure_questions(loaded, tokenizer, asked, named_profiles(loaded, config), progress=progress)
+            chosen = {name: kept for name, kept in named_profiles(loaded, config).items() if name.startswith("profile_")}
+            figures["questions"] = measure_questions(loaded, tokenizer, asked, chosen, progress=progress)
     if picture is not None:
         from kmem.bench.picture import draw_shares
 

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 DEFAULT = CalibrateConfig()
 HEADS_SHOWN = 20
 OBJECTIVE = (
-    "nats a target token: 1/2 title → text, 1/4 first words → the rest, 1/4 blanked name or number; every third batch reads five memories"
+    "nats a target token: 0.75 title → text, 0.15 first words → the rest, 0.1 blanked name or number; "
+    "every third batch reads five memories"
 )
 
 

@@ -19,7 +19,7 @@ class CalibrateConfig:
     corpus: str = "corpus:foldoc"
     slots: tuple[int, ...] = (720,)
     passages: int = 240
-    steps: int = 150
+    steps: int = 120
     batch_size: int = 8
     selector: str = "memory3"
     prefix: str = "Reference:"

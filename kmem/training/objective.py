@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -14,15 +14,15 @@ from kmem.training.passages import Passage
 from kmem.training.probes import PROBES, Probe, reference_ids
 from kmem.training.ranked import RankedMemories
 
-SHARES = {"title": 0.5, "continuation": 0.25, "question": 0.25}
-"""Weight of each kind of probe: a profile must serve recitation and questions."""
+SHARES = {"title": 0.75, "continuation": 0.15, "question": 0.1}
+"""Weight of each kind of probe. Questions need least: with a fifth of them, short answers were read better than from the text."""
 AMONG = 5
 """Memories beside each other in every third batch (Memory³ reads five)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """Probes with the rows of the memories each reads, [B, 1 or 5], its own first; weight [B] sums to 1 over all target tokens."""
+    """Probes with the rows of the memories each reads, [B, 1 or 5], its own first; weight [B] of each nat of its target."""
 
     probes: tuple[Probe, ...]
     rows: Tensor
@@ -59,13 +59,17 @@ class Objective:
         return [probe for _, probe in found[:count]], [row for row, _ in found[:count]]
 
     def everything(self, size: int) -> list[Batch]:
-        """All probes once alone, and the titles' once among five."""
+        """All probes, once alone and once among five; over all batches each kind has its share."""
         chance = random.Random(self._seed)
+        shares = sum(SHARES[kind] for kind in self._probes)
         batches = []
         for kind, probes in self._probes.items():
             for start in range(0, len(probes), size):
                 picked = [(kind, probe) for probe in probes[start : start + size]]
-                batches += [self._batch(picked, among=among, chance=chance) for among in ((1, AMONG) if kind == "title" else (1,))]
+                part = SHARES[kind] / shares * len(picked) / len(probes) / 2
+                for among in (1, AMONG):
+                    batch = self._batch(picked, among=among, chance=chance)
+                    batches.append(replace(batch, weight=batch.weight * part))
         return batches
 
     def _batch(self, picked: Sequence[tuple[str, tuple[int, Probe]]], *, among: int, chance: random.Random) -> Batch:
@@ -84,6 +88,6 @@ def loss_of(model: PreTrainedModel, memories: RankedMemories, batch: Batch, gate
 
 
 def whole_loss(model: PreTrainedModel, memories: RankedMemories, batches: Sequence[Batch], gates: Tensor) -> float:
-    """Mean of the batches' losses, without a gradient."""
+    """Sum of the batches' losses, without a gradient."""
     with torch.inference_mode():
-        return sum(float(loss_of(model, memories, batch, gates)) for batch in batches) / len(batches)
+        return sum(float(loss_of(model, memories, batch, gates)) for batch in batches)

@@ -15,7 +15,7 @@ from kmem.training.budgets import project, soft_gates
 from kmem.training.objective import Batch, loss_of
 from kmem.training.ranked import RankedMemories
 
-MOMENTUM = 0.9
+MOMENTUM = 0.95
 LOWERED = 0.6
 """Part of the steps in which the total is lowered; in the rest it stays."""
 TEMPERATURE = (8.0, 2.0)

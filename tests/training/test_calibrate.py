@@ -64,9 +64,9 @@ def test_smaller_sizes_go_on_from_larger_ones_and_are_nearly_nested(corpus: str)
     assert int((small > large).sum()) <= 2
 
 
-@pytest.mark.parametrize("stopped_at", [1, 3, 5, 9])
+@pytest.mark.parametrize("stopped_at", [1, 5])
 def test_a_stopped_calibration_ends_as_an_uninterrupted_one(corpus: str, tmp_path: Path, stopped_at: int) -> None:
-    settings, checkpoint = config(corpus, slots=(32, 64), steps=20), Checkpoint(tmp_path / "state.json")
+    settings, checkpoint = config(corpus, slots=(32, 64), steps=12), Checkpoint(tmp_path / "state.json")
     whole = Calibrator(model(), byte_tokenizer(), settings).run()
 
     class Stop(BaseException):
@@ -85,7 +85,7 @@ def test_a_stopped_calibration_ends_as_an_uninterrupted_one(corpus: str, tmp_pat
         Calibrator(model(), byte_tokenizer(), settings, save=save).run()
     with pytest.raises(BankExistsError, match="--resume"):
         checkpoint.begin(settings, resume=False)
-    with pytest.raises(ConfigError, match="steps was 20, is now 30"):
+    with pytest.raises(ConfigError, match="steps was 12, is now 30"):
         checkpoint.begin(config(corpus, slots=(32, 64), steps=30), resume=True)
     state = checkpoint.begin(settings, resume=True)
     assert state.losses or state.stage == 0

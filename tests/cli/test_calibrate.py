@@ -1,0 +1,104 @@
+"""`kmem calibrate` writes profiles that `kmem build` takes and `kmem bench quality` measures; pictures are drawn."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Run
+from tests.cli.test_bad_input import refused
+
+PNG = b"\x89PNG\r\n"
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("pages")
+    for number in range(40):
+        text = f"Page {number} is about Lake {'ABCDEFGH'[number % 8]}anta, which lies {number * 7} miles from the town of Oxbow. " * 3
+        (folder / f"{number}.jsonl").write_text(json.dumps({"title": f"Lake number {number}", "text": text}) + "\n")
+    return folder
+
+
+def options(tiny_folder: Path, corpus: Path) -> tuple[object, ...]:
+    return ("--model", tiny_folder, "--corpus", corpus, "--passages", "8", "--steps", "6", "--dtype", "float32")
+
+
+def test_profiles_are_found_built_with_and_measured(kmem: Run, tiny_folder: Path, corpus: Path, tmp_path: Path) -> None:
+    out = tmp_path / "mine-{slots}.json"
+    done = kmem("calibrate", *options(tiny_folder, corpus), "--slots", "32,64", "--out", out)
+    assert done.code == 0
+    assert "tokens of 64" in done.out
+    assert "mine-64.json" in done.out
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mine-32.json", "mine-64.json"]  # no checkpoint is left
+    profile = json.loads((tmp_path / "mine-64.json").read_text())
+    assert sum(map(sum, profile["budget"])) == 64
+    assert profile["name"] == "mine-64"
+    assert profile["provenance"]["corpus"] == str(corpus)
+    assert profile["provenance"]["command"].startswith("kmem calibrate")
+    assert len(profile["provenance"]["worth"]) == 8
+
+    built = kmem("build", corpus, "--out", tmp_path / "bank", "--model", tiny_folder, "--profile", tmp_path / "mine-64.json", "--json")
+    assert json.loads(built.out)["slots"] == 64
+    pictures = [tmp_path / name for name in ("info.png", "show.png", "share.png")]
+    hit = json.loads(kmem("query", tmp_path / "bank", "a lake", "-k", "1", "--json").out)["hits"][0]["id"]
+    assert kmem("info", tmp_path / "bank", "--png", pictures[0]).code == 0
+    assert kmem("show", tmp_path / "bank", hit, "--png", pictures[1]).code == 0
+    refused(kmem("info", tmp_path / "bank", "--png", tmp_path / "info.jpg"), "info.jpg", ".png")
+
+    questions = tmp_path / "questions.jsonl"
+    questions.write_text(json.dumps({"question": "Where?", "answer": "Oxbow", "context": "It lies near Oxbow."}) + "\n")
+    measured = kmem(
+        "bench", "quality", "--model", tiny_folder, "--corpus", corpus, "--articles", "4", "--pool", "6", "--full",
+        "--profile", tmp_path / "mine-64.json", "--profile", tmp_path / "mine-32.json", "--questions", questions,
+        "--picture", pictures[2], "--json", "-",
+    )  # fmt: skip
+    figures = json.loads(measured.out)
+    wanted = {"dense", "profile_64", "profile_32", "among_five_64", "uniform8", "random8", "retrieved", "retrieved_text"}
+    assert wanted <= figures["share_of_text_gain"].keys() == figures["low95"].keys()
+    assert {"uniform8_h2o", "budget_64_knorm"} <= figures["share_of_text_gain"].keys()
+    assert figures["bytes_per_memory"]["profile_64"] == 64 * 2 * 8 * 2
+    assert figures["nll"].keys() == figures["share_of_text_gain"].keys() | {"nothing", "text"}
+    assert set(figures["questions"]["f1"]) >= {"nothing", "text", "profile_64"}
+    assert figures["command"].startswith("kmem bench quality")
+    assert all(picture.read_bytes().startswith(PNG) for picture in pictures)
+
+
+def test_bad_input(kmem: Run, tiny_folder: Path, corpus: Path, tmp_path: Path) -> None:
+    base = ("calibrate", *options(tiny_folder, corpus))
+    refused(kmem(*base, "--slots", "many", "--out", tmp_path / "x.json"), "'many'", "360,720")
+    refused(kmem(*base, "--slots", "8,16", "--out", tmp_path / "x.json"), "{slots}")
+    refused(kmem(*base, "--slots", "2000", "--out", tmp_path / "x.json"), "2000", "1024")
+    refused(kmem(*base, "--slots", "8", "--out", tmp_path / "x.txt"), "x.txt", ".json")
+    refused(kmem(*base, "--slots", "8", "--out", tmp_path / "no" / "x.json"), "there is no folder")
+    refused(kmem(*base, "--slots", "8", "--out", tmp_path / "x.json", "--selector", "knrm"), "'knrm'", "knorm")
+    refused(
+        kmem("calibrate", "--model", tiny_folder, "--corpus", tmp_path / "gone", "--out", tmp_path / "x.json"), "gone", "does not exist"
+    )
+    refused(kmem("bench", "quality", "--model", tiny_folder, "--corpus", corpus, "--profile", "smollm2-720"), "30 layers × 3", "4 × 2")
+    refused(kmem("bench", "quality", "--model", tiny_folder, "--questions", tmp_path / "gone.jsonl"), "gone.jsonl")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_ctrl_c_and_resume(tiny_folder: Path, corpus: Path, tmp_path: Path) -> None:
+    command = [
+        sys.executable, "-m", "kmem", "calibrate", *map(str, options(tiny_folder, corpus)), "--steps", "400", "--slots", "32",
+        "--out", str(tmp_path / "x.json"),
+    ]  # fmt: skip
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}
+    )
+    while process.poll() is None and not any(tmp_path.glob(".x.json.calibration")):
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate()
+    assert process.returncode == 130
+    assert said.strip().startswith("kmem: stopped; go on with: kmem calibrate")
+    again = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert again.returncode == 2
+    assert "--resume" in again.stderr
