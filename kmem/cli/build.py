@@ -1,9 +1,5 @@
 """`kmem build`: documents → a bank."""
 
-import shlex
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from kmem.cli.render import JSON_OPTION, counted, human_bytes, human_seconds, output, print_json, progress_bars
+from kmem.cli.stopped import saying_how_to_go_on
 from kmem.paths import is_bank_folder
 from kmem.pipelines.config import BuildConfig
 
@@ -19,7 +16,6 @@ if TYPE_CHECKING:
     from kmem.pipelines.report import BuildReport
 
 DEFAULT = BuildConfig()
-INTERRUPTED = 130
 
 
 def build(
@@ -59,7 +55,7 @@ def build(
         batch_size=batch_size,
         shard_rows=shard_rows,
     )
-    with saying_how_to_go_on(Path(out), option="--resume"), progress_bars(quiet=as_json) as progress:
+    with saying_how_to_go_on(lambda: kept_shards(Path(out)), option="--resume"), progress_bars(quiet=as_json) as progress:
         report = run(sources, out=out, config=config, resume=resume, dry_run=dry_run, progress=progress)
     if as_json:
         print_json(report.to_dict())
@@ -67,16 +63,9 @@ def build(
         output().print(summary(report))
 
 
-@contextmanager
-def saying_how_to_go_on(out: Path, *, option: str = "") -> Iterator[None]:
-    """On Ctrl-C, say what is kept and print the command, with `option`, that goes on; exit code 130."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        command = shlex.join(["kmem", *sys.argv[1:], *([option] if option and option not in sys.argv else [])])
-        kept = f"finished shards are kept in {out}; go on with: {command}" if is_bank_folder(out) else "nothing was written yet."
-        typer.echo(f"kmem: stopped; {kept}", err=True)
-        raise SystemExit(INTERRUPTED) from None
+def kept_shards(out: Path) -> str | None:
+    """What a stopped build leaves, for whoever says how to go on."""
+    return f"finished shards are kept in {out}" if is_bank_folder(out) else None
 
 
 def summary(report: "BuildReport") -> Table:

@@ -7,6 +7,7 @@ import sys
 import time
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,8 +16,8 @@ from rich.table import Table
 from rich.text import Text
 
 from kmem.arguments import path_of
-from kmem.cli.build import INTERRUPTED
 from kmem.cli.render import JSON_OPTION, human_seconds, output, print_json, progress_bars
+from kmem.cli.stopped import saying_how_to_go_on
 from kmem.errors import ConfigError
 from kmem.profile import Profile
 from kmem.training.config import CalibrateConfig
@@ -68,17 +69,12 @@ def calibrate(
     checkpoint = Checkpoint(files[0].with_name(f".{files[0].name}.calibration"))
     state = checkpoint.begin(config, resume=resume)
     began = time.perf_counter()
-    try:
-        with progress_bars(quiet=as_json) as progress:
-            progress("load", 0, 0)
-            loaded, tokenizer = load_model(config.model, dtype=config.dtype, device=config.device)
-            progress("load", 1, 1)
-            save = lambda reached: checkpoint.save(config, reached)  # noqa: E731
-            found = Calibrator(loaded, tokenizer, config, state=state, save=save, progress=progress).run()
-    except KeyboardInterrupt:
-        command = shlex.join(["kmem", *sys.argv[1:], *([] if resume else ["--resume"])])
-        typer.echo(f"kmem: stopped; go on with: {command}", err=True)
-        raise SystemExit(INTERRUPTED) from None
+    with saying_how_to_go_on(lambda: "", option="--resume"), progress_bars(quiet=as_json) as progress:
+        progress("load", 0, 0)
+        loaded, tokenizer = load_model(config.model, dtype=config.dtype, device=config.device)
+        progress("load", 1, 1)
+        save = partial(checkpoint.save, config)
+        found = Calibrator(loaded, tokenizer, config, state=state, save=save, progress=progress).run()
     seconds = time.perf_counter() - began
     for file, profile in zip(files, found.profiles, strict=True):
         named = replace(profile, name=file.stem, provenance=_provenance(config, found, profile.slots))

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import typer
 
-from kmem.cli.build import saying_how_to_go_on, summary
+from kmem.cli.build import kept_shards, summary
 from kmem.cli.generate import print_comparison
 from kmem.cli.render import output, progress_bars, working
+from kmem.cli.stopped import saying_how_to_go_on
 from kmem.pipelines.config import BuildConfig
 
 CORPUS = "vital-articles"
@@ -34,7 +35,7 @@ def demo(
     console = output()
     corpus = CORPORA[CORPUS]
     console.print(f"{corpus.description} {corpus.licence}. Model: SmolLM2-135M-Instruct, not trained to read memories.")
-    with saying_how_to_go_on(out), progress_bars(quiet=False) as progress:
+    with saying_how_to_go_on(lambda: kept_shards(out)), progress_bars(quiet=False) as progress:
         report = build([f"corpus:{CORPUS}"], out=out, config=BuildConfig(limit=limit), resume=True, progress=progress)
     console.print(summary(report))
     with open_bank(out) as bank:

@@ -8,6 +8,7 @@ import typer
 from kmem import __version__
 from kmem.cli import bench, build, calibrate, demo, generate, info, query, show
 from kmem.cli.quiet import hush
+from kmem.cli.stopped import INTERRUPTED
 from kmem.cli.usage import UsageError, explain
 from kmem.errors import KmemError
 
@@ -28,7 +29,7 @@ app.command("calibrate")(calibrate.calibrate)
 app.command("demo")(demo.demo)
 app.add_typer(bench.app, name="bench")
 
-BAD_INPUT, INTERRUPTED = 2, 130
+BAD_INPUT = 2
 
 
 def _version(wanted: bool) -> None:

@@ -9,12 +9,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 from transformers import PreTrainedModel
 
 from kmem.encoder.hook import Attention, boolean_mask, handling, hooked, scaling_of
 from kmem.profile import SPAN_TOKENS
 from kmem.training.probes import Probe
+from kmem.training.probes.losses import target_losses
 from kmem.training.ranked import RankedMemories
 
 
@@ -75,20 +75,5 @@ _LARGEST = 60.0
 
 def gated_nll(model: PreTrainedModel, probes: Sequence[Probe], reader: GatedReader) -> Tensor:
     """[B] negative log-likelihood of each probe's target, nats summed over its tokens; differentiable in the reader's gates."""
-    length = max(len(probe.context) + len(probe.target) for probe in probes)
-    ids = torch.zeros(len(probes), length, dtype=torch.long)
-    mask = torch.zeros_like(ids)
-    rows: list[int] = []
-    columns: list[int] = []
-    targets: list[int] = []
-    for row, probe in enumerate(probes):
-        whole = (*probe.context, *probe.target)
-        ids[row, : len(whole)], mask[row, : len(whole)] = torch.tensor(whole), 1
-        rows += [row] * len(probe.target)
-        columns += range(len(probe.context) - 1, len(whole) - 1)
-        targets += probe.target
     with hooked(model), handling(reader):
-        hidden = model.get_decoder()(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state
-    logits = model.get_output_embeddings()(hidden[rows, columns]).float()
-    losses = cross_entropy(logits, torch.tensor(targets), reduction="none")
-    return torch.zeros(len(probes)).index_add(0, torch.tensor(rows), losses)
+        return target_losses(model, [(probe.context, probe.target) for probe in probes])
