@@ -27,7 +27,7 @@ def common() -> None:
 
 @app.command("quality")
 def quality(
-    model: str = typer.Option(SMOLLM2, help="smollm2, a model folder, or a hub name."),
+    model: str = typer.Option(SMOLLM2, help="smollm2, gemma3-270m, a model folder, or a hub name."),
     corpus: str = typer.Option(DEFAULT.corpus, help="Whose held-out passages to ask about: a file, folder, glob or corpus:NAME."),
     articles: int = typer.Option(DEFAULT.articles, help="Passages to ask about."),
     profile: list[str] = typer.Option(list(DEFAULT.profiles), help="Profiles to measure; the first is also read among five and retrieved."),
@@ -52,7 +52,8 @@ def quality(
     with progress_bars(quiet=json_file == "-") as progress:
         figures = measure_quality(loaded, tokenizer, config, progress=progress)
         if asked:
-            chosen = {name: kept for name, kept in named_profiles(loaded, config).items() if name.startswith("profile_")}
+            known = named_profiles(loaded, config)
+            chosen = {name: known[name] for name in known if name.startswith("profile_")} | {"dense": known["dense"]}
             figures["questions"] = measure_questions(loaded, tokenizer, asked, chosen, progress=progress)
     if picture is not None:
         from kmem.bench.picture import draw_shares

@@ -23,7 +23,7 @@ def build(
         help="Files, folders, globs (.txt .md .html .jsonl .parquet, dictd .index), or corpus:vital-articles, corpus:foldoc."
     ),
     out: str = typer.Option(..., help="Folder of the new bank."),
-    model: str = typer.Option(DEFAULT.model, help="smollm2, a model folder, or a hub name."),
+    model: str = typer.Option(DEFAULT.model, help="smollm2, gemma3-270m, a model folder, or a hub name."),
     profile: str = typer.Option(DEFAULT.profile, help="smollm2-720, memory3, uniform8, a profile's JSON file; auto goes by the model."),
     selector: str | None = typer.Option(DEFAULT.selector, help="Which tokens a head keeps; default: the profile's own."),
     quantiser: str = typer.Option(DEFAULT.quantiser, help="Payload: fp16, bf16 or fp32."),

@@ -34,7 +34,7 @@ OBJECTIVE = (
 
 def calibrate(
     out: str = typer.Option(..., help="Profile file to write; with several sizes its name holds {slots}, as in mine-{slots}.json."),
-    model: str = typer.Option(DEFAULT.model, help="smollm2, a model folder, or a hub name."),
+    model: str = typer.Option(DEFAULT.model, help="smollm2, gemma3-270m, a model folder, or a hub name."),
     corpus: str = typer.Option(DEFAULT.corpus, help="Documents to calibrate on: a file, folder, glob or corpus:NAME; titles help."),
     slots: str = typer.Option(",".join(map(str, DEFAULT.slots)), help="Tokens kept by one memory over all heads; several sizes by commas."),
     passages: int = typer.Option(DEFAULT.passages, help="Documents to learn from."),

@@ -12,9 +12,9 @@ from transformers.utils import logging as hf_logging
 
 from kmem.arguments import require_name
 from kmem.encoder.anatomy import examine
-from kmem.encoder.defaults import AUTO, DEVICE, DTYPE, SMOLLM2
+from kmem.encoder.defaults import AUTO, DEVICE, DTYPE
 from kmem.encoder.fingerprint import tokenizer_digest
-from kmem.encoder.smollm2 import smollm2_folder
+from kmem.encoder.packaged import PACKAGED, packaged_folder
 from kmem.errors import ConfigError, IdentityMismatchError, ModelNotFoundError, UnknownNameError
 from kmem.hub import located
 from kmem.identity import Identity
@@ -38,7 +38,7 @@ def require_tokenizer(tokenizer: PreTrainedTokenizerBase, identity: Identity) ->
 
 
 def load_model(name: str, *, dtype: str = DTYPE, device: str = DEVICE) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """`smollm2` (bundled), a folder with a Hugging Face model, or a hub name → (model in eval mode, tokenizer).
+    """`smollm2` or `gemma3-270m` (packaged.py), a Hugging Face model folder, or a hub name → (model in eval mode, tokenizer).
 
     dtype: `float32`, `bfloat16`, or `auto`: bfloat16 on a GPU and on processors that multiply it natively.
     Raises ModelNotFoundError when nothing loads, UnsupportedModelError when the model can't hold memories, UnknownNameError on a bad
@@ -49,7 +49,7 @@ def load_model(name: str, *, dtype: str = DTYPE, device: str = DEVICE) -> tuple[
     precision = _precision(dtype, device)
     tokenizer = load_tokenizer(name)
     model = _loading(name, "model", partial(AutoModelForCausalLM.from_pretrained, dtype=precision))
-    model.config._name_or_path = name if name == SMOLLM2 else _place(name)[0]
+    model.config._name_or_path = name if name in PACKAGED else _place(name)[0]
     model = model.to(device).eval()
     examine(model)
     return model, tokenizer
@@ -75,8 +75,8 @@ def _require_device(name: str) -> None:
 
 def _place(name: str) -> tuple[str, bool]:
     """Where to load a named model from, and whether only from this machine."""
-    if name == SMOLLM2:
-        return str(smollm2_folder()), True
+    if name in PACKAGED:
+        return str(packaged_folder(name)), True
     place, local = located(name)
     if Path(place).is_absolute() and not (Path(place) / "config.json").exists():
         raise ModelNotFoundError(f"{name} is not a model folder: it has no config.json; give the folder that save_pretrained wrote.")

@@ -36,9 +36,10 @@ def shipped_profiles() -> list[str]:
 
 
 def auto_profile(layers: int, heads: int) -> Profile:
-    """`smollm2-720` for a model of its shape, else `uniform8`."""
-    made = _shipped("smollm2-720")
-    return made if (made.layers, made.heads) == (layers, heads) else uniform8_profile(layers, heads)
+    """The shipped profile with most slots for a model of that shape, else `uniform8`."""
+    made = (_shipped(name) for name in shipped_profiles())
+    fitting = [profile for profile in made if (profile.layers, profile.heads) == (layers, heads)]
+    return max(fitting, key=lambda profile: profile.slots, default=uniform8_profile(layers, heads))
 
 
 def _shipped(name: str) -> Profile:

@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from kmem.bench.questions import Question, load_questions, measure_questions, normalised, token_f1
+from kmem.bench.questions import Question, load_questions, measure_questions, normalised, text_in_bracket, token_f1
 from kmem.errors import SourceError
 from kmem.profile import Profile
+from kmem.training.passages import Passage
+from kmem.training.probes import make_probe
 from tests.tiny import byte_tokenizer, tiny_model, uniform_budget
 
 
@@ -49,6 +51,14 @@ def test_every_way_is_scored() -> None:
         Question(question="Where?", answer="Paris", context="In Paris."),
     ]
     figures = measure_questions(tiny_model(), byte_tokenizer(), questions, {"u": Profile(name="u", budget=uniform_budget(8))})
-    assert set(figures["nll"]) == set(figures["exact_match"]) == set(figures["f1"]) == {"nothing", "text", "u"}
-    assert set(figures["share_of_text_gain"]) == {"u"}
+    assert set(figures["nll"]) == set(figures["exact_match"]) == set(figures["f1"]) == {"nothing", "text", "text_in_bracket", "u"}
+    assert set(figures["share_of_text_gain"]) == {"text_in_bracket", "u"}
+    assert figures["share_of_bracketed_text_gain"]["text_in_bracket"] == 1.0
     assert figures["exact_match"]["u"] == 0.0
+
+
+def test_the_text_in_the_bracket_is_what_a_dense_memory_holds() -> None:
+    tokenizer = byte_tokenizer()
+    probe = make_probe(tokenizer, Passage("", "A fox."), prompt="Which?", target="Fox")
+    profile = Profile(name="u", budget=uniform_budget(8), prefix="<<", suffix=">>")
+    assert tokenizer.decode(text_in_bracket(tokenizer, probe, profile), skip_special_tokens=True) == "<<A fox.>>Which?"

@@ -60,7 +60,7 @@ def test_a_cache_that_can_not_be_made(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_a_folder_named_smollm2_is_not_the_bundled_model(tmp_path: Path, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "smollm2").mkdir()
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(load, "smollm2_folder", lambda: tiny_folder)
+    monkeypatch.setattr(load, "packaged_folder", lambda _: tiny_folder)
     model, _ = load_model("smollm2")
     assert model.config._name_or_path == "smollm2"
 
