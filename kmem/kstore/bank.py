@@ -18,11 +18,11 @@ from kmem.errors import BankNotFoundError, ConfigError, CorruptBankError, Memory
 from kmem.identity import Identity
 from kmem.kstore.chunks import ChunkTable
 from kmem.kstore.claim import is_unfinished_build
-from kmem.kstore.commit import latest_manifest, manifest_file
+from kmem.kstore.commit import held_manifest, manifest_file
 from kmem.kstore.defaults import TOP_K
 from kmem.kstore.ids import Ids
 from kmem.kstore.index.embed import Embedder, TextEmbedder, require_same_embedder
-from kmem.kstore.index.search import read_index, search
+from kmem.kstore.index.search import read_index, search, stored_vectors
 from kmem.kstore.manifest import Manifest
 from kmem.kstore.parts import Parts
 from kmem.kstore.place import Place, place_of
@@ -64,11 +64,19 @@ class BankSizes:
 class Bank:
     """A bank open for reading; `open_bank` makes one. Safe to use from threads.
 
-    Opening reads the manifest and the Zarr metadata and compares the lengths of all files. Everything else is read, and its
-    checksum compared, when first used: any method can raise CorruptBankError, which names the file and the values.
+    It stays as it was when it was opened, whatever is appended, deleted or compacted meanwhile. Opening reads the manifest and the
+    Zarr metadata and compares the lengths of all files. Everything else is read, and its checksum compared, when first used: any
+    method can raise CorruptBankError, which names the file and the values.
     """
 
-    def __init__(self, place: Place, manifest: Manifest, embedder: TextEmbedder | None, verify: Verify) -> None:
+    def __init__(
+        self,
+        place: Place,
+        manifest: Manifest,
+        embedder: TextEmbedder | None = None,
+        verify: Verify = "first",
+        let_go: Callable[[], None] = lambda: None,
+    ) -> None:
         self.place, self.manifest = place, manifest
         trained = manifest.quantiser_tensors
         self.quantiser = load_quantiser(
@@ -77,6 +85,7 @@ class Bank:
         self._deleted = frozenset(manifest.deleted)
         self._given_embedder = embedder
         self._closed = False
+        self._let_go = let_go
         self._parts = Parts(place, manifest, self.quantiser, verify)
         self._chunks = ChunkTable(place, self._parts.shards)
         self._ids = Ids([shard.rows for shard in self._parts.shards], self._ids_of_shard)
@@ -97,6 +106,7 @@ class Bank:
         """Let go of all mapped files; reading afterwards raises ConfigError."""
         self._closed = True
         self.place.close()
+        self._let_go()
 
     def warm_up(self) -> None:
         """In an object store, read now what would cost a request later: where every record lies, and how long it is."""
@@ -134,6 +144,16 @@ class Bank:
         """[N] ids of the memories, in the order they were written."""
         ids = self._ids.all
         return ids[~np.isin(ids, list(self._deleted))] if self._deleted else ids
+
+    @property
+    def all_ids(self) -> NDArray[np.int64]:
+        """[N] ids on disk, deleted ones included."""
+        return self._ids.all
+
+    @property
+    def record_bytes(self) -> int:
+        """Bytes of one memory as it is stored, its checksum left out."""
+        return self._parts.record_bytes
 
     def search(self, text: str, k: int = TOP_K) -> list[Hit]:
         """The k memories whose text is nearest to `text`, best first; fewer only when the bank holds fewer.
@@ -207,9 +227,21 @@ class Bank:
         """[n, S] uint8, token of the chunk that each slot keeps, EMPTY_SLOT where it keeps none. Raises MemoryNotFoundError."""
         return torch.from_numpy(self._parts.slot_position(self._locate(ids)))
 
+    def lengths(self, ids: Sequence[int]) -> NDArray[np.int64]:
+        """[n] tokens of the chunks. Raises MemoryNotFoundError."""
+        return self._parts.lengths(self._locate(ids))
+
     def chunk(self, memory_id: int) -> Chunk:
         """The chunk behind a memory, with its `reference` text. Raises MemoryNotFoundError."""
-        return self._chunks.chunk(*self._locate([memory_id])[0])
+        return self.chunks([memory_id])[0]
+
+    def chunks(self, ids: Sequence[int]) -> list[Chunk]:
+        """The chunks behind memories. Raises MemoryNotFoundError."""
+        return [self._chunks.chunk(*at) for at in self._locate(ids)]
+
+    def vectors(self, ids: Sequence[int]) -> NDArray[np.float32]:
+        """[n, dim] what the index holds for these ids."""
+        return stored_vectors(self._index, self.manifest.index.kind, np.asarray(ids, dtype=np.int64))
 
     def files(self) -> tuple[StoredFile, ...]:
         """Every data file of the bank and its manifest."""
@@ -301,7 +333,7 @@ def open_bank(path: str | Path, embedder: TextEmbedder | None = None, *, verify:
     place = place_of(path_or_url(path, "The bank"))
     if place.folder is not None and not place.folder.is_dir():
         raise BankNotFoundError(f"There is no bank at {place}: {'that is a file' if place.folder.exists() else 'no such folder'}.")
-    manifest = latest_manifest(place)
+    manifest, let_go = held_manifest(place)
     if manifest is None:
         if is_unfinished_build(place):
             raise BankNotFoundError(
@@ -314,6 +346,6 @@ def open_bank(path: str | Path, embedder: TextEmbedder | None = None, *, verify:
             read_verified(place, file)
     if embedder is not None:
         require_same_embedder(manifest.index.embedder, embedder.identity())
-    bank = Bank(place, manifest, embedder, verify)
+    bank = Bank(place, manifest, embedder, verify, let_go)
     bank.warm_up()
     return bank

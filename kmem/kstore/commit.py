@@ -12,6 +12,7 @@ When the highest manifest can't be used:
 import hashlib
 import json
 import re
+from collections.abc import Callable
 from typing import Any
 
 from kmem.errors import BankExistsError, ConfigError, CorruptBankError, PlaceError
@@ -106,6 +107,18 @@ def latest_manifest(place: Place) -> Manifest | None:
             "repeat the kmem build that made the bank with --resume: what is whole is used again."
         )
     return None
+
+
+def held_manifest(place: Place) -> tuple[Manifest | None, Callable[[], None]]:
+    """`latest_manifest`, held so that no compaction deletes its files, and the function that lets go of it."""
+    while True:
+        manifest = latest_manifest(place)
+        if manifest is None:
+            return None, lambda: None
+        try:
+            return manifest, place.hold(manifest_file(manifest.number))
+        except FileNotFoundError:  # compacted away just now: there is a newer one
+            continue
 
 
 def _require_checksum(path: str, raw: bytes, data: Any) -> None:

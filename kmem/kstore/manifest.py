@@ -3,10 +3,11 @@
 Everything here is plain data that goes to JSON and back. `commit.py` puts it on disk.
 """
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
+from kmem import __version__
 from kmem.errors import FormatVersionError
 from kmem.identity import Identity
 from kmem.kstore.stored import StoredFile
@@ -52,7 +53,7 @@ class Shard:
             kv=stored["kv"],
             slot_position=stored["slot_position"],
             length=stored["length"],
-            ids=None if first else StoredFile.from_dict(data["ids"]),
+            ids=None if first or data["ids"] is None else StoredFile.from_dict(data["ids"]),
             chunks=stored["chunks"],
         )
 
@@ -161,6 +162,23 @@ class Manifest:
         """Every data file of the bank, the manifest itself left out."""
         trained = () if self.quantiser_tensors is None else (self.quantiser_tensors,)
         return (self.bracket, *trained, self.index.stored, *(file for generation in self.generations for file in generation.files))
+
+    @property
+    def next_generation(self) -> str:
+        """A name for a generation that is not taken."""
+        return f"g{1 + max(int(generation.name.removeprefix('g')) for generation in self.generations):04d}"
+
+    def changed(self, generations: tuple[Generation, ...], index: IndexRecord, deleted: Iterable[int]) -> "Manifest":
+        """The state after this one."""
+        return replace(
+            self,
+            number=self.number + 1,
+            format_version=FORMAT_VERSION,
+            kmem_version=__version__,
+            generations=generations,
+            index=index,
+            deleted=tuple(sorted(deleted)),
+        )
 
     def to_dict(self) -> dict[str, Any]:
         return {field.name: getattr(self, field.name) for field in fields(self)} | {

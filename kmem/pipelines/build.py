@@ -16,15 +16,15 @@ from kmem.encoder.load import load_model
 from kmem.encoder.profiles import load_profile
 from kmem.errors import BankExistsError, ConfigError, CorruptBankError, SourceNotFoundError, WrongTypeError
 from kmem.kbuild.chunker import Chunker
-from kmem.kbuild.sources import documents
+from kmem.kbuild.sources import documents, named
 from kmem.kstore.bank import open_bank
 from kmem.kstore.claim import require_claimable
 from kmem.kstore.index.embed import Embedder
+from kmem.kstore.lock import locked
 from kmem.kstore.place import Place, place_of
 from kmem.kstore.quant import quantiser, record_bytes
 from kmem.kstore.writer import BankWriter, is_committed
 from kmem.pipelines.config import BuildConfig
-from kmem.pipelines.lock import locked
 from kmem.pipelines.receipts import Receipts
 from kmem.pipelines.report import BuildReport, Clock
 from kmem.pipelines.settings import resolved
@@ -49,7 +49,7 @@ def build(
     finds nothing to do where it had ended. Raises BankExistsError when `out` holds a bank, an unfinished build and resume is False, or a
     build at work; SourceNotFoundError when there is nothing to read; and what the model, the embedder, the profile and the sources raise.
     """
-    sources = _named(sources)
+    sources = named(sources)
     if not isinstance(config := BuildConfig() if config is None else config, BuildConfig):
         raise WrongTypeError(f"config must be a kmem.BuildConfig, not {type(config).__name__}.")
     config = replace(config, model=model or config.model, profile=profile or config.profile)
@@ -105,7 +105,7 @@ def build(
         else:
             writer = BankWriter(place, spec=encoder.spec, quantiser=codec, rows=len(chunks), rows_per_shard=rows_per_shard)
             receipts.start(settings)
-            finished, report.shards_reused = encode_shards(shards, encoder, writer, receipts, progress)
+            finished, report.shards_reused = encode_shards(shards, encoder, writer.generation, receipts, progress)
             clock.mark("encode")
             vectors = embed_shards(shards, embedder, receipts, progress)
             clock.mark("embed")
@@ -114,13 +114,6 @@ def build(
             clock.mark("index")
         receipts.close(report.to_dict())
     return report
-
-
-def _named(sources: str | Path | Sequence[str | Path]) -> list[str]:
-    several = [sources] if isinstance(sources, str | Path) else sources
-    if not isinstance(several, Sequence) or not all(isinstance(source, str | Path) for source in several):
-        raise WrongTypeError(f"sources must be a path or a list of paths, not {sources!r:.40}.")
-    return [str(source) for source in several]
 
 
 def _load_encoder(config: BuildConfig) -> Encoder:

@@ -93,6 +93,10 @@ class Receipts:
         if f"{self.folder}/{STATS}" not in there:
             self._write_json(STATS, stats)
 
+    def discard(self) -> None:
+        """After the commit: delete all of it."""
+        self.place.remove(list(self.place.sizes(self.folder)))
+
     def _marker(self, index: int) -> str:
         return f"{self.folder}/completions/{index:05d}"
 

@@ -15,11 +15,11 @@ import pytest
 
 from kmem.errors import BankExistsError, ConfigError, CorruptBankError, ModelNotFoundError
 from kmem.kstore.index.embed import _minilm_folder
+from kmem.kstore.lock import locked
 from kmem.kstore.place import LocalPlace
 from kmem.kstore.writer import BankWriter, is_committed
 from kmem.pipelines import build as pipeline
 from kmem.pipelines.build import build
-from kmem.pipelines.lock import locked
 from tests.pipelines.test_build import bank_bytes, config
 
 

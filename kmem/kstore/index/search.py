@@ -8,7 +8,7 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from kmem.errors import CorruptBankError
+from kmem.errors import CorruptBankError, MemoryNotFoundError
 from kmem.kstore.index.build import IndexStats
 from kmem.kstore.index.parameters import search_parameters
 from kmem.kstore.manifest import IndexRecord
@@ -48,3 +48,14 @@ def search(
         if record.kind == "flat" or nprobe >= index.nlist or bool((ids >= 0).all()):
             return scores, ids
         nprobe *= 2
+
+
+def stored_vectors(index: Any, kind: str, ids: NDArray[np.int64]) -> NDArray[np.float32]:
+    """[n, dim] vectors as the index holds them. Raises MemoryNotFoundError for an id that it doesn't."""
+    if kind == "ivf":
+        index.set_direct_map_type(faiss.DirectMap.Hashtable)  # type: ignore[attr-defined]
+    try:
+        found: NDArray[np.float32] = index.reconstruct_batch(ids)
+    except RuntimeError as error:
+        raise MemoryNotFoundError(f"The search index lacks an id of the bank; mend it with kmem verify --repair-index ({error}).") from None
+    return found

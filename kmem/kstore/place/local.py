@@ -4,10 +4,12 @@ A file is written under a temporary name, flushed to the device, and only then g
 build or a `kill -9` sees the old file, no file, or the whole new one.
 """
 
+import fcntl
 import mmap
 import os
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from typing_extensions import Buffer
@@ -74,7 +76,29 @@ class LocalPlace:
 
     def remove(self, files: Iterable[str]) -> None:
         for file in files:
-            (self._folder / file).unlink(missing_ok=True)
+            path = self._folder / file
+            path.unlink(missing_ok=True)
+            with suppress(OSError):  # a folder that still holds something stays
+                while (path := path.parent) != self._folder:
+                    path.rmdir()
+
+    def hold(self, file: str) -> Callable[[], None]:
+        """A shared lock of the kernel's."""
+        held = (self._folder / file).open("rb")
+        with suppress(OSError):  # a file system without locks: then pruning sees nobody
+            fcntl.flock(held, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        if not (self._folder / file).exists():  # deleted before the lock was there
+            held.close()
+            raise FileNotFoundError(file)
+        return held.close
+
+    def is_held(self, file: str) -> bool:
+        with (self._folder / file).open("rb") as asked:
+            try:
+                fcntl.flock(asked, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+        return False
 
     def fetch(self, spans: Sequence[Span]) -> None:
         for file, file_bytes, start, out in spans:

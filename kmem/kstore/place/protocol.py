@@ -1,6 +1,6 @@
 """What the store asks of the place where a bank's files are."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -55,7 +55,18 @@ class Place(Protocol):
         ...
 
     def remove(self, files: Iterable[str]) -> None:
-        """Delete files; those that are not there are passed over."""
+        """Delete files, and folders that become empty; what is not there is passed over."""
+        ...
+
+    def hold(self, file: str) -> Callable[[], None]:
+        """Say that a file is in use, until the function given back is called; the end of the process says so, too.
+
+        Raises FileNotFoundError.
+        """
+        ...
+
+    def is_held(self, file: str) -> bool:
+        """Whether someone may hold the file; an object store can't tell, so there it is always so."""
         ...
 
     def fetch(self, spans: Sequence[Span]) -> None:

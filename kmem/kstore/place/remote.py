@@ -1,6 +1,6 @@
 """A prefix in an object store (S3, GCS, Azure), through obstore: range requests side by side, conditional creates."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from urllib.parse import urlsplit
@@ -91,6 +91,13 @@ class RemotePlace:
                 continue
             except BaseError as error:
                 raise self._failed("delete", file, error) from error
+
+    def hold(self, file: str) -> Callable[[], None]:
+        """Nothing can be said in an object store; what pruning asks there is told by a person."""
+        return lambda: None
+
+    def is_held(self, file: str) -> bool:
+        return True
 
     def fetch(self, spans: Sequence[Span]) -> None:
         by_file: dict[str, list[Span]] = {}

@@ -12,7 +12,7 @@ from kmem.kstore.place import Place
 
 @contextmanager
 def locked(place: Place) -> Iterator[None]:
-    """Hold the folder for this build. Raises BankExistsError, naming the process, when another one holds it.
+    """Hold the folder while writing to it. Raises BankExistsError, naming the process, when another one holds it.
 
     An object store has no locks, and needs none: two builds of one configuration write the same bytes, and only one commits.
     """
@@ -28,7 +28,7 @@ def locked(place: Place) -> Iterator[None]:
             file.seek(0)
             holder = file.read().strip() or "unknown"
             raise BankExistsError(
-                f"Another build (pid {holder}) is writing to {place}; wait until it is done, or choose another --out."
+                f"Another build (pid {holder}) is writing to {place}; wait until it is done, or choose another place."
             ) from None
         file.truncate(0)
         file.write(str(os.getpid()))
