@@ -19,7 +19,7 @@ DEFAULT = StoreConfig()
 KINDS = {
     "read5": "5 memories, in memory",
     "read160": "160 memories, in memory",
-    "read8": "160 memories, by every process at once",
+    "read8": "4 × 160 memories, by every process at once",
     "read5_cold": "5 memories, from the device",
     "read160_cold": "160 memories, from the device",
 }
@@ -27,7 +27,7 @@ KINDS = {
 
 def store(
     memories: int = typer.Option(DEFAULT.memories, help="Memories of 90 KiB to write and to read from; at least 160."),
-    rounds: int = typer.Option(DEFAULT.rounds, help="Timed reads of five memories by each reader; a tenth as many of 160."),
+    rounds: int = typer.Option(DEFAULT.rounds, help="Turns of each reader at five memories; a tenth as many at 160."),
     full: bool = typer.Option(False, "--full", help="Open a bank of a million tiny memories, too."),
     keep: str | None = typer.Option(None, metavar="DIR", help="Write here, a new or empty folder, and leave it; else a temporary one."),
     json_file: str | None = JSON_FILE,
@@ -52,7 +52,7 @@ def store(
 
 def times_table(sides: dict[str, dict[str, float]], *, title: str) -> Table:
     """A row a reader, and how its median compares with kmem's."""
-    table = Table("reader", "p50", "p99", "GB/s", "kmem's p50 ×", title=title)
+    table = Table("reader", "p50", "p99", "GB/s", "p50 / kmem's", title=title)
     for name, figures in sides.items():
         ratio = figures["p50_ms"] / sides["kmem"]["p50_ms"]
         table.add_row(name, f"{figures['p50_ms']:.3f} ms", f"{figures['p99_ms']:.3f} ms", f"{figures['gb_per_s']:.2f}", f"{ratio:.2f}")

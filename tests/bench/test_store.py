@@ -71,7 +71,8 @@ def test_all_sides_agree_and_one_that_does_not_is_named(stored: Stored) -> None:
     with pytest.raises(CorruptBankError, match="liar reads other bytes than numpy's memmap at row 7 of"):
         require_equal({"memmap": sides["memmap"], "liar": Wrong(stored)}, stored)
     times = time_reads(sides, stored, 5, 3, seed=0)
-    assert {name: len(seconds) for name, seconds in times.items()} == dict.fromkeys(SIDES, 3)
+    assert set(times) == set(SIDES)
+    assert all(3 <= len(seconds) <= 24 and min(seconds) > 0 for seconds in times.values())
     for side in sides.values():
         side.close()
 

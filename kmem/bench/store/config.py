@@ -1,6 +1,6 @@
 """Every option of the benchmark of the store, with its one default; importable without torch."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from kmem.arguments import require_count
 from kmem.errors import ConfigError
@@ -17,7 +17,7 @@ FLOAT16_BYTES = 2
 class StoreConfig:
     """memories, each of 2 · slots · head_dim float16 numbers: 90 KiB unless told otherwise. shard_bytes: payload of a shard.
 
-    rounds: timed reads of five memories by each side; `large_rounds` reads of 160. cold_rounds: reads from the device of each size.
+    rounds: turns of each side at reading five memories; `large_rounds` at reading 160. cold_rounds: reads from the device of each size.
     processes read at once, `process_rounds` times. write_rounds: times that the whole bank is written.
     full: also open a bank of `crowd` tiny memories.
     Raises ConfigError for less than 160 memories: the larger reads take that many different ones.
@@ -37,10 +37,9 @@ class StoreConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("memories", "slots", "head_dim", "shard_bytes", "rounds", "cold_rounds", "processes", "process_rounds"):
-            require_count(getattr(self, name), name)
-        for name in ("write_rounds", "crowd"):
-            require_count(getattr(self, name), name)
+        for entry in fields(self):
+            if entry.name not in ("full", "seed"):
+                require_count(getattr(self, entry.name), entry.name)
         if self.memories < MANY:
             raise ConfigError(f"memories must be at least {MANY}, as many as the larger reads take, not {self.memories}.")
 

@@ -7,7 +7,7 @@ from typing import Any
 from kmem.bench.store.cold import time_cold_reads
 from kmem.bench.store.config import FEW, MANY, StoreConfig
 from kmem.bench.store.crowd import measure_crowd
-from kmem.bench.store.processes import time_processes
+from kmem.bench.store.processes import READS, time_processes
 from kmem.bench.store.reads import Tick, require_equal, time_reads
 from kmem.bench.store.sides import SIDES, installed_sides
 from kmem.bench.store.synthetic import Stored, make_stored
@@ -65,7 +65,7 @@ def measure_store(config: StoreConfig, folder: Path, *, progress: Progress = sil
         **crowd,
         "read5": summary(few, FEW * config.record_bytes),
         "read160": summary(many, MANY * config.record_bytes),
-        "read8": summary(together, config.processes * MANY * config.record_bytes),
+        "read8": summary(together, config.processes * READS * MANY * config.record_bytes),
         "read5_cold": summary(cold_few, FEW * config.record_bytes),
         "read160_cold": summary(cold_many, MANY * config.record_bytes),
         "write_gb_per_s": {name: round(1e-9 / p50(seconds), 3) for name, seconds in writes.items()},

@@ -11,6 +11,7 @@ from kmem.bench.store.sides import Side
 from kmem.bench.store.synthetic import Stored
 from kmem.errors import CorruptBankError
 
+TURN_S, TURN_READS = 0.02, 8
 Tick = Callable[[int], None]
 """Told how many more reads are done."""
 
@@ -39,11 +40,11 @@ def require_equal(sides: Mapping[str, Side], stored: Stored, tick: Tick = lambda
 def time_reads(
     sides: Mapping[str, Side], stored: Stored, count: int, rounds: int, seed: int, tick: Tick = lambda done: None
 ) -> dict[str, list[float]]:
-    """Seconds of `rounds` reads of `count` random memories, by each side.
+    """Seconds of reads of `count` random memories by each side, `rounds` of them or more.
 
-    In each round the sides take turns in random order, so that what else the machine does hits all alike. Each reads memories drawn
-    for itself, which nobody has just brought into the processor's caches, and once untimed before: after a slow side, a fast one
-    would pay for waking up.
+    In each round the sides take turns in random order, so that what else the machine does hits all alike. A turn is as many reads as
+    fit into TURN_S, from one to TURN_READS, and an untimed one before: after a slow side, a fast one would pay for waking up.
+    Every read is of memories drawn anew, which nobody has just brought into the processor's caches.
     """
     generator = np.random.default_rng([seed, count])
     out = buffer(stored, count)
@@ -57,10 +58,13 @@ def time_reads(
         for name in generator.permutation(list(sides)).tolist():
             read = sides[name].read
             read(pick(), out)
-            rows = pick()
-            start = time.perf_counter()
-            read(rows, out)
-            times[name].append(time.perf_counter() - start)
+            turn: list[float] = []
+            while not turn or (sum(turn) < TURN_S and len(turn) < TURN_READS):
+                rows = pick()
+                start = time.perf_counter()
+                read(rows, out)
+                turn.append(time.perf_counter() - start)
+            times[name] += turn
         tick(1)
     return times
 
