@@ -61,7 +61,7 @@ def calibrate(
     files = _files(out, config.slots)
     from kmem.encoder.load import load_model
     from kmem.encoder.select import selector as require_selector
-    from kmem.kstore.durable import replace_file
+    from kmem.kstore.place import LocalPlace
     from kmem.training.calibrate import Calibrator
     from kmem.training.checkpoint import Checkpoint
 
@@ -78,7 +78,7 @@ def calibrate(
     seconds = time.perf_counter() - began
     for file, profile in zip(files, found.profiles, strict=True):
         named = replace(profile, name=file.stem, provenance=_provenance(config, found, profile.slots))
-        replace_file(file.parent, file.name, readable(named).encode())
+        LocalPlace(file.parent).replace(file.name, readable(named).encode())
     checkpoint.remove()
     if as_json:
         print_json({"files": [str(file) for file in files], "seconds": seconds, "worth": found.worth.tolist()})

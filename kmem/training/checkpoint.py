@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from kmem.errors import BankExistsError, ConfigError, CorruptBankError
-from kmem.kstore.durable import replace_file
+from kmem.kstore.place import LocalPlace
 from kmem.training.calibrate import State
 from kmem.training.config import CalibrateConfig
 
@@ -43,7 +43,7 @@ class Checkpoint:
     def save(self, config: CalibrateConfig, state: State) -> None:
         """Replace the file."""
         data: dict[str, Any] = {"settings": config.to_dict(), "state": state.to_dict()}
-        replace_file(self.path.parent, self.path.name, json.dumps(data).encode())
+        LocalPlace(self.path.parent).replace(self.path.name, json.dumps(data).encode())
 
     def remove(self) -> None:
         """Once the profiles are written."""
