@@ -68,9 +68,7 @@ class Kmem:
 
     def read(self, rows: Sequence[int], out: NDArray[Any]) -> None:
         ids = self._ids
-        bank = self._bank
-        positions = bank._chunks.positions([ids[row] for row in rows])
-        out[...] = bank._parts.read([bank._chunks.locate(int(position)) for position in positions])[0]
+        self._bank.read_into([ids[row] for row in rows], out)
 
     def close(self) -> None:
         self._bank.close()
