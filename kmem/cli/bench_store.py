@@ -41,7 +41,7 @@ def store(
         figures = measure_store(config, folder, progress=progress)
     if write_json("store", figures, json_file):
         return
-    title = f"{memories:,} memories of {human_bytes(config.record_bytes)}"
+    title = f"{memories:,} memories of {human_bytes(figures['record_bytes'])}"
     for key, kind in KINDS.items():
         if figures[key]:
             output().print(times_table(figures[key], title=f"{title}: {kind}"))
