@@ -2,11 +2,15 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from kmem import __version__
+from kmem.bench.store import measure
+from kmem.bench.store.config import StoreConfig
+from kmem.cli import bench_store
 from tests.cli.conftest import Run
 
 
@@ -144,3 +148,19 @@ def test_generate_raw_prompt_and_cadence(kmem: Run, bank_folder: Path, every: in
     assert given["prompt_tokens"] == 3
     spans = [(span["start"], span["stop"]) for span in given["trace"]]
     assert spans[0] == (0, 3 if every == 0 else 2)
+
+
+def test_bench_store(kmem: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On memories of 192 bytes and without processes; the measurement itself is tests/bench/test_store.py's."""
+    tiny = StoreConfig(memories=160, slots=3, head_dim=16, rounds=1, cold_rounds=1, write_rounds=1)
+    monkeypatch.setattr(measure, "time_processes", lambda config, stored, tick: {"memmap": [1.0], "kmem": [2.0]})
+    monkeypatch.setattr(bench_store, "StoreConfig", lambda **given: replace(tiny, **given))
+    outcome = kmem("bench", "store", "--memories", "161", "--rounds", "2", "--keep", tmp_path / "kept", "--json", tmp_path / "s.json")
+    assert outcome.code == 0, outcome
+    figures = json.loads((tmp_path / "s.json").read_text())
+    assert (figures["benchmark"], figures["memories"]) == ("store", 161)
+    assert figures["command"].startswith("kmem bench store --memories 161")
+    assert {"tensorstore", "zarrs", "zarr"} <= set(figures["versions"])
+    for said in ("161 memories of 192 B", "tensorstore", "read8_bandwidth_over_memmap", "0.500"):
+        assert said in outcome.out
+    assert json.loads(kmem("info", tmp_path / "kept" / "bank", "--json").out)["memories"] == 161
