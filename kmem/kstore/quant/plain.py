@@ -9,7 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from kmem.errors import ConfigError, UnknownNameError
+from kmem.errors import UnknownNameError
+from kmem.kstore.quant.finite import require_finite
 
 _ELEMENTS: dict[str, tuple[torch.dtype, str]] = {
     "fp32": (torch.float32, "<f4"),
@@ -59,14 +60,7 @@ class Plain:
         Raises ConfigError for NaN, infinity, and magnitudes past the type's largest number (65504 for fp16).
         """
         kv = kv.detach().cpu()
-        limit = torch.finfo(self._dtype).max
-        fits = kv.abs() <= limit  # False for NaN too
-        if not bool(fits.all()):
-            value = float(kv[~fits][0])
-            raise ConfigError(
-                f"Quantiser {self.name!r} can't store {value:g}: it holds finite numbers up to {limit:g}; "
-                "use --quantiser bf16 or fp32, and look for what made the model overflow."
-            )
+        require_finite(kv, self.name, torch.finfo(self._dtype).max)
         bits = kv.to(self._dtype).contiguous().view(torch.uint8).numpy()
         return bits.view(self.record_dtype()).reshape(kv.shape)
 
