@@ -40,13 +40,18 @@ def codes_of(books: Codebooks, count: int) -> Tensor:
     return torch.from_numpy(np.packbits(bits, axis=1, bitorder="little"))
 
 
-def triton_decode(codes: Tensor, table: Table) -> Tensor:
+def cpu_decode(codes: Tensor, table: Table, first_rows: Tensor | None = None) -> Tensor:
+    return cpu.vq_decode(codes, table, torch.zeros(len(codes), dtype=torch.int32) if first_rows is None else first_rows)
+
+
+def triton_decode(codes: Tensor, table: Table, first_rows: Tensor | None = None) -> Tensor:
     """On the GPU where there is one, else in Triton's interpreter."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     os.environ.setdefault("TRITON_INTERPRET", "0" if device == "cuda" else "1")
     from kmem.kernels.vq_decode import triton
 
-    return triton.vq_decode(codes.to(device), dataclasses.replace(table, rows=table.rows.to(device))).cpu()
+    begin = torch.zeros(len(codes), dtype=torch.int32) if first_rows is None else first_rows
+    return triton.vq_decode(codes.to(device), dataclasses.replace(table, rows=table.rows.to(device)), begin.to(device)).cpu()
 
 
 def faiss_index(wanted: Family, books: Codebooks) -> Any:
@@ -74,36 +79,47 @@ def test_naive_equals_faiss(wanted: Family) -> None:
     torch.testing.assert_close(naive(codes, books), torch.from_numpy(index.sa_decode(codes.numpy())), rtol=TOLERANCE, atol=TOLERANCE)
 
 
-@pytest.mark.parametrize("decode", [cpu.vq_decode, triton_decode])
+@pytest.mark.parametrize("decode", [cpu_decode, triton_decode])
 @pytest.mark.parametrize("wanted", FAMILIES, ids=lambda wanted: wanted.factory)
 def test_fast_equals_naive(wanted: Family, decode: Callable[[Tensor, Table], Tensor]) -> None:
     books = books_of(wanted)
-    table = rotated_table(books)
+    table = rotated_table([books])
     for count in COUNTS:
         codes = codes_of(books, count)
         torch.testing.assert_close(decode(codes, table), naive(codes, books), rtol=TOLERANCE, atol=TOLERANCE)
 
 
-@pytest.mark.parametrize("decode", [cpu.vq_decode, triton_decode])
+@pytest.mark.parametrize("decode", [cpu_decode, triton_decode])
 def test_half_tables_cost_half_an_ulp_of_every_summand(decode: Callable[[Tensor, Table], Tensor]) -> None:
     books = books_of(family(64, 65_536))
-    codes, exact = codes_of(books, 1000), rotated_table(books)
-    decoded = decode(codes, rotated_table(books, torch.float16))
+    codes, exact = codes_of(books, 1000), rotated_table([books])
+    decoded = decode(codes, rotated_table([books], torch.float16))
     assert decoded.dtype == torch.float16
     summands = decode(codes, dataclasses.replace(exact, rows=exact.rows.abs()))
     assert bool(((decoded.float() - naive(codes, books)).abs() <= 2.0**-11 * (summands + decoded.float().abs()) + TOLERANCE).all())
+
+
+@pytest.mark.parametrize("decode", [cpu_decode, triton_decode])
+def test_every_vector_has_its_own_set(decode: Callable[..., Tensor]) -> None:
+    one = books_of(family(16, 999))
+    other = dataclasses.replace(one, coarse=one.coarse + 1, fine=one.fine * 2)
+    table, codes = rotated_table([one, other]), codes_of(one, 65)
+    sets = torch.arange(65, dtype=torch.int32) % 2
+    expected = torch.where(sets[:, None] > 0, naive(codes, other), naive(codes, one))
+    torch.testing.assert_close(decode(codes, table, sets * table.set_rows), expected, rtol=TOLERANCE, atol=TOLERANCE)
+    torch.testing.assert_close(vq_decode(codes.view(5, 13, -1), table, sets.view(5, 13)).view(65, 16), expected)
 
 
 def test_any_bytes_decode_alike() -> None:
     """Bits between the fields mean nothing, and no byte leads outside a table."""
     books = books_of(family(80, 65_536))
     codes = torch.randint(0, 256, (1000, books.code_bytes), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    torch.testing.assert_close(cpu.vq_decode(codes, rotated_table(books)), naive(codes, books), rtol=TOLERANCE, atol=TOLERANCE)
+    torch.testing.assert_close(cpu_decode(codes, rotated_table([books])), naive(codes, books), rtol=TOLERANCE, atol=TOLERANCE)
 
 
 def test_shape_is_kept_and_nothing_decodes_to_nothing() -> None:
     books = books_of(family(16, 999))
-    table, codes = rotated_table(books), codes_of(books, 30)
+    table, codes = rotated_table([books]), codes_of(books, 30)
     assert vq_decode(codes[:0], table).shape == (0, 16)
     strided = codes.view(5, 2, 3, -1)[:, 1]
     assert torch.equal(vq_decode(strided, table), vq_decode(codes, table).view(5, 2, 3, 16)[:, 1])
@@ -111,4 +127,4 @@ def test_shape_is_kept_and_nothing_decodes_to_nothing() -> None:
 
 def test_codes_of_another_width_are_refused() -> None:
     with pytest.raises(ConfigError, match="Codes of 3 bytes don't belong to codebooks of 2 bytes"):
-        vq_decode(torch.zeros(4, 3, dtype=torch.uint8), rotated_table(books_of(family(16, 999))))
+        vq_decode(torch.zeros(4, 3, dtype=torch.uint8), rotated_table([books_of(family(16, 999))]))

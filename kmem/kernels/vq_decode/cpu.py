@@ -26,15 +26,18 @@ from kmem.kernels.vq_decode.table import Table
 _WINDOW_BYTES = 4
 
 
-def vq_decode(codes: Tensor, table: Table) -> Tensor:
-    """codes: [n, code_bytes] uint8 → vectors [n, D] of the table's type; any byte decodes to something."""
-    index = torch.from_numpy(_row_numbers(codes.numpy(), table))
+def vq_decode(codes: Tensor, table: Table, first_rows: Tensor) -> Tensor:
+    """codes: [n, code_bytes] uint8; first_rows: [n] int32, where each one's set begins → vectors [n, D] of the table's type.
+
+    Any byte decodes to something.
+    """
+    index = torch.from_numpy(_row_numbers(codes.numpy(), table, first_rows.numpy()))
     fields = len(table.fields)
     bags = torch.arange(0, index.numel() + 1, fields, dtype=torch.int32)
     return embedding_bag(index, table.rows, bags, mode="sum", include_last_offset=True)
 
 
-def _row_numbers(codes: NDArray[np.uint8], table: Table) -> NDArray[np.int32]:
+def _row_numbers(codes: NDArray[np.uint8], table: Table, first_rows: NDArray[np.int32]) -> NDArray[np.int32]:
     """[n · fields] rows to sum. A field of up to 25 bits lies inside the four bytes that begin where it does."""
     count, code_bytes = codes.shape
     padded = np.empty((count + 1) * code_bytes + _WINDOW_BYTES, dtype=np.uint8)  # the last windows reach past the last code
@@ -42,5 +45,5 @@ def _row_numbers(codes: NDArray[np.uint8], table: Table) -> NDArray[np.int32]:
     index = np.empty((count, len(table.fields)), dtype=np.int32)
     for column, (first, bits, start) in enumerate(table.fields):
         window: NDArray[np.int32] = np.ndarray((count,), dtype="<i4", buffer=padded, offset=first // 8, strides=(code_bytes,))
-        index[:, column] = ((window >> first % 8) & (2**bits - 1)) + start
+        index[:, column] = ((window >> first % 8) & (2**bits - 1)) + (first_rows + start)
     return index.reshape(-1)

@@ -16,6 +16,7 @@ def _sum_rows(  # type: ignore[no-untyped-def]  # Triton reads annotations as ty
     codes,
     rows,
     fields,
+    first_rows,
     out,
     count,
     CODE_BYTES: tl.constexpr,
@@ -28,6 +29,7 @@ def _sum_rows(  # type: ignore[no-untyped-def]  # Triton reads annotations as ty
     column = tl.arange(0, BLOCK_DIM)
     inside = vector < count
     mask = inside[:, None] & (column < DIM)[None, :]
+    begin = tl.load(first_rows + vector, mask=inside, other=0)
     total = tl.zeros((BLOCK_ROWS, BLOCK_DIM), dtype=tl.float32)
     for field in range(FIELDS):
         first = tl.load(fields + 3 * field)
@@ -38,13 +40,13 @@ def _sum_rows(  # type: ignore[no-untyped-def]  # Triton reads annotations as ty
             place = tl.minimum(first // 8 + byte, CODE_BYTES - 1)  # past the end stand only bits above the field
             loaded = tl.load(codes + vector.to(tl.int64) * CODE_BYTES + place, mask=inside, other=0)
             window = window | (loaded.to(tl.int32) << (8 * byte))
-        index = ((window >> (first % 8)) & largest) + start
-        total += tl.load(rows + index[:, None] * DIM + column[None, :], mask=mask, other=0.0).to(tl.float32)
+        index = ((window >> (first % 8)) & largest) + start + begin
+        total += tl.load(rows + index.to(tl.int64)[:, None] * DIM + column[None, :], mask=mask, other=0.0).to(tl.float32)
     tl.store(out + vector.to(tl.int64)[:, None] * DIM + column[None, :], total, mask=mask)
 
 
-def vq_decode(codes: Tensor, table: Table) -> Tensor:
-    """codes: [n, code_bytes] uint8 on the table's device → vectors [n, D] of the table's type."""
+def vq_decode(codes: Tensor, table: Table, first_rows: Tensor) -> Tensor:
+    """codes: [n, code_bytes] uint8 and first_rows: [n] int32 on the table's device → vectors [n, D] of the table's type."""
     count, dim = len(codes), table.rows.shape[1]
     out = torch.empty(count, dim, dtype=table.rows.dtype, device=codes.device)
     if count == 0:
@@ -54,6 +56,7 @@ def vq_decode(codes: Tensor, table: Table) -> Tensor:
         codes.contiguous(),
         table.rows,
         fields,
+        first_rows.contiguous(),
         out,
         count,
         CODE_BYTES=table.code_bytes,

@@ -110,11 +110,7 @@ class Vq:
 
     def decode(self, records: NDArray[Any]) -> Tensor:
         """Codes [n, 2, S, code_bytes] → kv: [n, 2, S, D] float16."""
-        codes = torch.from_numpy(records)
-        kv = torch.empty(*codes.shape[:-1], self.books[0][0].head_dim, dtype=torch.float16)
-        for (kind, slots), table in zip(self._parts, self._tables, strict=True):
-            kv[:, kind, slots] = vq_decode(codes[:, kind, slots], table)
-        return kv
+        return vq_decode(torch.from_numpy(records), self._table, self._sets)
 
     @property
     def _parts(self) -> list[tuple[int, slice]]:
@@ -122,8 +118,16 @@ class Vq:
         return [(kind, slice(*ends)) for kind in range(len(KINDS)) for ends in itertools.pairwise(self.bounds)]
 
     @cached_property
-    def _tables(self) -> tuple[Table, ...]:
-        return tuple(rotated_table(books, torch.float16) for books in itertools.chain(*self.books))
+    def _table(self) -> Table:
+        return rotated_table(list(itertools.chain(*self.books)), torch.float16)
+
+    @cached_property
+    def _sets(self) -> Tensor:
+        """[2, S] which set of codebooks each vector of a memory has."""
+        sets = torch.empty(len(KINDS), self.bounds[-1], dtype=torch.int32)
+        for number, part in enumerate(self._parts):
+            sets[part] = number
+        return sets
 
     @cached_property
     def _sha256(self) -> str:

@@ -17,11 +17,10 @@ from kmem.memories import EMPTY_SLOT, Memories
 from kmem.profile import Profile
 from kmem.progress import Progress, silent
 
-GROUPS = 1
+GROUPS = 4
 SAMPLES = 65_536
 """Vectors that each set of codebooks learns from: what Memory³'s 2^14 centroids need at four a centroid."""
-_ROTATION_SAMPLES = 16_384
-_ROTATION_ROUNDS = 10
+_ROTATION_SAMPLES, _ROTATION_ROUNDS, _CLUSTER_ROUNDS = 8192, 5, 10
 
 
 def train_vq(memories: Memories, *, groups: int = GROUPS, samples: int = SAMPLES, seed: int = 0, progress: Progress = silent) -> Vq:
@@ -81,7 +80,7 @@ def _train(vectors: NDArray[np.float32], wanted: Family, seed: int) -> Codebooks
 
 def _calm(quantiser: faiss.ProductQuantizer, seed: int) -> None:
     """Seed the clustering, and let it be content with the samples there are: the family was chosen by their number."""
-    quantiser.cp.seed = seed
+    quantiser.cp.seed, quantiser.cp.niter = seed, _CLUSTER_ROUNDS
     quantiser.cp.min_points_per_centroid = 1
 
 
