@@ -18,9 +18,13 @@ from kmem.profile import Profile
 from kmem.progress import Progress, silent
 
 GROUPS = 4
+"""One group loses 26 % of held-out keys and 41 % of values (smollm2-720, D = 64), four lose 22 % and 35 %."""
 SAMPLES = 65_536
-"""Vectors that each set of codebooks learns from: what Memory³'s 2^14 centroids need at four a centroid."""
+"""Vectors that each set of codebooks learns from: what Memory³'s 2^14 centroids need at four a centroid.
+
+A quarter of them costs 2 to 3 points of error."""
 _ROTATION_SAMPLES, _ROTATION_ROUNDS, _CLUSTER_ROUNDS = 8192, 5, 10
+"""17 s of processor time a set at D = 64; twice the rotation on twice the samples and FAISS's 25 rounds gain 0.15 points of error."""
 
 
 def train_vq(memories: Memories, *, groups: int = GROUPS, samples: int = SAMPLES, seed: int = 0, progress: Progress = silent) -> Vq:
