@@ -84,7 +84,8 @@ class Objective:
 
 def loss_of(model: PreTrainedModel, memories: RankedMemories, batch: Batch, gates: Tensor) -> Tensor:
     """Mean nats a target token, each kind by its share; differentiable in gates [1, L, H, 128]."""
-    return (gated_nll(model, batch.probes, GatedReader(memories, batch.rows, gates)) * batch.weight).sum()
+    losses = gated_nll(model, batch.probes, GatedReader(memories, batch.rows, gates))
+    return (losses * batch.weight.to(losses.device)).sum()
 
 
 def whole_loss(model: PreTrainedModel, memories: RankedMemories, batches: Sequence[Batch], gates: Tensor) -> float:
