@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from kmem.pipelines.config import BuildConfig as BuildConfig
     from kmem.profile import Profile as Profile
     from kmem.runtime.attach import attach as attach
+    from kmem.training.calibrate import calibrate as calibrate
+    from kmem.training.config import CalibrateConfig as CalibrateConfig
 
     open = open_bank
 
@@ -24,11 +26,13 @@ __version__ = "0.1.0"
 _HOMES = {
     "Bank": ("kmem.kstore.bank", "Bank"),
     "BuildConfig": ("kmem.pipelines.config", "BuildConfig"),
+    "CalibrateConfig": ("kmem.training.config", "CalibrateConfig"),
     "Encoder": ("kmem.encoder.encode", "Encoder"),
     "Memories": ("kmem.memories", "Memories"),
     "Profile": ("kmem.profile", "Profile"),
     "attach": ("kmem.runtime.attach", "attach"),
     "build": ("kmem.pipelines.build", "build"),
+    "calibrate": ("kmem.training.calibrate", "calibrate"),
     "load_model": ("kmem.encoder.load", "load_model"),
     "open": ("kmem.kstore.bank", "open_bank"),
 }

@@ -2,14 +2,15 @@
 
 import json
 import os
-import signal
-import subprocess
-import sys
-import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+import kmem.training.calibrate as calibrate_module
+from kmem.training.checkpoint import Checkpoint
+from kmem.training.state import State
 from tests.cli.conftest import Run
 from tests.cli.test_bad_input import refused
 
@@ -41,6 +42,8 @@ def test_profiles_are_found_built_with_and_measured(kmem: Run, tiny_folder: Path
     assert profile["name"] == "mine-64"
     assert profile["provenance"]["corpus"] == str(corpus)
     assert profile["provenance"]["command"].startswith("kmem calibrate")
+    assert profile["provenance"]["passages"] == 8
+    assert "Learnt from 8 passages; the bracket was chosen on" in done.out
     assert len(profile["provenance"]["worth"]) == 8
 
     built = kmem("build", corpus, "--out", tmp_path / "bank", "--model", tiny_folder, "--profile", tmp_path / "mine-64.json", "--json")
@@ -85,20 +88,45 @@ def test_bad_input(kmem: Run, tiny_folder: Path, corpus: Path, tmp_path: Path) -
     assert list(tmp_path.iterdir()) == []
 
 
-def test_ctrl_c_and_resume(tiny_folder: Path, corpus: Path, tmp_path: Path) -> None:
-    command = [
-        sys.executable, "-m", "kmem", "calibrate", *map(str, options(tiny_folder, corpus)), "--steps", "400", "--slots", "32",
-        "--out", str(tmp_path / "x.json"),
-    ]  # fmt: skip
-    process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}
-    )
-    while process.poll() is None and not any(tmp_path.glob(".x.json.calibration")):
-        time.sleep(0.01)
-    process.send_signal(signal.SIGINT)
-    _, said = process.communicate()
-    assert process.returncode == 130
-    assert said.strip().startswith("kmem: stopped; go on with: kmem calibrate")
-    again = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert again.returncode == 2
-    assert "--resume" in again.stderr
+def stopping(monkeypatch: pytest.MonkeyPatch, stage: int) -> None:
+    """Ctrl-C, once the checkpoint of a search in this stage is written."""
+    save = Checkpoint.save
+
+    def saved(checkpoint: Checkpoint, settings: Mapping[str, Any], state: State) -> None:
+        save(checkpoint, settings, state)
+        if state.stage == stage and state.search is not None:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Checkpoint, "save", saved)
+
+
+def test_ctrl_c_and_resume_end_with_the_same_bytes(
+    kmem: Run, tiny_folder: Path, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (("BRACKETS", calibrate_module.BRACKETS[:2]), ("JUDGES", 2), ("ABLATED", 1)):
+        monkeypatch.setattr(calibrate_module, name, value)
+    options = ("calibrate", "--model", tiny_folder, "--corpus", corpus, "--passages", "2", "--steps", "12", "--dtype", "float32")
+    command = (*options, "--slots", "16,32", "--out", "x-{slots}.json")
+    for folder in ("whole", "stopped"):
+        (tmp_path / folder).mkdir()
+    monkeypatch.chdir(tmp_path / "whole")
+    assert kmem(*command).code == 0
+    monkeypatch.chdir(tmp_path / "stopped")
+    again: tuple[object, ...] = ()
+    for stage in (2, 3):  # the refinement of the larger size, the search of the smaller one
+        with monkeypatch.context() as patch:
+            stopping(patch, stage)
+            outcome = kmem(*command, *again)
+        assert outcome.code == 130
+        assert outcome.err.strip().startswith("kmem: stopped; go on with: kmem calibrate")
+        assert outcome.err.strip().endswith("--resume")
+        assert not list(Path.cwd().glob("x-*.json"))
+        refused(kmem(*command), "x-32.json.calibration", "--resume")
+        again = ("--resume",)
+    assert kmem(*command, "--resume").code == 0
+    for name in ("x-16.json", "x-32.json"):
+        assert (tmp_path / "stopped" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    assert sorted(os.listdir()) == ["x-16.json", "x-32.json"]
+    refused(kmem(*command), "x-32.json is there already", "--force")
+    assert kmem(*command, "--force", "--steps", "1").code == 0
+    assert (tmp_path / "stopped" / "x-32.json").read_bytes() != (tmp_path / "whole" / "x-32.json").read_bytes()
