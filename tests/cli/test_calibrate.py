@@ -26,6 +26,13 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(autouse=True)
+def fewer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fewer brackets, judges and ablations than anyone but a test has time for."""
+    for name, value in (("BRACKETS", calibrate_module.BRACKETS[:2]), ("JUDGES", 2), ("ABLATED", 1)):
+        monkeypatch.setattr(calibrate_module, name, value)
+
+
 def options(tiny_folder: Path, corpus: Path) -> tuple[object, ...]:
     return ("--model", tiny_folder, "--corpus", corpus, "--passages", "8", "--steps", "6", "--dtype", "float32")
 
@@ -68,7 +75,10 @@ def test_profiles_are_found_built_with_and_measured(kmem: Run, tiny_folder: Path
     assert figures["bytes_per_memory"]["profile_64"] == 64 * 2 * 8 * 2
     assert figures["nll"].keys() == figures["share_of_text_gain"].keys() | {"nothing", "text"}
     assert set(figures["questions"]["f1"]) >= {"nothing", "text", "profile_64"}
+    assert set(figures["questions"]["prompts"]["q_a"]) == {"profile_64", "profile_32", "dense"}
     assert figures["command"].startswith("kmem bench quality")
+    assert figures["settings"]["articles"] == 4
+    assert figures["settings"]["profiles"] == {"profile_64": "mine-64", "profile_32": "mine-32"}
     assert all(picture.read_bytes().startswith(PNG) for picture in pictures)
 
 
@@ -85,7 +95,36 @@ def test_bad_input(kmem: Run, tiny_folder: Path, corpus: Path, tmp_path: Path) -
     )
     refused(kmem("bench", "quality", "--model", tiny_folder, "--corpus", corpus, "--profile", "smollm2-720"), "30 layers × 3", "4 × 2")
     refused(kmem("bench", "quality", "--model", tiny_folder, "--questions", tmp_path / "gone.jsonl"), "gone.jsonl")
+    refused(kmem("bench", "quality", "--model", tmp_path / "no-model", "--picture", tmp_path / "x.jpg"), "x.jpg must end in .png")
+    untitled = corpus.parent / "untitled.jsonl"
+    untitled.write_text("".join(json.dumps({"text": f"Sentence {number} of a long page. " * 9}) + "\n" for number in range(40)))
+    refused(kmem("bench", "quality", "--model", tiny_folder, "--corpus", untitled), "untitled.jsonl", "has a title")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_figures_are_written_before_they_are_drawn_and_a_missing_share_is_a_dash(
+    kmem: Run, tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    figures = {
+        "settings": {"articles": 3, "skipped": 2, "pool": 7, "profiles": {}},
+        "nll": {"nothing": 1.0, "text": 2.0, "dense": 1.5},
+        "share_of_text_gain": {"dense": None},
+        "low95": {"dense": None},
+        "bytes_per_memory": {"dense": 2048},
+    }
+
+    def interrupted(figures: object, path: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("kmem.bench.quality.measure_quality", lambda *given, **options: dict(figures))
+    shown = kmem("bench", "quality", "--model", tiny_folder)
+    assert shown.code == 0
+    assert "3 passages of corpus:foldoc (2 skipped), 7 to retrieve from" in shown.out
+    assert [cell.strip() for cell in next(line for line in shown.out.splitlines() if "dense" in line).split("│")[3:5]] == ["–", "–"]
+    monkeypatch.setattr("kmem.bench.picture.draw_shares", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        kmem("bench", "quality", "--model", tiny_folder, "--json", tmp_path / "q.json", "--picture", tmp_path / "q.png")
+    assert json.loads((tmp_path / "q.json").read_text())["settings"]["pool"] == 7
 
 
 def stopping(monkeypatch: pytest.MonkeyPatch, stage: int) -> None:
@@ -103,8 +142,6 @@ def stopping(monkeypatch: pytest.MonkeyPatch, stage: int) -> None:
 def test_ctrl_c_and_resume_end_with_the_same_bytes(
     kmem: Run, tiny_folder: Path, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name, value in (("BRACKETS", calibrate_module.BRACKETS[:2]), ("JUDGES", 2), ("ABLATED", 1)):
-        monkeypatch.setattr(calibrate_module, name, value)
     options = ("calibrate", "--model", tiny_folder, "--corpus", corpus, "--passages", "2", "--steps", "12", "--dtype", "float32")
     command = (*options, "--slots", "16,32", "--out", "x-{slots}.json")
     for folder in ("whole", "stopped"):
