@@ -28,8 +28,8 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def fewer(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Fewer brackets, judges and ablations than anyone but a test has time for."""
-    for name, value in (("BRACKETS", calibrate_module.BRACKETS[:2]), ("JUDGES", 2), ("ABLATED", 1)):
+    """Fewer brackets, judges and ablations, and more checkpoints, than anyone but a test has time for."""
+    for name, value in (("BRACKETS", calibrate_module.BRACKETS[:2]), ("JUDGES", 2), ("ABLATED", 1), ("STEPS_A_CHECKPOINT", 2)):
         monkeypatch.setattr(calibrate_module, name, value)
 
 
@@ -142,7 +142,7 @@ def stopping(monkeypatch: pytest.MonkeyPatch, stage: int) -> None:
 def test_ctrl_c_and_resume_end_with_the_same_bytes(
     kmem: Run, tiny_folder: Path, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    options = ("calibrate", "--model", tiny_folder, "--corpus", corpus, "--passages", "2", "--steps", "12", "--dtype", "float32")
+    options = ("calibrate", "--model", tiny_folder, "--corpus", corpus, "--passages", "2", "--steps", "4", "--dtype", "float32")
     command = (*options, "--slots", "16,32", "--out", "x-{slots}.json")
     for folder in ("whole", "stopped"):
         (tmp_path / folder).mkdir()

@@ -30,9 +30,9 @@ from tests.tiny import byte_tokenizer, tiny_model
 
 @pytest.fixture(scope="module", autouse=True)
 def fewer() -> Iterator[None]:
-    """Fewer brackets, judges and ablations than anyone but a test has time for."""
+    """Fewer brackets, judges and ablations, and more checkpoints, than anyone but a test has time for."""
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in (("BRACKETS", BRACKETS[:3]), ("JUDGES", 2), ("ABLATED", 2)):
+        for name, value in (("BRACKETS", BRACKETS[:3]), ("JUDGES", 2), ("ABLATED", 2), ("STEPS_A_CHECKPOINT", 2)):
             patch.setattr(calibrate_module, name, value)
         yield
 
@@ -78,7 +78,7 @@ def test_smaller_sizes_go_on_from_larger_ones_and_are_nearly_nested(corpus: str)
     assert int((small > large).sum()) <= 2
 
 
-TWO_SIZES: dict[str, object] = {"slots": (32, 64), "passages": 4, "batch_size": 2}
+TWO_SIZES: dict[str, object] = {"slots": (32, 64), "passages": 4, "steps": 4, "batch_size": 2}
 
 
 @pytest.fixture(scope="module")
@@ -141,7 +141,7 @@ def test_a_checkpoint_belongs_to_its_options_model_documents_and_version(
         with pytest.raises(ConfigError, match=words):
             checkpoint.load(calibrator)
 
-    refused("steps was 12, is now 30", Calibrator(model(), byte_tokenizer(), config(corpus, **TWO_SIZES, steps=30)))
+    refused("steps was 4, is now 30", Calibrator(model(), byte_tokenizer(), config(corpus, **{**TWO_SIZES, "steps": 30})))
     refused("weights was", Calibrator(tiny_model(seed=1), byte_tokenizer(), own))
     tokenizer = byte_tokenizer()
     tokenizer.add_tokens(["<new>"])
@@ -212,7 +212,7 @@ def test_every_size_chooses_its_bracket(corpus: str, monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(calibrate_module, "whole_loss", loss)
     seen: list[tuple[str, int]] = []
-    settings = config(corpus, **TWO_SIZES, steps=2)
+    settings = config(corpus, **{**TWO_SIZES, "steps": 2})
     calibrator = Calibrator(model(), byte_tokenizer(), settings, progress=lambda stage, done, total: seen.append((stage, done)))
     large, small = calibrator.run().profiles
     assert [(profile.suffix, profile.align) for profile in (large, small)] == list(calibrate_module.BRACKETS[1:3])
