@@ -12,7 +12,9 @@ if TYPE_CHECKING:
     from kmem.kstore.bank import Bank as Bank
     from kmem.kstore.bank import open_bank
     from kmem.memories import Memories as Memories
+    from kmem.pipelines.append import append as append
     from kmem.pipelines.build import build as build
+    from kmem.pipelines.config import AppendConfig as AppendConfig
     from kmem.pipelines.config import BuildConfig as BuildConfig
     from kmem.profile import Profile as Profile
     from kmem.runtime.attach import attach as attach
@@ -24,12 +26,14 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "AppendConfig": ("kmem.pipelines.config", "AppendConfig"),
     "Bank": ("kmem.kstore.bank", "Bank"),
     "BuildConfig": ("kmem.pipelines.config", "BuildConfig"),
     "CalibrateConfig": ("kmem.training.config", "CalibrateConfig"),
     "Encoder": ("kmem.encoder.encode", "Encoder"),
     "Memories": ("kmem.memories", "Memories"),
     "Profile": ("kmem.profile", "Profile"),
+    "append": ("kmem.pipelines.append", "append"),
     "attach": ("kmem.runtime.attach", "attach"),
     "build": ("kmem.pipelines.build", "build"),
     "calibrate": ("kmem.training.calibrate", "calibrate"),

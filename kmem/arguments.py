@@ -50,5 +50,10 @@ def path_of(value: Any, name: str) -> Path:
     return Path(value)
 
 
+def path_or_url(value: Any, name: str) -> str | Path:
+    """A URL (`s3://bucket/prefix`) as it is, anything else as `path_of` has it."""
+    return value if isinstance(value, str) and "://" in value else path_of(value, name)
+
+
 def _named(value: object) -> str:
     return "None" if value is None else f"{value!r:.40} ({type(value).__name__})"

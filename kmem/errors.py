@@ -55,6 +55,10 @@ class CorruptBankError(KmemError, OSError):
     """A file of the bank is missing, truncated or altered."""
 
 
+class PlaceError(KmemError, OSError):
+    """An object store that can't be reached, or refuses."""
+
+
 class FormatVersionError(KmemError, ValueError):
     """The bank was written in a format version this kmem does not read."""
 

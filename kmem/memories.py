@@ -12,6 +12,8 @@ from kmem.profile import Profile
 
 EMPTY_SLOT = 255
 """`slot_position` of a slot that the chunk was too short to fill."""
+UNREAD_POSITION = 254
+"""`slot_position` of a slot that keeps a token, where nobody asked which."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -34,7 +36,8 @@ class Memories:
     """N memories of one spec.
 
     kv: [N, 2, S, D] keys after RoPE and values, zero in empty slots.
-    slot_position: [N, S] uint8, token of the chunk that each slot keeps, EMPTY_SLOT where it keeps none.
+    slot_position: [N, S] uint8, token of the chunk that each slot keeps, EMPTY_SLOT where it keeps none;
+        UNREAD_POSITION for those of a bank read without positions.
     lengths: [N] int64, tokens of each chunk (1 to 128).
     ids: N ids, stable across banks.
     Raises ConfigError when the shapes disagree.
@@ -59,6 +62,11 @@ class Memories:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    @property
+    def filled(self) -> Tensor:
+        """[N, S] whether a slot keeps a token."""
+        return self.slot_position != EMPTY_SLOT
 
     def take(self, rows: Sequence[int]) -> "Memories":
         """The memories at these rows, in this order."""

@@ -81,6 +81,11 @@ class Profile:
         """[S] key-value head of each slot."""
         return np.concatenate([np.repeat(np.arange(self.heads), row) for row in self.budget])
 
+    @cached_property
+    def slot_rank(self) -> np.ndarray:
+        """[S] place of each slot among those of its layer and head."""
+        return np.concatenate([np.arange(tokens) for row in self.budget for tokens in row])
+
     def to_dict(self) -> dict[str, Any]:
         return asdict(self) | {"budget": [list(row) for row in self.budget], "provenance": dict(self.provenance)}
 

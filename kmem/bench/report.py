@@ -4,12 +4,15 @@ import os
 import platform
 import sys
 from collections.abc import Mapping
-from importlib.metadata import version
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import torch
 
 PACKAGES = ("kmem", "torch", "transformers", "zarr", "faiss-cpu", "numpy")
+CONTENDERS = ("tensorstore", "zarrs")
+"""Packages of the extra `bench`: named only where they are installed."""
 
 
 def framed(name: str, figures: Mapping[str, Any]) -> dict[str, Any]:
@@ -23,6 +26,14 @@ def framed(name: str, figures: Mapping[str, Any]) -> dict[str, Any]:
             "threads": torch.get_num_threads(),
             "system": platform.platform(),
         },
-        "versions": {"python": platform.python_version(), **{package: version(package) for package in PACKAGES}},
+        "versions": {"python": platform.python_version(), **_versions()},
         "command": " ".join(["kmem", *sys.argv[1:]]),
     }
+
+
+def _versions() -> dict[str, str]:
+    found = {package: version(package) for package in PACKAGES}
+    for package in CONTENDERS:
+        with suppress(PackageNotFoundError):
+            found[package] = version(package)
+    return found

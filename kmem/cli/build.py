@@ -22,7 +22,7 @@ def build(
     sources: list[str] = typer.Argument(
         help="Files, folders, globs (.txt .md .html .jsonl .parquet, dictd .index), or corpus:vital-articles, corpus:foldoc."
     ),
-    out: str = typer.Option(..., help="Folder of the new bank."),
+    out: str = typer.Option(..., help="Folder or URL of the new bank."),
     model: str = typer.Option(DEFAULT.model, help="smollm2, gemma3-270m, a model folder, or a hub name."),
     profile: str = typer.Option(DEFAULT.profile, help="smollm2-720, memory3, uniform8, a profile's JSON file; auto goes by the model."),
     selector: str | None = typer.Option(DEFAULT.selector, help="Which tokens a head keeps; default: the profile's own."),
@@ -55,22 +55,22 @@ def build(
         batch_size=batch_size,
         shard_rows=shard_rows,
     )
-    with saying_how_to_go_on(lambda: kept_shards(Path(out)), option="--resume"), progress_bars(quiet=as_json) as progress:
+    with saying_how_to_go_on(lambda: kept_shards(out), option="--resume"), progress_bars(quiet=as_json) as progress:
         report = run(sources, out=out, config=config, resume=resume, dry_run=dry_run, progress=progress)
     if as_json:
         print_json(report.to_dict())
     else:
-        output().print(summary(report))
+        output().print(summary(report, "Would build" if dry_run else "Built"))
 
 
-def kept_shards(out: Path) -> str | None:
+def kept_shards(out: str) -> str | None:
     """What a stopped build leaves, for whoever says how to go on."""
-    return f"finished shards are kept in {out}" if is_bank_folder(out) else None
+    return f"finished shards are kept in {out}" if "://" in out or is_bank_folder(Path(out)) else None
 
 
-def summary(report: "BuildReport") -> Table:
-    """One screen: what came in, what was kept, bytes and time."""
-    table = Table(title=Text(f"{'Would build' if report.dry_run else 'Built'} {report.bank}"), show_header=False, title_justify="left")
+def summary(report: "BuildReport", done: str) -> Table:
+    """One screen: what was done to the bank, what came in, what was kept, bytes and time."""
+    table = Table(title=Text(f"{done} {report.bank}"), show_header=False, title_justify="left")
     for reason, count in sorted(report.counts.items()):
         table.add_row(reason, f"{count:,}")
     table.add_row("chunks", f"{report.chunks:,} ({counted(report.tokens, 'token')})")

@@ -58,7 +58,7 @@ def calibrate(
     files = _files(out, config.slots, force=force)
     from kmem.encoder.load import load_model
     from kmem.encoder.select import selector as require_selector
-    from kmem.kstore.durable import replace_file
+    from kmem.kstore.place import LocalPlace
     from kmem.training.calibrate import Calibrator
     from kmem.training.checkpoint import Checkpoint
     from kmem.training.provenance import bracket_chosen_on, provenance
@@ -76,7 +76,7 @@ def calibrate(
     seconds = time.perf_counter() - began
     for file, profile in zip(files, found.profiles, strict=True):
         named = replace(profile, name=file.stem, provenance=provenance(found, _command()))
-        replace_file(file.parent, file.name, readable(named).encode())
+        LocalPlace(file.parent).replace(file.name, readable(named).encode())
     checkpoint.remove()
     if as_json:
         chosen = {"passages": found.learnt, "bracket_chosen_on": bracket_chosen_on(found)}

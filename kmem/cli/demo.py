@@ -35,9 +35,9 @@ def demo(
     console = output()
     corpus = CORPORA[CORPUS]
     console.print(f"{corpus.description} {corpus.licence}. Model: SmolLM2-135M-Instruct, not trained to read memories.")
-    with saying_how_to_go_on(lambda: kept_shards(out)), progress_bars(quiet=False) as progress:
+    with saying_how_to_go_on(lambda: kept_shards(str(out))), progress_bars(quiet=False) as progress:
         report = build([f"corpus:{CORPUS}"], out=out, config=BuildConfig(limit=limit), resume=True, progress=progress)
-    console.print(summary(report))
+    console.print(summary(report, "Built"))
     with open_bank(out) as bank:
         with working("loading the model", quiet=False):
             model, tokenizer = load_model(bank.identity.model)

@@ -1,6 +1,5 @@
 """`kmem generate`: answer a prompt while reading a bank."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
@@ -21,7 +20,7 @@ COLUMNS = {"nothing": "nothing", "memories": "memories", "text": "the text in th
 
 
 def generate(
-    bank: Path = typer.Argument(help="Folder of the bank."),
+    bank: str = typer.Argument(help="Folder or URL of the bank."),
     prompt: str = typer.Option(..., help="What to ask."),
     compare: bool = typer.Option(False, "--compare", help="Side by side: nothing, memories, the text in the prompt."),
     raw: bool = typer.Option(False, "--raw", help="Give the prompt to the model as it is, without the question template."),

@@ -6,7 +6,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from kmem.cli.render import JSON_OPTION, human_bytes, output, print_json, progress_bars
+from kmem.cli.render import JSON_OPTION, human_bytes, output, print_json
 
 LABELS = {
     "record_bytes": "a memory",
@@ -21,8 +21,7 @@ LABELS = {
 
 
 def info(
-    bank: Path = typer.Argument(help="Folder of the bank."),
-    verify: bool = typer.Option(False, "--verify", help="Read every file and compare its checksum first."),
+    bank: str = typer.Argument(help="Folder or URL of the bank."),
     png: str | None = typer.Option(None, "--png", metavar="FILE", help="Draw how many tokens each head keeps."),
     as_json: bool = JSON_OPTION,
 ) -> None:
@@ -32,9 +31,6 @@ def info(
 
     with open_bank(bank) as opened:
         facts = describe(opened)
-        if verify:
-            with progress_bars(quiet=as_json) as progress:
-                facts["verified_files"] = opened.verify(lambda done, total: progress("verify", done, total))
         if png is not None:
             from kmem.runtime.picture import draw_budget
 
@@ -42,7 +38,7 @@ def info(
     if as_json:
         print_json(facts)
         return
-    table = Table(title=Text(str(bank)), show_header=False, title_justify="left")
+    table = Table(title=Text(bank), show_header=False, title_justify="left")
     for name, value in facts.items():
         table.add_row(LABELS.get(name, name.replace("_", " ")), Text(human_bytes(value) if name.endswith("_bytes") else _text(value)))
     output().print(table)

@@ -6,7 +6,7 @@ import sys
 import typer
 
 from kmem import __version__
-from kmem.cli import bench, build, calibrate, demo, generate, info, query, show
+from kmem.cli import append, bench, build, calibrate, compact, convert, delete, demo, generate, info, merge, query, show, verify
 from kmem.cli.quiet import hush
 from kmem.cli.stopped import INTERRUPTED
 from kmem.cli.usage import UsageError, explain
@@ -25,6 +25,12 @@ app.command("info")(info.info)
 app.command("query")(query.query)
 app.command("show")(show.show)
 app.command("generate")(generate.generate)
+app.command("append")(append.append)
+app.command("delete")(delete.delete)
+app.command("compact")(compact.compact)
+app.command("merge")(merge.merge)
+app.command("convert")(convert.convert)
+app.command("verify")(verify.verify)
 app.command("calibrate")(calibrate.calibrate)
 app.command("demo")(demo.demo)
 app.add_typer(bench.app, name="bench")

@@ -1,7 +1,6 @@
 """`kmem query`: which memories a text would retrieve."""
 
 from dataclasses import asdict
-from pathlib import Path
 from textwrap import fill
 
 import typer
@@ -14,7 +13,7 @@ INDENT = " " * 7
 
 
 def query(
-    bank: Path = typer.Argument(help="Folder of the bank."),
+    bank: str = typer.Argument(help="Folder or URL of the bank."),
     text: str = typer.Argument(help="What to look for."),
     top_k: int = typer.Option(TOP_K, "--top-k", "-k", min=1, help="Chunks to list."),
     as_json: bool = JSON_OPTION,

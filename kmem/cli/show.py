@@ -18,7 +18,7 @@ SHADES = ("grey50", "white", "cyan", "green", "yellow", "bold red")
 
 
 def show(
-    bank: Path = typer.Argument(help="Folder of the bank."),
+    bank: str = typer.Argument(help="Folder or URL of the bank."),
     memory_id: int = typer.Argument(metavar="ID", help="Id of a memory, as kmem query lists them."),
     model: str | None = typer.Option(None, help="Whose tokenizer to show tokens by; default: the model that wrote the bank."),
     png: str | None = typer.Option(None, "--png", metavar="FILE", help="Draw which tokens each layer keeps."),

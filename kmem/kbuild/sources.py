@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from kmem.document import Document
-from kmem.errors import SourceError, SourceNotFoundError
+from kmem.errors import SourceError, SourceNotFoundError, WrongTypeError
 from kmem.kbuild.corpora import corpora_folder, fetch_corpus
 from kmem.kbuild.readers import READERS, known_suffix, read, reader_for
 from kmem.kbuild.readers.dictd import SUFFIXES as DICTIONARY
@@ -16,6 +16,14 @@ from kmem.kbuild.readers.dictd import dictionary_files
 from kmem.paths import is_bank_folder
 
 _CORPUS = "corpus:"
+
+
+def named(sources: str | Path | Sequence[str | Path]) -> list[str]:
+    """A source or several as a list of strings. Raises WrongTypeError for what is none."""
+    several = [sources] if isinstance(sources, str | Path) else sources
+    if not isinstance(several, Sequence) or not all(isinstance(source, str | Path) for source in several):
+        raise WrongTypeError(f"sources must be a path or a list of paths, not {sources!r:.40}.")
+    return [str(source) for source in several]
 
 
 def documents(sources: Sequence[str], counts: Counter[str]) -> Iterator[Document]:

@@ -12,23 +12,29 @@ import safetensors.torch
 import torch
 from numpy.typing import NDArray
 
-from kmem.arguments import path_of, require_count, require_text
+from kmem.arguments import path_or_url, require_count, require_text
 from kmem.document import Chunk
 from kmem.errors import BankNotFoundError, ConfigError, CorruptBankError, MemoryNotFoundError, WrongTypeError
 from kmem.identity import Identity
 from kmem.kstore.chunks import ChunkTable
 from kmem.kstore.claim import is_unfinished_build
-from kmem.kstore.commit import latest_manifest, manifest_file
+from kmem.kstore.commit import held_manifest, manifest_file
 from kmem.kstore.defaults import TOP_K
-from kmem.kstore.durable import RESTORE, StoredFile, read_verified, require_size, require_unaltered
+from kmem.kstore.ids import Ids
 from kmem.kstore.index.embed import Embedder, TextEmbedder, require_same_embedder
-from kmem.kstore.index.search import read_index, search
+from kmem.kstore.index.search import read_index, search, stored_vectors
 from kmem.kstore.manifest import Manifest
 from kmem.kstore.parts import Parts
+from kmem.kstore.place import Place, place_of
+from kmem.kstore.place.protocol import RESTORE
 from kmem.kstore.quant import load_quantiser
 from kmem.kstore.shard import Verify
-from kmem.memories import Memories, MemorySpec
+from kmem.kstore.stored import StoredFile, describe, read_verified, require_sizes, require_unaltered
+from kmem.memories import EMPTY_SLOT, UNREAD_POSITION, Memories, MemorySpec
 from kmem.profile import Profile
+
+WARM_SHARDS = 256
+"""Remote banks of more shards than this read a shard's index when it is first touched."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,25 +64,37 @@ class BankSizes:
 class Bank:
     """A bank open for reading; `open_bank` makes one. Safe to use from threads.
 
-    Opening reads the manifest and the Zarr metadata and compares the lengths of all files. Everything else is read, and its
-    checksum compared, when first used: any method can raise CorruptBankError, which names the file and the values.
+    It stays as it was when it was opened, whatever is appended, deleted or compacted meanwhile. Opening reads the manifest and the
+    Zarr metadata and compares the lengths of all files. Everything else is read, and its checksum compared, when first used: any
+    method can raise CorruptBankError, which names the file and the values.
     """
 
-    def __init__(self, path: Path, manifest: Manifest, embedder: TextEmbedder | None, verify: Verify) -> None:
-        self.path, self.manifest = path, manifest
+    def __init__(
+        self,
+        place: Place,
+        manifest: Manifest,
+        embedder: TextEmbedder | None = None,
+        verify: Verify = "first",
+        let_go: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.place, self.manifest = place, manifest
         trained = manifest.quantiser_tensors
-        self.quantiser = load_quantiser(manifest.quantiser, {} if trained is None else safetensors.torch.load(read_verified(path, trained)))
+        self.quantiser = load_quantiser(
+            manifest.quantiser, {} if trained is None else safetensors.torch.load(read_verified(place, trained))
+        )
         self._deleted = frozenset(manifest.deleted)
         self._given_embedder = embedder
         self._closed = False
-        self._parts = Parts(path, manifest, self.quantiser, verify)
-        self._chunks = ChunkTable(path, self._parts.shards)
+        self._let_go = let_go
+        self._parts = Parts(place, manifest, self.quantiser, verify)
+        self._chunks = ChunkTable(place, self._parts.shards)
+        self._ids = Ids([shard.rows for shard in self._parts.shards], self._ids_of_shard)
 
     def __len__(self) -> int:
         return self.manifest.rows - len(self._deleted)
 
     def __repr__(self) -> str:
-        return f"Bank({str(self.path)!r}, {len(self)} memories of {self.identity.model})"
+        return f"Bank({str(self.place)!r}, {len(self)} memories of {self.identity.model})"
 
     def __enter__(self) -> "Bank":
         return self
@@ -87,7 +105,13 @@ class Bank:
     def close(self) -> None:
         """Let go of all mapped files; reading afterwards raises ConfigError."""
         self._closed = True
-        self._parts.close()
+        self.place.close()
+        self._let_go()
+
+    def warm_up(self) -> None:
+        """In an object store, read now what would cost a request later: where every record lies, and how long it is."""
+        if self.place.folder is None and len(self._parts.shards) <= WARM_SHARDS:
+            self._parts.open_all()
 
     @property
     def identity(self) -> Identity:
@@ -105,7 +129,7 @@ class Bank:
     @cached_property
     def spec(self) -> MemorySpec:
         """Profile, identity and bracket of all memories here; reads the bracket."""
-        data = read_verified(self.path, self.manifest.bracket)
+        data = read_verified(self.place, self.manifest.bracket)
         bracket = safetensors.torch.load(data)["bracket"]
         return MemorySpec(
             profile=self.profile,
@@ -118,8 +142,18 @@ class Bank:
     @cached_property
     def ids(self) -> NDArray[np.int64]:
         """[N] ids of the memories, in the order they were written."""
-        ids = self._chunks.ids
+        ids = self._ids.all
         return ids[~np.isin(ids, list(self._deleted))] if self._deleted else ids
+
+    @property
+    def all_ids(self) -> NDArray[np.int64]:
+        """[N] ids on disk, deleted ones included."""
+        return self._ids.all
+
+    @property
+    def record_bytes(self) -> int:
+        """Bytes of one memory as it is stored, its checksum left out."""
+        return self._parts.record_bytes
 
     def search(self, text: str, k: int = TOP_K) -> list[Hit]:
         """The k memories whose text is nearest to `text`, best first; fewer only when the bank holds fewer.
@@ -147,31 +181,72 @@ class Bank:
             for row in zip(scores, ids, strict=True)
         ]
 
-    def read(self, ids: Sequence[int]) -> Memories:
-        """The memories with these ids, in this order. Raises MemoryNotFoundError naming an id that is not here."""
+    def read(self, ids: Sequence[int], *, positions: bool = True) -> Memories:
+        """The memories with these ids, in this order; without `positions`, which generating doesn't need, fewer bytes are read.
+
+        Raises MemoryNotFoundError naming an id that is not here.
+        """
         if not isinstance(ids, Iterable):
             raise WrongTypeError(f"read takes a list of ids, not {ids!r:.40}; put a single one in a list.")
-        positions = self._positions(ids)
-        records, slot_position, lengths = self._parts.read([self._chunks.locate(position) for position in positions])
+        at = self._locate(ids)
+        records = np.empty((len(at), *self._parts.record_shape), dtype=self._parts.record_dtype)
+        self._parts.read_into(at, records)
+        lengths = self._parts.lengths(at)
         return Memories(
             kv=self.quantiser.decode(records),
-            slot_position=torch.from_numpy(slot_position),
+            slot_position=torch.from_numpy(self._parts.slot_position(at) if positions else self._unread_positions(lengths)),
             lengths=torch.from_numpy(lengths),
             ids=tuple(int(memory_id) for memory_id in ids),
             spec=self.spec,
         )
 
+    def read_into(self, ids: Sequence[int], out: NDArray[Any]) -> None:
+        """Copy the records of these memories, as they are stored, into `out`: [n, *record_shape] of `record_dtype`, contiguous.
+
+        Raises MemoryNotFoundError naming an id that is not here, ConfigError for another `out`.
+        """
+        at = self._locate(ids)
+        expected = (len(at), *self._parts.record_shape)
+        if out.shape != expected or out.dtype != self._parts.record_dtype or not out.flags.c_contiguous:
+            raise ConfigError(
+                f"Records go into a contiguous {self._parts.record_dtype} array of shape {expected}, not {out.dtype} {out.shape}."
+            )
+        self._parts.read_into(at, out)
+
+    @property
+    def record_shape(self) -> tuple[int, ...]:
+        """Shape of one memory as it is stored."""
+        return self._parts.record_shape
+
+    @property
+    def record_dtype(self) -> np.dtype[Any]:
+        """Element type of a memory as it is stored."""
+        return self._parts.record_dtype
+
+    def slot_position(self, ids: Sequence[int]) -> torch.Tensor:
+        """[n, S] uint8, token of the chunk that each slot keeps, EMPTY_SLOT where it keeps none. Raises MemoryNotFoundError."""
+        return torch.from_numpy(self._parts.slot_position(self._locate(ids)))
+
+    def lengths(self, ids: Sequence[int]) -> NDArray[np.int64]:
+        """[n] tokens of the chunks. Raises MemoryNotFoundError."""
+        return self._parts.lengths(self._locate(ids))
+
     def chunk(self, memory_id: int) -> Chunk:
         """The chunk behind a memory, with its `reference` text. Raises MemoryNotFoundError."""
-        return self._chunks.chunk(self._positions([memory_id])[0])
+        return self.chunks([memory_id])[0]
+
+    def chunks(self, ids: Sequence[int]) -> list[Chunk]:
+        """The chunks behind memories. Raises MemoryNotFoundError."""
+        return [self._chunks.chunk(*at) for at in self._locate(ids)]
+
+    def vectors(self, ids: Sequence[int]) -> NDArray[np.float32]:
+        """[n, dim] what the index holds for these ids."""
+        return stored_vectors(self._index, self.manifest.index.kind, np.asarray(ids, dtype=np.int64))
 
     def files(self) -> tuple[StoredFile, ...]:
         """Every data file of the bank and its manifest."""
-        manifest = self.path / manifest_file(self.manifest.number)
-        return (
-            *self.manifest.files,
-            StoredFile(file=manifest_file(self.manifest.number), size_bytes=manifest.stat().st_size, sha256=""),
-        )
+        file = manifest_file(self.manifest.number)
+        return (*self.manifest.files, describe(file, self.place.read(file)))
 
     def verify(self, progress: Callable[[int, int], None] | None = None) -> int:
         """Read every data file and compare its checksum → how many files there are. Raises CorruptBankError for the first that differs.
@@ -180,7 +255,7 @@ class Bank:
         """
         self._require_open()
         for done, file in enumerate(self.manifest.files, 1):
-            require_unaltered(self.path, file)
+            require_unaltered(self.place, file)
             if progress is not None:
                 progress(done, len(self.manifest.files))
         return len(self.manifest.files)
@@ -197,7 +272,7 @@ class Bank:
 
     @cached_property
     def _index(self) -> Any:
-        return read_index(self.path, self.manifest.index)
+        return read_index(self.place, self.manifest.index)
 
     @cached_property
     def _embedder(self) -> TextEmbedder:
@@ -206,20 +281,32 @@ class Bank:
         require_same_embedder(recorded, embedder.identity())
         return embedder
 
-    def _positions(self, ids: Sequence[int]) -> list[int]:
+    def _unread_positions(self, lengths: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """[n, S]: a head's slots fill from the first, one a token of the chunk."""
+        filled = self.profile.slot_rank[None] < lengths[:, None]
+        return np.where(filled, UNREAD_POSITION, EMPTY_SLOT).astype(np.uint8)
+
+    def _ids_of_shard(self, number: int) -> NDArray[np.int64]:
+        stored = self._parts.ids(number)
+        return self._chunks.ids(number) if stored is None else stored
+
+    def _locate(self, ids: Sequence[int]) -> list[tuple[int, int]]:
+        """Shard and row of each id."""
         self._require_open()
         for memory_id in ids:
             if not isinstance(memory_id, int | np.integer) or isinstance(memory_id, bool):
                 raise WrongTypeError(f"An id is a whole number, not {memory_id!r:.40} ({type(memory_id).__name__}).")
             if memory_id in self._deleted:
                 raise MemoryNotFoundError(f"Memory {memory_id} was deleted from the bank.")
-        return [int(position) for position in self._chunks.positions(ids)]
+        return [self._ids.locate(position) for position in self._ids.positions(ids)]
 
     def _hit(self, memory_id: int, score: float) -> Hit:
         try:
             chunk = self.chunk(memory_id)
         except MemoryNotFoundError as error:
-            raise CorruptBankError(f"{self.path / self.manifest.index.file} knows id {memory_id}, chunks/ does not; {RESTORE}") from error
+            raise CorruptBankError(
+                f"{self.place.at(self.manifest.index.file)} knows id {memory_id}, chunks/ does not; {RESTORE}"
+            ) from error
         return Hit(
             id=memory_id,
             score=score,
@@ -233,31 +320,32 @@ class Bank:
 
     def _require_open(self) -> None:
         if self._closed:
-            raise ConfigError(f"The bank {self.path} was closed; open it again.")
+            raise ConfigError(f"The bank {self.place} was closed; open it again.")
 
 
 def open_bank(path: str | Path, embedder: TextEmbedder | None = None, *, verify: Verify = "first") -> Bank:
-    """Open the bank in the folder `path`.
+    """Open the bank in the folder, or at the URL, `path`.
 
     embedder: for searching; the one the index names unless given. verify: how often a record's checksum is compared.
     Raises BankNotFoundError when there is none, CorruptBankError when a file is missing, has another length or was altered,
     FormatVersionError when kmem is too old for it, IdentityMismatchError when `embedder` did not make its index.
     """
-    root = path_of(path, "The bank")
-    if not root.is_dir():
-        raise BankNotFoundError(f"There is no bank at {root}: {'that is a file' if root.exists() else 'no such folder'}.")
-    manifest = latest_manifest(root)
+    place = place_of(path_or_url(path, "The bank"))
+    if place.folder is not None and not place.folder.is_dir():
+        raise BankNotFoundError(f"There is no bank at {place}: {'that is a file' if place.folder.exists() else 'no such folder'}.")
+    manifest, let_go = held_manifest(place)
     if manifest is None:
-        if is_unfinished_build(root):
+        if is_unfinished_build(place):
             raise BankNotFoundError(
-                f"{root} holds an unfinished build, not yet a bank; repeat the kmem build that began it, with --resume."
+                f"{place} holds an unfinished build, not yet a bank; repeat the kmem build that began it, with --resume."
             )
-        raise BankNotFoundError(f"{root} holds no bank; make one with kmem build.")
-    for file in manifest.files:
-        require_size(root, file)
+        raise BankNotFoundError(f"{place} holds no bank; make one with kmem build.")
+    require_sizes(place, manifest.files)
     for generation in manifest.generations:
         for file in generation.metadata:
-            read_verified(root, file)
+            read_verified(place, file)
     if embedder is not None:
         require_same_embedder(manifest.index.embedder, embedder.identity())
-    return Bank(root, manifest, embedder, verify)
+    bank = Bank(place, manifest, embedder, verify, let_go)
+    bank.warm_up()
+    return bank

@@ -1,11 +1,12 @@
-"""The texts behind the memories: one Parquet file a shard, in row order, and the way from an id to its row."""
+"""The texts behind the memories: one Parquet file a shard, in row order, read a row group at a time."""
 
 import hashlib
+from collections import OrderedDict
 from collections.abc import Sequence
-from functools import cached_property
 from io import BytesIO
-from pathlib import Path
+from itertools import pairwise
 from threading import Lock
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -13,9 +14,11 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from kmem.document import Chunk
-from kmem.errors import CorruptBankError, MemoryNotFoundError
-from kmem.kstore.durable import RESTORE, read_verified
+from kmem.errors import CorruptBankError
 from kmem.kstore.manifest import Shard
+from kmem.kstore.place import Place
+from kmem.kstore.place.protocol import RESTORE
+from kmem.kstore.stored import read_verified, require_unaltered
 
 SCHEMA = pa.schema(
     [
@@ -33,6 +36,10 @@ SCHEMA = pa.schema(
 )
 """`row` counts within the generation; `sha256` is the hex digest of the reference text in UTF-8."""
 
+GROUP_ROWS = 1024
+"""Rows that are decompressed to show one."""
+KEPT_GROUPS = 64
+
 
 def encode_chunks(chunks: Sequence[Chunk], first_row: int) -> bytes:
     """A Parquet file of these chunks; the same chunks give the same bytes (with the same pyarrow)."""
@@ -42,67 +49,83 @@ def encode_chunks(chunks: Sequence[Chunk], first_row: int) -> bytes:
         for offset, chunk in enumerate(chunks)
     ]
     sink = BytesIO()
-    pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), sink, compression="zstd", compression_level=3)
+    pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), sink, compression="zstd", compression_level=3, row_group_size=GROUP_ROWS)
     return sink.getvalue()
 
 
 class ChunkTable:
-    """The chunks of a bank. A position counts all rows of all shards in the order given.
+    """The chunks of a bank's shards, in the order given.
 
     Files are read, and their sha256 checked, when first needed. Safe to use from threads.
     Raises CorruptBankError for a file that is not what the manifest says.
     """
 
-    def __init__(self, root: Path, shards: Sequence[Shard]) -> None:
-        self._root, self._shards = root, tuple(shards)
-        self._starts = np.cumsum([0, *(shard.rows for shard in shards)])
-        self._tables: dict[int, pa.Table] = {}
+    def __init__(self, place: Place, shards: Sequence[Shard]) -> None:
+        self._place, self._shards = place, tuple(shards)
+        self._files: dict[int, tuple[pq.ParquetFile, list[int]]] = {}
+        self._groups: OrderedDict[tuple[int, int], pa.Table] = OrderedDict()
         self._lock = Lock()
 
-    @cached_property
-    def ids(self) -> NDArray[np.int64]:
-        """[N] id at each position."""
-        columns = [self._read(number, ["id", "row"])["id"].to_numpy() for number in range(len(self._shards))]
-        return np.concatenate(columns).astype(np.int64) if columns else np.empty(0, dtype=np.int64)
+    def all_ids(self) -> NDArray[np.int64]:
+        """[N] ids of all shards."""
+        columns = [self.ids(number) for number in range(len(self._shards))]
+        return np.concatenate(columns) if columns else np.empty(0, dtype=np.int64)
 
-    @cached_property
-    def _by_id(self) -> tuple[NDArray[np.int64], NDArray[np.intp]]:
-        order = np.argsort(self.ids, kind="stable")
-        return self.ids[order], order
-
-    def positions(self, ids: Sequence[int]) -> NDArray[np.intp]:
-        """[n] position of each id, in the order given. Raises MemoryNotFoundError naming the first unknown id."""
-        sorted_ids, order = self._by_id
-        try:
-            wanted = np.asarray(ids, dtype=np.int64).reshape(-1)
-        except OverflowError:
-            wanted = np.asarray([value if -(2**63) <= value < 2**63 else -1 for value in ids], dtype=np.int64)
-        at = np.searchsorted(sorted_ids, wanted)
-        found = at < len(sorted_ids)
-        found[found] = sorted_ids[at[found]] == wanted[found]
-        if not found.all():
-            raise MemoryNotFoundError(f"The bank holds no memory with id {ids[int(np.argmin(found))]}; kmem query lists ids.")
-        return order[at]
-
-    def locate(self, position: int) -> tuple[int, int]:
-        """Shard (its place in the sequence given) and row within it."""
-        number = int(np.searchsorted(self._starts, position, side="right")) - 1
-        return number, int(position - self._starts[number])
-
-    def chunk(self, position: int) -> Chunk:
-        """The chunk at a position, as it was written."""
-        number, row = self.locate(position)
+    def ids(self, number: int) -> NDArray[np.int64]:
+        """[rows] ids of a shard."""
         with self._lock:
-            if number not in self._tables:
-                self._tables[number] = self._read(number, SCHEMA.names)
-        record = self._tables[number].slice(row, 1).to_pylist()[0]
-        return Chunk(**{field: record[field] for field in SCHEMA.names if field not in ("row", "sha256")})
+            table = self._open(number)[0].read(columns=["id", "row"], use_threads=False)
+        found: NDArray[np.int64] = self._checked(number, table, 0)["id"].to_numpy()
+        return found
 
-    def _read(self, number: int, columns: list[str]) -> pa.Table:
+    def chunk(self, number: int, row: int) -> Chunk:
+        """The chunk at a row of a shard, as it was written."""
+        return self.chunks(number, range(row, row + 1))[0]
+
+    def chunks(self, number: int, rows: range) -> list[Chunk]:
+        """The chunks at consecutive rows of a shard."""
+        found: list[Chunk] = []
+        with self._lock:
+            _, starts = self._open(number)
+            for group, (start, end) in enumerate(pairwise(starts)):
+                first, last = max(rows.start, start), min(rows.stop, end)
+                if first < last:
+                    records = self._group(number, group).slice(first - start, last - first).to_pylist()
+                    found += [_chunk(record) for record in records]
+        return found
+
+    def _open(self, number: int) -> tuple[pq.ParquetFile, list[int]]:
+        """The file of a shard and where its row groups start; opened once its bytes are known to be those written."""
+        if number not in self._files:
+            stored = self._shards[number].chunks
+            if self._place.folder is None:
+                file = pq.ParquetFile(pa.BufferReader(read_verified(self._place, stored)))
+            else:
+                require_unaltered(self._place, stored)
+                file = pq.ParquetFile(self._place.folder / stored.file, memory_map=True)
+            sizes = [file.metadata.row_group(group).num_rows for group in range(file.metadata.num_row_groups)]
+            self._files[number] = file, np.cumsum([0, *sizes]).tolist()
+        return self._files[number]
+
+    def _group(self, number: int, group: int) -> pa.Table:
+        key = number, group
+        if key not in self._groups:
+            file, starts = self._files[number]
+            self._groups[key] = self._checked(number, file.read_row_group(group, use_threads=False), starts[group])
+            if len(self._groups) > KEPT_GROUPS:
+                self._groups.popitem(last=False)
+        self._groups.move_to_end(key)
+        return self._groups[key]
+
+    def _checked(self, number: int, table: pa.Table, start: int) -> pa.Table:
         shard = self._shards[number]
-        table = pq.read_table(pa.BufferReader(read_verified(self._root, shard.chunks)), columns=columns, use_threads=False)
-        if not np.array_equal(table["row"].to_numpy(), np.arange(shard.first_row, shard.first_row + shard.rows)):
+        first = shard.first_row + start
+        if not np.array_equal(table["row"].to_numpy(), np.arange(first, first + len(table))) or start + len(table) > shard.rows:
             raise CorruptBankError(
-                f"{self._root / shard.chunks_file} does not hold rows {shard.first_row} to {shard.first_row + shard.rows - 1}; {RESTORE}"
+                f"{self._place.at(shard.chunks.file)} does not hold rows {shard.first_row} to {shard.first_row + shard.rows - 1}; {RESTORE}"
             )
         return table
+
+
+def _chunk(record: dict[str, Any]) -> Chunk:
+    return Chunk(**{field: record[field] for field in SCHEMA.names if field not in ("row", "sha256")})

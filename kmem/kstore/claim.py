@@ -1,4 +1,4 @@
-"""Which folder a build may write into: a new one, or its own half-written one."""
+"""Which place a build may write into: a new one, or its own half-written one."""
 
 import json
 import os
@@ -8,7 +8,8 @@ from typing import Any
 
 from kmem.errors import BankExistsError, ConfigError
 from kmem.kstore.commit import canonical_json, manifest_numbers
-from kmem.kstore.durable import PARTIAL_SUFFIX, create_file
+from kmem.kstore.place import Place
+from kmem.kstore.place.local import PARTIAL_SUFFIX
 from kmem.paths import WRITER
 
 BUILD = "build"
@@ -16,64 +17,71 @@ LOCK = f"{BUILD}/lock"
 """Held by whoever builds; it says nothing about the folder's contents."""
 
 
-def is_unfinished_build(root: Path) -> bool:
-    """Whether a writer claimed this folder and has not committed yet."""
-    return (root / WRITER).is_file() and not manifest_numbers(root)
+def is_unfinished_build(place: Place) -> bool:
+    """Whether a writer claimed this place and has not committed yet."""
+    return WRITER in place.sizes(BUILD) and not manifest_numbers(place)
 
 
-def require_claimable(root: Path) -> None:
+def require_claimable(place: Place) -> None:
     """Raise BankExistsError where there is a bank or anything else but an unfinished build, ConfigError where nothing can be written."""
-    if root.exists() and not root.is_dir():
-        raise BankExistsError(f"{root} is a file, not a folder; choose another folder, nothing was changed.")
-    if manifest_numbers(root):
-        raise BankExistsError(f"{root} already holds a bank; choose another folder, or delete this one first.")
-    if not is_unfinished_build(root) and not _is_vacant(root):
-        raise BankExistsError(f"{root} is not empty and not an unfinished build of kmem; choose another folder, nothing was changed.")
-    place = next(path for path in (root, *root.absolute().parents) if path.exists())
-    if not place.is_dir():
-        raise ConfigError(f"{root} can't be made: {place} is a file; choose another folder.")
-    if not os.access(place, os.W_OK | os.X_OK):
-        raise ConfigError(f"{root} can't be written: {place} gives no permission; choose another folder.")
+    if place.folder is not None and place.folder.exists() and not place.folder.is_dir():
+        raise BankExistsError(f"{place} is a file, not a folder; choose another folder, nothing was changed.")
+    if manifest_numbers(place):
+        raise BankExistsError(f"{place} already holds a bank; choose another place, or delete this one first.")
+    if not is_unfinished_build(place) and not _is_vacant(place):
+        raise BankExistsError(f"{place} is not empty and not an unfinished build of kmem; choose another place, nothing was changed.")
+    if place.folder is not None:
+        _require_writable(place.folder)
 
 
-def claim_folder(root: Path, config: Mapping[str, Any]) -> None:
-    """Make `root` the folder of the build with this configuration, or find that it is.
+def claim(place: Place, config: Mapping[str, Any]) -> None:
+    """Make `place` the one of the build with this configuration, or find that it is.
 
     Raises BankExistsError where there is a bank or anything else, ConfigError naming every field in which a half-written build
     differs. In both cases nothing is touched.
     """
-    require_claimable(root)
-    if not is_unfinished_build(root):
+    require_claimable(place)
+    if not is_unfinished_build(place):
         try:
-            create_file(root, WRITER, canonical_json(config))
+            place.create(WRITER, canonical_json(config))
             return
         except FileExistsError:  # another writer claimed it just now: as good as found
             pass
-    _require_same(root, json.loads(canonical_json(config)))
+    _require_same(place, json.loads(canonical_json(config)))
 
 
-def _is_vacant(root: Path) -> bool:
+def _is_vacant(place: Place) -> bool:
     """Missing, empty, or left behind by a writer that was killed before its first file was whole."""
-    if not root.exists():
-        return True
-    return root.is_dir() and all(
-        path.is_dir() if path.name == BUILD else path.parent.name == BUILD and (path.name.endswith(PARTIAL_SUFFIX) or path == root / LOCK)
-        for path in root.rglob("*")
+    if place.folder is None:
+        return not place.sizes()
+    return all(
+        path.is_dir()
+        if path.name == BUILD
+        else path.parent.name == BUILD and (path.name.endswith(PARTIAL_SUFFIX) or path == place.folder / LOCK)
+        for path in place.folder.rglob("*")
     )
 
 
-def _require_same(root: Path, config: Mapping[str, Any]) -> None:
+def _require_writable(root: Path) -> None:
+    near = next(path for path in (root, *root.absolute().parents) if path.exists())
+    if not near.is_dir():
+        raise ConfigError(f"{root} can't be made: {near} is a file; choose another folder.")
+    if not os.access(near, os.W_OK | os.X_OK):
+        raise ConfigError(f"{root} can't be written: {near} gives no permission; choose another folder.")
+
+
+def _require_same(place: Place, config: Mapping[str, Any]) -> None:
     try:
-        there = json.loads((root / WRITER).read_bytes())
+        there = json.loads(place.read(WRITER))
     except ValueError as error:
-        raise ConfigError(f"{root / WRITER} can't be read ({error}); delete {root} and build again.") from error
+        raise ConfigError(f"{place.at(WRITER)} can't be read ({error}); delete {place} and build again.") from error
     before, now = _flat(there), _flat(config)
     differing = [field for field in sorted(before.keys() | now.keys()) if before.get(field) != now.get(field)]
     if differing:
         values = "; ".join(f"{field}: there {before.get(field)!r:.60}, here {now.get(field)!r:.60}" for field in differing)
         raise ConfigError(
-            f"{root} holds a half-written bank with another configuration ({values}); "
-            "resume with the same options, or build into another folder."
+            f"{place} holds a half-written bank with another configuration ({values}); "
+            "resume with the same options, or build into another place."
         )
 
 

@@ -12,12 +12,12 @@ When the highest manifest can't be used:
 import hashlib
 import json
 import re
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
-from kmem.errors import BankExistsError, ConfigError, CorruptBankError
-from kmem.kstore.durable import create_file
+from kmem.errors import BankExistsError, ConfigError, CorruptBankError, PlaceError
 from kmem.kstore.manifest import Manifest
+from kmem.kstore.place import Place
 
 MANIFESTS = "manifests"
 
@@ -41,16 +41,17 @@ def manifest_file(number: int) -> str:
     return f"{MANIFESTS}/{number:06d}.json"
 
 
-def manifest_numbers(root: Path) -> list[int]:
+def manifest_numbers(place: Place) -> list[int]:
     """Numbers of all manifests present, ascending; empty where there is no bank. Raises CorruptBankError for a file in its place."""
-    folder = root / MANIFESTS
-    if folder.is_file():
-        raise CorruptBankError(f"{folder} is a file where a folder of manifests should be: delete it, and restore the folder from a copy.")
-    names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+    if place.folder is not None and (place.folder / MANIFESTS).is_file():
+        raise CorruptBankError(
+            f"{place.at(MANIFESTS)} is a file where a folder of manifests should be: delete it, and restore the folder from a copy."
+        )
+    names = [file.removeprefix(f"{MANIFESTS}/") for file in place.sizes(MANIFESTS)]
     return sorted(int(name.removesuffix(".json")) for name in names if _NAME.fullmatch(name))
 
 
-def write_manifest(root: Path, manifest: Manifest) -> None:
+def write_manifest(place: Place, manifest: Manifest) -> None:
     """Commit. Raises BankExistsError when another writer took this number first.
 
     It is not retried under the next number: this manifest describes the whole bank and would undo the other's commit.
@@ -58,22 +59,24 @@ def write_manifest(root: Path, manifest: Manifest) -> None:
     data = manifest.to_dict()
     content = canonical_json(data | {"checksum": hashlib.sha256(canonical_json(data)).hexdigest()}) + b"\n"
     try:
-        create_file(root, manifest_file(manifest.number), content)
+        place.create(manifest_file(manifest.number), content)
     except FileExistsError:
         raise BankExistsError(
-            f"{root / manifest_file(manifest.number)} exists: another writer committed to this bank; "
+            f"{place.at(manifest_file(manifest.number))} exists: another writer committed to this bank; "
             "open the bank again and repeat the change on top of it."
         ) from None
 
 
-def read_manifest(root: Path, number: int) -> Manifest | None:
+def read_manifest(place: Place, number: int) -> Manifest | None:
     """One manifest; None when its JSON ends early.
 
     Raises CorruptBankError when it was altered, FormatVersionError when this kmem is too old for it.
     """
-    path = root / manifest_file(number)
+    path = place.at(manifest_file(number))
     try:
-        raw = path.read_bytes()
+        raw = place.read(manifest_file(number))
+    except PlaceError:
+        raise
     except OSError as error:
         raise _damaged(path, f"it can't be read ({error.strerror})") from error
     try:
@@ -91,22 +94,34 @@ def read_manifest(root: Path, number: int) -> Manifest | None:
         raise _damaged(path, f"a field is missing or misshapen ({error!r})") from error
 
 
-def latest_manifest(root: Path) -> Manifest | None:
+def latest_manifest(place: Place) -> Manifest | None:
     """The manifest that is the bank, None where none was ever committed. Raises as `read_manifest` does."""
-    numbers = manifest_numbers(root)
+    numbers = manifest_numbers(place)
     for number in reversed(numbers):
-        manifest = read_manifest(root, number)
+        manifest = read_manifest(place, number)
         if manifest is not None:
             return manifest
     if numbers:
         raise CorruptBankError(
-            f"{root / manifest_file(numbers[-1])} ends early and no older manifest is left; restore it from a copy, or delete it and "
+            f"{place.at(manifest_file(numbers[-1]))} ends early and no older manifest is left; restore it from a copy, or delete it and "
             "repeat the kmem build that made the bank with --resume: what is whole is used again."
         )
     return None
 
 
-def _require_checksum(path: Path, raw: bytes, data: Any) -> None:
+def held_manifest(place: Place) -> tuple[Manifest | None, Callable[[], None]]:
+    """`latest_manifest`, held so that no compaction deletes its files, and the function that lets go of it."""
+    while True:
+        manifest = latest_manifest(place)
+        if manifest is None:
+            return None, lambda: None
+        try:
+            return manifest, place.hold(manifest_file(manifest.number))
+        except FileNotFoundError:  # compacted away just now: there is a newer one
+            continue
+
+
+def _require_checksum(path: str, raw: bytes, data: Any) -> None:
     """The text must be the canonical spelling too, so that not even a blank can change unseen."""
     if type(data) is not dict or "checksum" not in data or canonical_json(data) + b"\n" != raw:
         raise _damaged(path, "it is not spelled as kmem writes it")
@@ -115,7 +130,7 @@ def _require_checksum(path: Path, raw: bytes, data: Any) -> None:
         raise _damaged(path, f"its contents have the checksum {expected}, it says {data['checksum']}")
 
 
-def _damaged(path: Path, reason: str) -> CorruptBankError:
+def _damaged(path: str, reason: str) -> CorruptBankError:
     return CorruptBankError(
         f"{path} was altered: {reason}; restore it from a copy, or delete it: "
         "the manifest before it is the bank then, and where there is none, repeating the kmem build with --resume writes it again."

@@ -1,25 +1,32 @@
-"""How a generation lies in Zarr v3: arrays, chunk grids, codecs. zarr-python does the encoding, in memory.
+"""How a generation lies in Zarr v3: arrays, chunk grids, codecs. zarr-python writes the metadata.
 
     memories.zarr/<generation>/kv             [N, *record]  sharded: one inner chunk = one record, crc32c each and on the index
     memories.zarr/<generation>/slot_position  [N, S] uint8  one chunk = the rows of one shard, crc32c
     memories.zarr/<generation>/length         [N]    uint8  the same
+    memories.zarr/<generation>/id             [N]    int64  the same
 
-The bytes are handed back rather than stored by Zarr: its LocalStore renames a temporary file into place but never flushes it
-to the device, and a write into an existing shard reads the old one first, so a damaged shard could not be written again.
+The chunks' bytes are made here and not by zarr-python: it takes a millisecond a record, its LocalStore never flushes to the device,
+and a write into an existing shard reads the old one first, so a damaged shard could not be written again. Tests hold both equal.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import google_crc32c
 import numpy as np
 import zarr
 from numpy.typing import NDArray
+from typing_extensions import Buffer
 from zarr.codecs import BytesCodec, Crc32cCodec
 from zarr.storage import MemoryStore
 
+from kmem.kstore.shard import CRC_BYTES, encode_shard
 from kmem.memories import EMPTY_SLOT
 from kmem.paths import ZARR
+
+SIDE_ARRAYS: dict[str, tuple[str, int]] = {"slot_position": ("|u1", EMPTY_SLOT), "length": ("|u1", 0), "id": ("<i8", 0)}
+"""Name → element type and fill value of the arrays beside the records."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,27 +43,25 @@ class Layout:
 
     def metadata(self) -> dict[str, bytes]:
         """File (relative to the bank) → contents of every zarr.json."""
-        return {file: bytes(data) for file, data in self._files(self._create()).items()}
+        return {f"{ZARR}/{key}": bytes(buffer.to_bytes()) for key, buffer in sorted(self._create().items())}
 
-    def encode_kv(self, shard: int, records: NDArray[Any]) -> tuple[str, memoryview]:
-        """File (relative to the bank) and bytes of the records [n, *record_shape] of one shard."""
-        return self._encode("kv", shard, records)
+    def file(self, name: str, shard: int) -> str:
+        """Where the chunk of a shard lies, relative to the bank."""
+        dimensions = {"kv": 1 + len(self.record_shape), "slot_position": 2, "length": 1, "id": 1}[name]
+        return f"{ZARR}/{self.generation}/{name}/c/{'/'.join([str(shard), *['0'] * (dimensions - 1)])}"
 
-    def encode_slot_position(self, shard: int, slot_position: NDArray[np.uint8]) -> tuple[str, memoryview]:
-        """File and bytes of the positions [n, S] of one shard."""
-        return self._encode("slot_position", shard, slot_position)
+    def encode_kv(self, blocks: Iterable[NDArray[Any]]) -> Iterator[Buffer]:
+        """The bytes, in pieces, of a shard of these records, given as blocks [n, *record_shape]."""
+        return encode_shard((block.astype(self.record_dtype, copy=False) for block in blocks), self.rows_per_shard)
 
-    def encode_length(self, shard: int, lengths: NDArray[np.uint8]) -> tuple[str, memoryview]:
-        """File and bytes of the lengths [n] of one shard."""
-        return self._encode("length", shard, lengths)
-
-    def _encode(self, name: str, shard: int, values: NDArray[Any]) -> tuple[str, memoryview]:
-        store = self._create()
-        first = shard * self.rows_per_shard
-        array = zarr.open_array(MemoryStore(store), path=f"{self.generation}/{name}", mode="r+")
-        # Reading damage as zeros must stay impossible: a record that is all zero is written too.
-        array.with_config({"write_empty_chunks": True})[first : first + len(values)] = values
-        return next((file, data) for file, data in self._files(store).items() if not file.endswith("zarr.json"))
+    def encode_side(self, name: str, values: NDArray[Any]) -> bytes:
+        """The bytes of a shard's part [n, …] of an array beside the records."""
+        dtype, fill = SIDE_ARRAYS[name]
+        chunk = np.full((self.rows_per_shard, *values.shape[1:]), fill, dtype=dtype)
+        chunk[: len(values)] = values
+        plain = chunk.tobytes()
+        checksum: int = google_crc32c.value(plain)
+        return plain + checksum.to_bytes(CRC_BYTES, "little")
 
     def _create(self) -> dict[str, Any]:
         """A store that holds the metadata of an empty generation."""
@@ -74,18 +79,15 @@ class Layout:
             fill_value=0,
             attributes=dict(self.attributes),
         )
-        for name, shape, fill in (("slot_position", (self.slots,), EMPTY_SLOT), ("length", (), 0)):
+        for name, (dtype, fill) in SIDE_ARRAYS.items():
+            shape = (self.slots,) if name == "slot_position" else ()
             group.create_array(
                 name,
                 shape=(self.rows, *shape),
-                dtype="uint8",
+                dtype=dtype,
                 chunks=(self.rows_per_shard, *shape),
                 filters=None,
                 compressors=(Crc32cCodec(),),
                 fill_value=fill,
             )
         return store
-
-    @staticmethod
-    def _files(store: Mapping[str, Any]) -> dict[str, memoryview]:
-        return {f"{ZARR}/{key}": memoryview(buffer.as_numpy_array()).cast("B") for key, buffer in sorted(store.items())}

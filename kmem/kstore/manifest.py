@@ -3,65 +3,59 @@
 Everything here is plain data that goes to JSON and back. `commit.py` puts it on disk.
 """
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
+from kmem import __version__
 from kmem.errors import FormatVersionError
 from kmem.identity import Identity
-from kmem.kstore.durable import StoredFile
+from kmem.kstore.stored import StoredFile
 from kmem.profile import Profile
 
-FORMAT_VERSION = 1
-READABLE_VERSIONS = (1,)
+FORMAT_VERSION = 2
+READABLE_VERSIONS = (1, 2)
+"""Version 1 had no `ids` file: ids stood in the Parquet files alone."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Shard:
-    """`rows` memories of a generation, starting at `first_row`, and the four files that hold them (paths relative to the bank)."""
+    """`rows` memories of a generation, starting at `first_row`, and the files that hold them."""
 
     index: int
     rows: int
     first_row: int
-    kv_file: str
-    kv_bytes: int
-    kv_sha256: str
-    slot_position_file: str
-    slot_position_bytes: int
-    slot_position_sha256: str
-    length_file: str
-    length_bytes: int
-    length_sha256: str
-    chunks_file: str
-    chunks_bytes: int
-    chunks_sha256: str
-
-    @property
-    def kv(self) -> StoredFile:
-        return StoredFile(file=self.kv_file, size_bytes=self.kv_bytes, sha256=self.kv_sha256)
-
-    @property
-    def slot_position(self) -> StoredFile:
-        return StoredFile(file=self.slot_position_file, size_bytes=self.slot_position_bytes, sha256=self.slot_position_sha256)
-
-    @property
-    def length(self) -> StoredFile:
-        return StoredFile(file=self.length_file, size_bytes=self.length_bytes, sha256=self.length_sha256)
-
-    @property
-    def chunks(self) -> StoredFile:
-        return StoredFile(file=self.chunks_file, size_bytes=self.chunks_bytes, sha256=self.chunks_sha256)
+    kv: StoredFile
+    slot_position: StoredFile
+    length: StoredFile
+    ids: StoredFile | None
+    chunks: StoredFile
 
     @property
     def files(self) -> tuple[StoredFile, ...]:
-        return (self.kv, self.slot_position, self.length, self.chunks)
+        ids = () if self.ids is None else (self.ids,)
+        return (self.kv, self.slot_position, self.length, *ids, self.chunks)
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> "Shard":
-        return cls(**{field.name: data[field.name] for field in fields(cls)})
+        def file(name: str) -> StoredFile:
+            return StoredFile(file=data[f"{name}_file"], size_bytes=data[f"{name}_bytes"], sha256=data[f"{name}_sha256"])
+
+        first = "kv_file" in data  # format version 1
+        stored = {name: file(name) if first else StoredFile.from_dict(data[name]) for name in ("kv", "slot_position", "length", "chunks")}
+        return cls(
+            index=data["index"],
+            rows=data["rows"],
+            first_row=data["first_row"],
+            kv=stored["kv"],
+            slot_position=stored["slot_position"],
+            length=stored["length"],
+            ids=None if first or data["ids"] is None else StoredFile.from_dict(data["ids"]),
+            chunks=stored["chunks"],
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,6 +162,23 @@ class Manifest:
         """Every data file of the bank, the manifest itself left out."""
         trained = () if self.quantiser_tensors is None else (self.quantiser_tensors,)
         return (self.bracket, *trained, self.index.stored, *(file for generation in self.generations for file in generation.files))
+
+    @property
+    def next_generation(self) -> str:
+        """A name for a generation that is not taken."""
+        return f"g{1 + max(int(generation.name.removeprefix('g')) for generation in self.generations):04d}"
+
+    def changed(self, generations: tuple[Generation, ...], index: IndexRecord, deleted: Iterable[int]) -> "Manifest":
+        """The state after this one."""
+        return replace(
+            self,
+            number=self.number + 1,
+            format_version=FORMAT_VERSION,
+            kmem_version=__version__,
+            generations=generations,
+            index=index,
+            deleted=tuple(sorted(deleted)),
+        )
 
     def to_dict(self) -> dict[str, Any]:
         return {field.name: getattr(self, field.name) for field in fields(self)} | {

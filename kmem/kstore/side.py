@@ -1,23 +1,22 @@
-"""Reading the small arrays beside the records (slot_position, length): one plain Zarr chunk a shard, a crc32c at its end."""
+"""Reading the small arrays beside the records (slot_position, length, id): one plain Zarr chunk a shard, a crc32c at its end."""
 
-import mmap
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kmem.errors import CorruptBankError
-from kmem.kstore.durable import RESTORE, StoredFile, require_sha256, require_size
+from kmem.kstore.place import Place
+from kmem.kstore.place.protocol import RESTORE
 from kmem.kstore.shard import CRC_BYTES
+from kmem.kstore.stored import StoredFile, read_verified
 
 
-def map_side_array(root: Path, stored: StoredFile, shape: tuple[int, ...]) -> NDArray[np.uint8]:
-    """The chunk as a read-only uint8 array of `shape`, mapped, after checking its sha256. Raises CorruptBankError."""
-    path = require_size(root, stored)
-    expected = int(np.prod(shape)) + CRC_BYTES
+def read_side_array(place: Place, stored: StoredFile, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """The chunk as a read-only array of `shape` and `dtype`, after checking its sha256. Raises CorruptBankError."""
+    expected = int(np.prod(shape)) * dtype.itemsize + CRC_BYTES
     if stored.size_bytes != expected:
-        raise CorruptBankError(f"{path} has {stored.size_bytes} bytes where an array of shape {shape} needs {expected}; {RESTORE}")
-    with path.open("rb") as file:
-        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    require_sha256(path, stored, memoryview(mapped))
-    return np.frombuffer(mapped, dtype=np.uint8)[:-CRC_BYTES].reshape(shape)
+        raise CorruptBankError(
+            f"{place.at(stored.file)} has {stored.size_bytes} bytes where an array of shape {shape} needs {expected}; {RESTORE}"
+        )
+    return np.frombuffer(read_verified(place, stored)[:-CRC_BYTES], dtype=dtype).reshape(shape)

@@ -9,22 +9,22 @@ from typing import Any
 
 import numpy as np
 
-from kmem.arguments import path_of
+from kmem.arguments import path_or_url
 from kmem.encoder.anatomy import examine
 from kmem.encoder.encode import Encoder, EncoderConfig
 from kmem.encoder.load import load_model
 from kmem.encoder.profiles import load_profile
 from kmem.errors import BankExistsError, ConfigError, CorruptBankError, SourceNotFoundError, WrongTypeError
 from kmem.kbuild.chunker import Chunker
-from kmem.kbuild.sources import documents
+from kmem.kbuild.sources import documents, named
 from kmem.kstore.bank import open_bank
 from kmem.kstore.claim import require_claimable
-from kmem.kstore.durable import remove_partials
 from kmem.kstore.index.embed import Embedder
+from kmem.kstore.lock import locked
+from kmem.kstore.place import Place, place_of
 from kmem.kstore.quant import quantiser, record_bytes
 from kmem.kstore.writer import BankWriter, is_committed
 from kmem.pipelines.config import BuildConfig
-from kmem.pipelines.lock import locked
 from kmem.pipelines.receipts import Receipts
 from kmem.pipelines.report import BuildReport, Clock
 from kmem.pipelines.settings import resolved
@@ -43,18 +43,18 @@ def build(
     dry_run: bool = False,
     progress: Progress | None = None,
 ) -> BuildReport:
-    """Build a bank at `out` from files, folders, globs or `corpus:NAME`; `model` and `profile` go before those of `config`.
+    """Build a bank at `out`, a folder or URL, from files, folders, globs or `corpus:NAME`; `model`, `profile` go before those of `config`.
 
     A killed build leaves finished shards behind; with `resume` the same call goes on after them and ends with the same bytes, and
     finds nothing to do where it had ended. Raises BankExistsError when `out` holds a bank, an unfinished build and resume is False, or a
     build at work; SourceNotFoundError when there is nothing to read; and what the model, the embedder, the profile and the sources raise.
     """
-    sources = _named(sources)
+    sources = named(sources)
     if not isinstance(config := BuildConfig() if config is None else config, BuildConfig):
         raise WrongTypeError(f"config must be a kmem.BuildConfig, not {type(config).__name__}.")
     config = replace(config, model=model or config.model, profile=profile or config.profile)
-    out, progress = path_of(out, "out"), progress or silent
-    _refuse_existing(out, resume=resume)
+    place, progress = place_of(path_or_url(out, "out")), progress or silent
+    _refuse_existing(place, resume=resume)
     progress("load", 0, 0)
     clock = Clock()
     counts: Counter[str] = Counter()
@@ -74,7 +74,7 @@ def build(
     rows_per_shard = config.shard_rows or max(1, config.shard_bytes // bytes_each)
     shards = [chunks[start : start + rows_per_shard] for start in range(0, len(chunks), rows_per_shard)]
     report = BuildReport(
-        bank=str(out),
+        bank=str(place),
         dry_run=dry_run,
         profile=encoder.profile.name,
         counts={reason: count for reason, count in counts.items() if reason not in ("chunks", "tokens")},
@@ -86,26 +86,26 @@ def build(
         shards=len(shards),
         seconds=clock.seconds,
     )
-    receipts, settings = Receipts(out), resolved(config, encoder, embedder, chunks)
+    receipts, settings = Receipts(place), resolved(config, encoder, embedder, chunks)
     if receipts.started:
         _require_own(receipts, settings)
     if dry_run:
         there = [receipts.finished(index) is not None for index in range(len(shards))]
-        embedded = [is_committed(out) or receipts.vectors(index, rows=len(shard)) is not None for index, shard in enumerate(shards)]
+        embedded = [is_committed(place) or receipts.vectors(index, rows=len(shard)) is not None for index, shard in enumerate(shards)]
         report.shards_reused = sum(there)
         estimate(report, encoder, embedder, to_encode=missing(shards, there), to_embed=missing(shards, embedded), chunks=chunks)
         return report
 
-    with locked(out):
-        if resume and is_committed(out):
+    with locked(place):
+        if resume and is_committed(place):
             _require_own(receipts, settings)  # it may have been finished since
-            remove_partials(out)  # the build that committed may have died before it had tidied up
-            open_bank(out).close()
+            place.tidy()  # the build that committed may have died before it had tidied up
+            open_bank(str(place)).close()
             report.shards_reused = len(shards)
         else:
-            writer = BankWriter(out, spec=encoder.spec, quantiser=codec, rows=len(chunks), rows_per_shard=rows_per_shard)
+            writer = BankWriter(place, spec=encoder.spec, quantiser=codec, rows=len(chunks), rows_per_shard=rows_per_shard)
             receipts.start(settings)
-            finished, report.shards_reused = encode_shards(shards, encoder, writer, receipts, progress)
+            finished, report.shards_reused = encode_shards(shards, encoder, writer.generation, receipts, progress)
             clock.mark("encode")
             vectors = embed_shards(shards, embedder, receipts, progress)
             clock.mark("embed")
@@ -116,13 +116,6 @@ def build(
     return report
 
 
-def _named(sources: str | Path | Sequence[str | Path]) -> list[str]:
-    several = [sources] if isinstance(sources, str | Path) else sources
-    if not isinstance(several, Sequence) or not all(isinstance(source, str | Path) for source in several):
-        raise WrongTypeError(f"sources must be a path or a list of paths, not {sources!r:.40}.")
-    return [str(source) for source in several]
-
-
 def _load_encoder(config: BuildConfig) -> Encoder:
     model, tokenizer = load_model(config.model, dtype=config.dtype, device=config.device)
     anatomy = examine(model)
@@ -130,16 +123,16 @@ def _load_encoder(config: BuildConfig) -> Encoder:
     return Encoder(model, tokenizer, profile, EncoderConfig(batch_size=config.batch_size))
 
 
-def _refuse_existing(out: Path, *, resume: bool) -> None:
-    """What can be said of the folder before anything is loaded; whether a finished bank is this build's own is seen later."""
-    started = Receipts(out).started
-    if is_committed(out):
+def _refuse_existing(place: Place, *, resume: bool) -> None:
+    """What can be said of the place before anything is loaded; whether a finished bank is this build's own is seen later."""
+    started = Receipts(place).started
+    if is_committed(place):
         if not (resume and started):
-            raise BankExistsError(f"{out} already holds a finished bank; choose another --out, or delete that folder first.")
+            raise BankExistsError(f"{place} already holds a finished bank; choose another --out, or delete that folder first.")
         return
     if started and not resume:
-        raise BankExistsError(f"{out} holds an unfinished build; pass --resume to go on with it, or choose another --out.")
-    require_claimable(out)
+        raise BankExistsError(f"{place} holds an unfinished build; pass --resume to go on with it, or choose another --out.")
+    require_claimable(place)
 
 
 def _require_own(receipts: Receipts, settings: dict[str, Any]) -> None:
@@ -147,6 +140,6 @@ def _require_own(receipts: Receipts, settings: dict[str, Any]) -> None:
     try:
         receipts.require_same(settings)
     except (ConfigError, CorruptBankError) as error:
-        if not is_committed(receipts.bank):
+        if not is_committed(receipts.place):
             raise
-        raise BankExistsError(f"{receipts.bank} already holds a finished bank of another build: {error}") from error
+        raise BankExistsError(f"{receipts.place} already holds a finished bank of another build: {error}") from error

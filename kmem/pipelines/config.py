@@ -40,3 +40,23 @@ class BuildConfig:
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AppendConfig:
+    """How to add to a bank, which settles the rest.
+
+    model: where the bank's model is now, None = where it was when the bank was built. The other fields as in BuildConfig.
+    """
+
+    model: str | None = None
+    device: str = DEVICE
+    limit: int | None = None
+    batch_size: int = BATCH_SIZE
+    shard_bytes: int = 64 * MIB
+
+    def __post_init__(self) -> None:
+        for name in ("limit", "batch_size", "shard_bytes"):
+            if getattr(self, name) is not None:
+                require_count(getattr(self, name), name)
+        require_name(self.device, "device")

@@ -6,38 +6,34 @@ left damaged here counts as not done, since all but the configuration can be mad
 
 import io
 import json
-import shutil
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from kmem.errors import ConfigError, CorruptBankError
 from kmem.kstore.claim import BUILD
-from kmem.kstore.durable import read_verified, replace_file
 from kmem.kstore.manifest import Shard
+from kmem.kstore.place import Place
+from kmem.kstore.stored import require_unaltered
 from kmem.pipelines.settings import differences
 
 EXECUTOR = "executor.json"
 STATS = "stats.json"
-VECTORS = "vectors"
 
 
 class Receipts:
-    """The `build/` folder of a bank."""
+    """A folder of a bank, `build/` unless named."""
 
-    def __init__(self, bank: Path) -> None:
-        self.bank, self.folder = bank, bank / BUILD
+    def __init__(self, place: Place, folder: str = BUILD) -> None:
+        self.place, self.folder = place, folder
 
     @property
     def started(self) -> bool:
-        return (self.folder / EXECUTOR).exists()
+        return f"{self.folder}/{EXECUTOR}" in self.place.sizes(self.folder)
 
     def start(self, resolved: Mapping[str, Any]) -> None:
         """Record the resolved configuration, or compare it with the recorded one; raises as `require_same` does."""
-        for name in ("completions", "shards", VECTORS):
-            (self.folder / name).mkdir(parents=True, exist_ok=True)
         if self.started:
             self.require_same(resolved)
         else:
@@ -45,38 +41,38 @@ class Receipts:
 
     def require_same(self, resolved: Mapping[str, Any]) -> None:
         """Raise ConfigError naming what differs from the recorded configuration, CorruptBankError when that can't be read."""
-        path = self.folder / EXECUTOR
+        file = f"{self.folder}/{EXECUTOR}"
         try:
-            differing = differences(json.loads(path.read_bytes()), resolved)
+            differing = differences(json.loads(self.place.read(file)), resolved)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise CorruptBankError(f"{path} is damaged ({error!r}); delete {self.bank} and build again.") from error
+            raise CorruptBankError(f"{self.place.at(file)} is damaged ({error!r}); delete {self.place} and build again.") from error
         if differing:
             raise ConfigError(
-                f"{self.bank} was begun with other settings: {'; '.join(differing)}; "
+                f"{self.place} was begun with other settings: {'; '.join(differing)}; "
                 "give the same again, choose another --out, or delete that folder."
             )
 
     def finished(self, index: int) -> Shard | None:
         """The receipt of a shard whose marker is there and whose files are what was written, else None: it is written again."""
-        if not self._marker(index).exists():
+        if self._marker(index) not in self.place.sizes(f"{self.folder}/completions"):
             return None
         try:
-            shard = Shard.from_dict(json.loads((self.folder / _receipt(index)).read_bytes()))
+            shard = Shard.from_dict(json.loads(self.place.read(self._receipt(index))))
             for file in shard.files:
-                read_verified(self.bank, file)
+                require_unaltered(self.place, file)
         except (FileNotFoundError, ValueError, KeyError, TypeError, CorruptBankError):
             return None
         return shard
 
     def finish(self, index: int, shard: Shard) -> None:
         """Write the receipt, then the marker."""
-        self._write_json(_receipt(index), shard.to_dict())
-        self._marker(index).touch()
+        self._write_json(f"shards/{index:05d}.json", shard.to_dict())
+        self.place.replace(self._marker(index), b"")
 
     def vectors(self, index: int, *, rows: int) -> np.ndarray | None:
         """The embeddings [rows, dim] of a shard, if they were saved and are whole."""
         try:
-            vectors: np.ndarray = np.load(self.folder / _vectors(index), allow_pickle=False)
+            vectors: np.ndarray = np.load(io.BytesIO(self.place.read(self._vectors(index))), allow_pickle=False)
         except (OSError, ValueError, EOFError):
             return None
         return vectors if vectors.ndim == 2 and len(vectors) == rows and vectors.dtype == np.float32 else None
@@ -85,27 +81,30 @@ class Receipts:
         """Keep a shard's embeddings until the index is built."""
         buffer = io.BytesIO()
         np.save(buffer, vectors, allow_pickle=False)
-        replace_file(self.folder, _vectors(index), buffer.getbuffer())
+        self.place.replace(self._vectors(index), buffer.getbuffer())
 
     def close(self, stats: Mapping[str, Any]) -> None:
         """After the commit: delete what only a resumed build needs, and record what came in, what was dropped and why, how long it took.
 
         Statistics that are there already stay: they are those of the build that did the work.
         """
-        shutil.rmtree(self.folder / VECTORS, ignore_errors=True)
-        if not (self.folder / STATS).exists():
+        there = self.place.sizes(self.folder)
+        self.place.remove([file for file in there if file.startswith(f"{self.folder}/vectors/")])
+        if f"{self.folder}/{STATS}" not in there:
             self._write_json(STATS, stats)
 
-    def _marker(self, index: int) -> Path:
-        return self.folder / "completions" / f"{index:05d}"
+    def discard(self) -> None:
+        """After the commit: delete all of it."""
+        self.place.remove(list(self.place.sizes(self.folder)))
+
+    def _marker(self, index: int) -> str:
+        return f"{self.folder}/completions/{index:05d}"
+
+    def _receipt(self, index: int) -> str:
+        return f"{self.folder}/shards/{index:05d}.json"
+
+    def _vectors(self, index: int) -> str:
+        return f"{self.folder}/vectors/{index:05d}.npy"
 
     def _write_json(self, file: str, data: Mapping[str, Any]) -> None:
-        replace_file(self.folder, file, json.dumps(data, indent=1, sort_keys=True).encode())
-
-
-def _receipt(index: int) -> str:
-    return f"shards/{index:05d}.json"
-
-
-def _vectors(index: int) -> str:
-    return f"{VECTORS}/{index:05d}.npy"
+        self.place.replace(f"{self.folder}/{file}", json.dumps(data, indent=1, sort_keys=True).encode())

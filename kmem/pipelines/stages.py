@@ -7,9 +7,9 @@ import numpy as np
 
 from kmem.document import Chunk
 from kmem.encoder.encode import Encoder
+from kmem.kstore.generation import GenerationWriter
 from kmem.kstore.index.embed import TextEmbedder
 from kmem.kstore.manifest import Shard
-from kmem.kstore.writer import BankWriter
 from kmem.pipelines.receipts import Receipts
 from kmem.pipelines.report import BuildReport
 from kmem.progress import Progress
@@ -30,7 +30,7 @@ def cut(chunks: Iterable[Chunk], limit: int, progress: Progress) -> list[Chunk]:
 
 
 def encode_shards(
-    shards: Sequence[Sequence[Chunk]], encoder: Encoder, writer: BankWriter, receipts: Receipts, progress: Progress
+    shards: Sequence[Sequence[Chunk]], encoder: Encoder, writer: GenerationWriter, receipts: Receipts, progress: Progress
 ) -> tuple[list[Shard], int]:
     """Write the shards that have no receipt yet → all receipts, and how many were there already."""
     total, done, reused = sum(map(len, shards)), 0, 0

@@ -21,7 +21,7 @@ def kept_tokens(bank: Bank, memory_id: int, tokenizer: PreTrainedTokenizerBase) 
     """The reference's tokens in order with how many heads keep each."""
     reference = bank.chunk(memory_id).reference
     encoded = tokenizer(reference, add_special_tokens=False, return_offsets_mapping=True)
-    positions = bank.read([memory_id]).slot_position[0].long()
+    positions = bank.slot_position([memory_id])[0].long()
     counts = torch.bincount(positions[positions != EMPTY_SLOT], minlength=len(encoded["input_ids"]))
     ends = [end for _, end in encoded["offset_mapping"]]
     starts = [0, *ends[:-1]]  # a token's text reaches back to the end of the one before, so no character is lost

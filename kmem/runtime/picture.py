@@ -16,7 +16,7 @@ INCHES_A_TOKEN, INCHES_A_LAYER = 0.16, 0.16
 def draw_memory(bank: Bank, memory_id: int, tokens: list[KeptToken], path: Path) -> None:
     """Layer × token: how many key-value heads of the layer keep the token."""
     profile = bank.profile
-    positions = bank.read([memory_id]).slot_position[0].numpy()
+    positions = bank.slot_position([memory_id])[0].numpy()
     kept = np.zeros((profile.layers, len(tokens)), dtype=np.int64)
     filled = positions != EMPTY_SLOT
     np.add.at(kept, (profile.slot_layer[filled], positions[filled]), 1)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from kmem.memories import EMPTY_SLOT, Memories, MemorySpec
+from kmem.memories import Memories, MemorySpec
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +42,7 @@ class Pool:
         if loaded is not None:
             row_of |= {memory_id: len(self.ids) + row for row, memory_id in enumerate(loaded.ids)}
             kv = torch.cat([kv, loaded.kv.to(device=self.device, dtype=self.dtype)])
-            filled = torch.cat([filled, (loaded.slot_position != EMPTY_SLOT).to(self.device)])
+            filled = torch.cat([filled, loaded.filled.to(self.device)])
         rows = torch.tensor([row_of[memory_id] for memory_id in ids], dtype=torch.long, device=self.device)
         self._kv, self._filled, self.ids, self._layers = kv[rows], filled[rows], tuple(ids), {}
 

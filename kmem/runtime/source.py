@@ -51,7 +51,7 @@ class BankSource:
         return [tuple(hit.id for hit in hits) for hits in self.bank.search_many(texts, self.top_k)]
 
     def read(self, ids: Sequence[int]) -> Memories:
-        return self.bank.read(ids)
+        return self.bank.read(ids, positions=False)
 
     def origin(self, memory_id: int) -> Origin:
         chunk = self.bank.chunk(memory_id)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from kmem.errors import BankExistsError, ConfigError, CorruptBankError
-from kmem.kstore.durable import replace_file
+from kmem.kstore.place import LocalPlace
 from kmem.training.calibrate import Calibrator
 from kmem.training.state import State
 
@@ -43,7 +43,7 @@ class Checkpoint:
     def save(self, settings: Mapping[str, Any], state: State) -> None:
         """Replace the file."""
         data = {"settings": settings, "state": state.to_dict()}
-        replace_file(self.path.parent, self.path.name, json.dumps(data).encode())
+        LocalPlace(self.path.parent).replace(self.path.name, json.dumps(data).encode())
 
     def remove(self) -> None:
         """Once the profiles are written."""

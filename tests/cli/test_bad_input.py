@@ -182,4 +182,7 @@ def test_profile_files(kmem: Run, tmp_path: Path, tiny_folder: Path) -> None:
 
 def test_bench_writes_json(kmem: Run, bank: Path, tmp_path: Path) -> None:
     refused(kmem("bench", "quality", "--model", tmp_path / "no-model"), "no-model")
+    refused(kmem("bench", "store", "--memories", "20"), "memories must be at least 160", "not 20")
+    refused(kmem("bench", "store", "--json", tmp_path / "no" / "s.json"), "there is no folder")
+    refused(kmem("bench", "store", "--keep", bank), "is not an empty folder", str(bank))
     assert json.loads(kmem("info", bank, "--json").out)["memories"] == 3

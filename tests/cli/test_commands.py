@@ -2,11 +2,15 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from kmem import __version__
+from kmem.bench.store import measure
+from kmem.bench.store.config import StoreConfig
+from kmem.cli import bench_store
 from tests.cli.conftest import Run
 
 
@@ -42,17 +46,54 @@ def test_info(kmem: Run, bank_folder: Path) -> None:
     assert "uniform8" in kmem("info", bank_folder).out
 
 
-def test_info_verifies_every_file(kmem: Run, bank_folder: Path, tmp_path: Path) -> None:
+def test_verify_names_what_is_damaged(kmem: Run, bank_folder: Path, tmp_path: Path) -> None:
     bank = Path(shutil.copytree(bank_folder, tmp_path / "bank"))
-    assert json.loads(kmem("info", bank, "--verify", "--json").out)["verified_files"] > 5
+    facts = json.loads(kmem("verify", bank, "--deep", "--json").out)
+    assert facts["files"] > 5
+    assert facts["memories"] == 3
     shard = next((bank / "memories.zarr").rglob("kv/c/0/0/0/0"))
     data = bytearray(shard.read_bytes())
     data[5] ^= 1
     shard.write_bytes(data)
     assert kmem("info", bank).code == 0
-    outcome = kmem("info", bank, "--verify")
+    outcome = kmem("verify", bank)
     assert outcome.code == 2
     assert "kv/c/0/0/0/0 was altered" in outcome.err
+
+
+def test_the_life_of_a_bank(kmem: Run, bank_folder: Path, tiny_folder: Path, tmp_path: Path) -> None:
+    bank = Path(shutil.copytree(bank_folder, tmp_path / "bank"))
+    notes = tmp_path / "notes"
+    notes.mkdir()
+    (notes / "owl.md").write_text("Owls hunt mice by night. They hear every step.")
+    (notes / "newt.md").write_text("Newts live in ponds and grow their legs again.")
+    dry = json.loads(kmem("append", bank, notes, "--dry-run", "--json").out)
+    assert (dry["chunks"], dry["dry_run"]) == (2, True)
+    assert json.loads(kmem("info", bank, "--json").out)["memories"] == 3
+    assert "Appended to" in kmem("append", bank, notes).out
+    again = json.loads(kmem("append", bank, notes, "--json").out)
+    assert (again["chunks"], again["counts"]["there already"]) == (0, 2)
+    assert json.loads(kmem("info", bank, "--json").out)["memories"] == 5
+    hits = json.loads(kmem("query", bank, "who hunts mice at night?", "--json").out)["hits"]
+    assert "Owls" in hits[0]["text"]
+    assert kmem("generate", bank, "--prompt", "Owls", "--max-new-tokens", "3", "--model", tiny_folder).code == 0
+
+    shown = kmem("delete", bank, "--where", "source=*owl.md", "--dry-run").out
+    assert "Would delete 1 of 5 memories" in shown
+    assert json.loads(kmem("delete", bank, "--where", "source=*owl.md", "--json").out)["left"] == 4
+    assert "none matches" in kmem("delete", bank, "--where", "source=*owl.md").out
+    assert "Owls" not in kmem("query", bank, "who hunts mice at night?").out
+    assert json.loads(kmem("compact", bank, "--json").out)["memories"] == 4
+    back = json.loads(kmem("append", bank, notes, "--json").out)
+    assert (back["chunks"], back["counts"]["there already"]) == (1, 1)
+
+    assert json.loads(kmem("merge", bank, bank_folder, "--out", tmp_path / "both", "--json").out)["memories"] == 5
+    assert json.loads(kmem("convert", bank, "--quant", "bf16", "--out", tmp_path / "bf16", "--json").out)["memories"] == 5
+    assert "is whole" in kmem("verify", tmp_path / "both", "--deep").out
+    (tmp_path / "both" / "index" / "000001.faiss").unlink()
+    assert kmem("verify", tmp_path / "both").code == 2
+    assert "was made again" in kmem("verify", tmp_path / "both", "--repair-index").out
+    assert kmem("query", tmp_path / "both", "owls").code == 0
 
 
 def test_query_ranks_with_source_and_score(kmem: Run, bank_folder: Path) -> None:
@@ -107,3 +148,19 @@ def test_generate_raw_prompt_and_cadence(kmem: Run, bank_folder: Path, every: in
     assert given["prompt_tokens"] == 3
     spans = [(span["start"], span["stop"]) for span in given["trace"]]
     assert spans[0] == (0, 3 if every == 0 else 2)
+
+
+def test_bench_store(kmem: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On memories of 192 bytes and without processes; the measurement itself is tests/bench/test_store.py's."""
+    tiny = StoreConfig(memories=160, slots=3, head_dim=16, rounds=1, cold_rounds=1, write_rounds=1)
+    monkeypatch.setattr(measure, "time_processes", lambda config, stored, tick: {"memmap": [1.0], "kmem": [2.0]})
+    monkeypatch.setattr(bench_store, "StoreConfig", lambda **given: replace(tiny, **given))
+    outcome = kmem("bench", "store", "--memories", "161", "--rounds", "2", "--keep", tmp_path / "kept", "--json", tmp_path / "s.json")
+    assert outcome.code == 0, outcome
+    figures = json.loads((tmp_path / "s.json").read_text())
+    assert (figures["benchmark"], figures["memories"]) == ("store", 161)
+    assert figures["command"].startswith("kmem bench store --memories 161")
+    assert {"tensorstore", "zarrs", "zarr"} <= set(figures["versions"])
+    for said in ("161 memories of 192 B", "tensorstore", "read8_bandwidth_over_memmap", "0.500"):
+        assert said in outcome.out
+    assert json.loads(kmem("info", tmp_path / "kept" / "bank", "--json").out)["memories"] == 161

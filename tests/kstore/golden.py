@@ -1,6 +1,6 @@
 """Make the golden bank: `python -m tests.kstore.golden`, by hand, and only for a new format version.
 
-It writes tests/golden/bank and tests/golden/bank.json, and refuses when they are there.
+It writes tests/golden/bank-<version> and its answers beside it, and refuses when they are there.
 """
 
 import json
@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from kmem.kstore.bank import open_bank
+from kmem.kstore.manifest import FORMAT_VERSION
 from tests.kstore.kit import NgramEmbedder, write_bank
 
 GOLDEN = Path(__file__).parents[1] / "golden"
-BANK = GOLDEN / "bank"
-EXPECTED = GOLDEN / "bank.json"
 QUERY = "a hash table in the disk page"
 
 
@@ -36,14 +35,21 @@ def answers(path: Path) -> dict[str, Any]:
         }
 
 
+def bank_of(version: int) -> Path:
+    """The golden bank of a format version; its answers are in the JSON file of the same name."""
+    return GOLDEN / f"bank-{version}"
+
+
 def main() -> int:
     """Write both, or say why not."""
-    if BANK.exists() or EXPECTED.exists():
-        sys.stderr.write(f"{BANK} or {EXPECTED} exists. Golden bytes are never rewritten; add a folder for a new format version.\n")
+    bank = bank_of(FORMAT_VERSION)
+    expected = bank.with_suffix(".json")
+    if bank.exists() or expected.exists():
+        sys.stderr.write(f"{bank} or {expected} exists. Golden bytes are never rewritten; they belong to one format version.\n")
         return 2
-    write_bank(BANK)
-    shutil.rmtree(BANK / "build")
-    EXPECTED.write_text(json.dumps(answers(BANK)) + "\n")
+    write_bank(bank)
+    shutil.rmtree(bank / "build")
+    expected.write_text(json.dumps(answers(bank)) + "\n")
     return 0
 
 

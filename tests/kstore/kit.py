@@ -93,7 +93,7 @@ def write_shards(writer: BankWriter, chunks: Sequence[Chunk]) -> list[Shard]:
 
 
 def write_bank(
-    path: Path,
+    path: str | Path,
     *,
     count: int = 5,
     rows_per_shard: int = 2,

@@ -10,6 +10,7 @@ import torch
 from kmem.errors import BankNotFoundError, ConfigError, IdentityMismatchError, MemoryNotFoundError, MissingDependencyError
 from kmem.kstore.bank import Bank, open_bank
 from kmem.kstore.commit import write_manifest
+from kmem.kstore.place import LocalPlace
 from kmem.kstore.quant import quantiser
 from kmem.kstore.writer import BankWriter
 from tests.kstore.kit import NgramEmbedder, contents, tiny_chunks, tiny_memories, tiny_spec, write_bank
@@ -18,7 +19,7 @@ from tests.kstore.kit import NgramEmbedder, contents, tiny_chunks, tiny_memories
 def test_a_bank_says_what_it_is(tiny_bank: Bank, tiny_path: Path) -> None:
     spec = tiny_spec()
     assert len(tiny_bank) == 5
-    assert tiny_bank.path == tiny_path
+    assert tiny_bank.place.folder == tiny_path
     assert tiny_bank.identity == spec.identity
     assert tiny_bank.profile == spec.profile
     assert tiny_bank.budget == ((2, 0), (3, 1))
@@ -84,7 +85,7 @@ def test_many_searches_equal_one_by_one(tiny_bank: Bank) -> None:
 
 def test_deleted_memories_are_gone_and_cost_no_hit(tmp_path: Path) -> None:
     manifest, chunks = write_bank(tmp_path / "bank"), tiny_chunks(5)
-    write_manifest(tmp_path / "bank", replace(manifest, number=2, deleted=(chunks[1].id,)))
+    write_manifest(LocalPlace(tmp_path / "bank"), replace(manifest, number=2, deleted=(chunks[1].id,)))
     with open_bank(tmp_path / "bank", NgramEmbedder()) as bank:
         assert len(bank) == 4
         assert chunks[1].id not in bank.ids

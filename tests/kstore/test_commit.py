@@ -13,8 +13,8 @@ import pytest
 from kmem.errors import BankExistsError, ConfigError, CorruptBankError, FormatVersionError
 from kmem.kstore.bank import open_bank
 from kmem.kstore.commit import canonical_json, latest_manifest, manifest_numbers, read_manifest, write_manifest
-from kmem.kstore.durable import create_file
 from kmem.kstore.manifest import Manifest, Shard
+from kmem.kstore.place import LocalPlace
 from tests.kstore.kit import write_bank
 
 
@@ -24,17 +24,17 @@ def manifest(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
 
 
 def test_round_trip(tmp_path: Path, manifest: Manifest) -> None:
-    write_manifest(tmp_path, manifest)
-    assert read_manifest(tmp_path, 1) == manifest
+    write_manifest(LocalPlace(tmp_path), manifest)
+    assert read_manifest(LocalPlace(tmp_path), 1) == manifest
     shard = manifest.generations[0].shards[1]
     assert Shard.from_dict(json.loads(json.dumps(shard.to_dict()))) == shard
 
 
 def test_the_highest_is_the_bank(tmp_path: Path, manifest: Manifest) -> None:
     for number in (1, 2, 10):
-        write_manifest(tmp_path, replace(manifest, number=number, deleted=(number,)))
-    assert manifest_numbers(tmp_path) == [1, 2, 10]
-    latest = latest_manifest(tmp_path)
+        write_manifest(LocalPlace(tmp_path), replace(manifest, number=number, deleted=(number,)))
+    assert manifest_numbers(LocalPlace(tmp_path)) == [1, 2, 10]
+    latest = latest_manifest(LocalPlace(tmp_path))
     assert latest is not None
     assert latest.deleted == (10,)
 
@@ -45,14 +45,14 @@ def test_of_two_writers_exactly_one_commits(tmp_path: Path, manifest: Manifest) 
     def commit(writer: int) -> bool:
         barrier.wait()
         try:
-            write_manifest(tmp_path, replace(manifest, deleted=(writer,)))
+            write_manifest(LocalPlace(tmp_path), replace(manifest, deleted=(writer,)))
         except BankExistsError:
             return False
         return True
 
     with ThreadPoolExecutor(8) as pool:
         assert sum(pool.map(commit, range(8))) == 1
-    assert latest_manifest(tmp_path) is not None
+    assert latest_manifest(LocalPlace(tmp_path)) is not None
     assert [path.name for path in (tmp_path / "manifests").iterdir()] == ["000001.json"]
 
 
@@ -61,33 +61,33 @@ def test_a_file_system_without_hard_links_is_exclusive_too(tmp_path: Path, monke
         raise PermissionError(1, "Operation not permitted")
 
     monkeypatch.setattr(os, "link", refuse)
-    create_file(tmp_path, "a", b"one")
+    LocalPlace(tmp_path).create("a", b"one")
     with pytest.raises(FileExistsError):
-        create_file(tmp_path, "a", b"two")
+        LocalPlace(tmp_path).create("a", b"two")
     assert (tmp_path / "a").read_bytes() == b"one"
     assert len(list(tmp_path.iterdir())) == 1
 
 
 def test_a_highest_manifest_that_ends_early_was_never_committed(tmp_path: Path, manifest: Manifest) -> None:
-    write_manifest(tmp_path, manifest)
-    write_manifest(tmp_path, replace(manifest, number=2, deleted=(1,)))
+    write_manifest(LocalPlace(tmp_path), manifest)
+    write_manifest(LocalPlace(tmp_path), replace(manifest, number=2, deleted=(1,)))
     path = tmp_path / "manifests/000002.json"
     whole = path.read_bytes()
     for length in [*range(0, 200), *range(200, len(whole) - 9, 61), *range(len(whole) - 9, len(whole) - 2)]:
         path.write_bytes(whole[:length])
-        assert latest_manifest(tmp_path) == manifest, length
+        assert latest_manifest(LocalPlace(tmp_path)) == manifest, length
 
 
 def test_a_manifest_that_ends_early_with_none_below_is_damage(tmp_path: Path, manifest: Manifest) -> None:
-    write_manifest(tmp_path, manifest)
+    write_manifest(LocalPlace(tmp_path), manifest)
     (tmp_path / "manifests/000001.json").write_bytes(b"")
     with pytest.raises(CorruptBankError, match=r"000001\.json"):
-        latest_manifest(tmp_path)
+        latest_manifest(LocalPlace(tmp_path))
 
 
 def test_damage_never_steps_back_to_an_older_bank(tmp_path: Path, manifest: Manifest) -> None:
-    write_manifest(tmp_path, manifest)
-    write_manifest(tmp_path, replace(manifest, number=2, deleted=(1,)))
+    write_manifest(LocalPlace(tmp_path), manifest)
+    write_manifest(LocalPlace(tmp_path), replace(manifest, number=2, deleted=(1,)))
     path = tmp_path / "manifests/000002.json"
     whole = path.read_bytes()
     tail = range(len(whole) - 4, len(whole))
@@ -96,24 +96,24 @@ def test_damage_never_steps_back_to_an_older_bank(tmp_path: Path, manifest: Mani
     for position, mask in flips:
         path.write_bytes(whole[:position] + bytes([whole[position] ^ mask]) + whole[position + 1 :])
         with pytest.raises(CorruptBankError, match=r"000002\.json"):
-            latest_manifest(tmp_path)
+            latest_manifest(LocalPlace(tmp_path))
 
 
 def test_an_edited_value_is_damage(tmp_path: Path, manifest: Manifest) -> None:
-    write_manifest(tmp_path, manifest)
+    write_manifest(LocalPlace(tmp_path), manifest)
     path = tmp_path / "manifests/000001.json"
     path.write_bytes(path.read_bytes().replace(b'"kmem_version": "', b'"kmem_version": "9'))
     with pytest.raises(CorruptBankError, match="checksum"):
-        latest_manifest(tmp_path)
+        latest_manifest(LocalPlace(tmp_path))
 
 
 def test_a_newer_format_is_told_from_damage(tmp_path: Path, manifest: Manifest) -> None:
-    data = manifest.to_dict() | {"format_version": 2}
+    data = manifest.to_dict() | {"format_version": 3}
     (tmp_path / "manifests").mkdir()
     content = canonical_json(data | {"checksum": hashlib.sha256(canonical_json(data)).hexdigest()})
     (tmp_path / "manifests/000001.json").write_bytes(content + b"\n")
-    with pytest.raises(FormatVersionError, match=r"version 2; kmem reads 1; upgrade"):
-        latest_manifest(tmp_path)
+    with pytest.raises(FormatVersionError, match=r"version 3; kmem reads 1, 2; upgrade"):
+        latest_manifest(LocalPlace(tmp_path))
 
 
 def test_json_has_one_spelling() -> None:

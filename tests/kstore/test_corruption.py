@@ -9,8 +9,6 @@ import pytest
 
 from kmem.errors import CorruptBankError
 from kmem.kstore.bank import open_bank
-from kmem.kstore.quant import quantiser
-from kmem.kstore.shard import ShardFile
 from tests.kstore.kit import NgramEmbedder, contents, write_bank
 
 
@@ -118,19 +116,22 @@ def test_truncated_record_raises(bank_path: Path) -> None:
 
 
 def test_verify_always_sees_damage_after_the_first_read(bank_path: Path) -> None:
+    with open_bank(bank_path) as first, open_bank(bank_path, verify="always") as always:
+        ids = first.ids[:1].tolist()
+        first.read(ids)
+        always.read(ids)
+        file = bank_path / first.manifest.generations[0].shards[0].kv.file
+        data = file.read_bytes()
+        with damaged(file, flipped(data, 3, 1)):
+            first.read(ids)
+            with pytest.raises(CorruptBankError, match="row 0 has crc32c"):
+                always.read(ids)
+
+
+def test_a_file_cut_under_an_open_bank_is_an_error_and_not_the_end_of_the_process(bank_path: Path) -> None:
     with open_bank(bank_path) as bank:
-        stored = bank.manifest.generations[0].shards[0]
-    codec = quantiser("fp16")
-    open_shards = {}
-    for verify in ("first", "always"):
-        shard = ShardFile(
-            bank_path / stored.kv_file, rows=2, grid_rows=2, record_shape=(2, 6, 8), dtype=codec.record_dtype(), verify=verify
-        )
-        out = np.empty((2, 6, 8), dtype="<f2")
-        shard.read_into(0, out)
-        open_shards[verify] = shard
-    data = (bank_path / stored.kv_file).read_bytes()
-    with damaged(bank_path / stored.kv_file, flipped(data, 3, 1)):
-        open_shards["first"].read_into(0, out)
-        with pytest.raises(CorruptBankError, match="row 0 has crc32c"):
-            open_shards["always"].read_into(0, out)
+        ids = bank.ids[:2].tolist()
+        bank.read(ids)
+        file = bank_path / bank.manifest.generations[0].shards[0].kv.file
+        with damaged(file, file.read_bytes()[:10]), pytest.raises(CorruptBankError, match="has 10 bytes"):
+            bank.read(ids)

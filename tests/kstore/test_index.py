@@ -11,6 +11,7 @@ from kmem.errors import ConfigError
 from kmem.kstore.bank import open_bank
 from kmem.kstore.index.build import IndexConfig, build_index, list_count
 from kmem.kstore.index.search import read_index, search, write_index
+from kmem.kstore.place import LocalPlace
 from tests.kstore.kit import NgramEmbedder, tiny_chunks, write_bank
 
 
@@ -63,8 +64,8 @@ def test_the_build_is_deterministic_over_runs_and_threads() -> None:
 def test_excluded_ids_take_no_place(tmp_path: Path, flat_below: int) -> None:
     vectors, ids = unit_vectors(200), some_ids(200)
     index, stats = build_index(vectors, ids, config=IndexConfig(flat_below=flat_below))
-    record = write_index(tmp_path, index, stats, {"name": "none"})
-    loaded = read_index(tmp_path, record)
+    record = write_index(LocalPlace(tmp_path), index, stats, {"name": "none"})
+    loaded = read_index(LocalPlace(tmp_path), record)
     _, before = search(loaded, record, vectors[:4], 5)
     assert np.array_equal(before[:, 0], ids[:4])
     _, after = search(loaded, record, vectors[:4], 5, exclude=ids[:4].tolist())

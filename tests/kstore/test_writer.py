@@ -12,6 +12,7 @@ import torch
 from kmem.errors import BankExistsError, ConfigError, CorruptBankError, IdentityMismatchError
 from kmem.kstore.bank import open_bank
 from kmem.kstore.manifest import IndexRecord
+from kmem.kstore.place import LocalPlace
 from kmem.kstore.quant import quantiser
 from kmem.kstore.writer import BankWriter, is_committed
 from tests.kstore.kit import NgramEmbedder, contents, tiny_chunks, tiny_memories, tiny_spec, write_bank, write_shards
@@ -46,7 +47,7 @@ def test_shards_may_be_written_in_any_order_and_again(tmp_path: Path) -> None:
         rows = bank.shard_rows(index)
         part = chunks[rows.start : rows.stop]
         found[index] = bank.write_shard(index, tiny_memories(bank.spec, part), part)
-    (tmp_path / "crooked" / found[1].kv_file).write_bytes(b"damaged, then written again")
+    (tmp_path / "crooked" / found[1].kv.file).write_bytes(b"damaged, then written again")
     part = chunks[2:4]
     found[1] = writer(tmp_path / "crooked").write_shard(1, tiny_memories(bank.spec, part), part)
     bank.commit(list(found.values()), index_of(bank))
@@ -75,7 +76,7 @@ def test_killed_before_any_rename_and_resumed_is_the_same_bank(tmp_path: Path, m
         left[0] = killed_at
         with pytest.raises(Killed):
             write_bank(path, count=3)
-        assert not is_committed(path)
+        assert not is_committed(LocalPlace(path))
         write_bank(path, count=3)
         assert contents(path) == whole
 
@@ -119,7 +120,7 @@ def test_memories_and_chunks_must_belong_together(tmp_path: Path) -> None:
     memories = tiny_memories(bank.spec, chunks[:2])
     with pytest.raises(ConfigError, match=str(chunks[1].id)):
         bank.write_shard(0, memories, [chunks[0], chunks[2]])
-    with pytest.raises(ConfigError, match="2 rows, not 2 memories and 1 chunks"):
+    with pytest.raises(ConfigError, match="2 memories for 1 chunks"):
         bank.write_shard(0, memories, chunks[:1])
     with pytest.raises(ConfigError, match="shards 0 to 2"):
         bank.write_shard(3, memories, chunks[:2])
@@ -137,11 +138,11 @@ def test_commit_wants_every_shard_and_every_file(tmp_path: Path) -> None:
         bank.commit([shards[0], shards[2]], index)
     with pytest.raises(ConfigError, match="4 vectors for 5"):
         bank.commit(shards, replace(index, rows=4))
-    kv = tmp_path / "bank" / shards[1].kv_file
+    kv = tmp_path / "bank" / shards[1].kv.file
     kv.write_bytes(kv.read_bytes()[:-1])
     with pytest.raises(CorruptBankError, match="bytes"):
         bank.commit(shards, index)
-    assert not is_committed(tmp_path / "bank")
+    assert not is_committed(LocalPlace(tmp_path / "bank"))
 
 
 def test_commit_refuses_an_id_written_twice(tmp_path: Path) -> None:

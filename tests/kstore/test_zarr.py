@@ -10,11 +10,13 @@ import zarr
 
 from kmem.kstore.bank import open_bank
 from kmem.kstore.layout import Layout
+from kmem.kstore.place import LocalPlace
 from kmem.kstore.quant import QUANTISERS, quantiser
 from kmem.kstore.shard import ShardFile
+from kmem.kstore.stored import store_stream
 from tests.kstore.kit import tiny_chunks, tiny_memories, tiny_spec, write_bank
 
-ARRAYS = ("kv", "slot_position", "length")
+ARRAYS = ("kv", "slot_position", "length", "id")
 
 
 @pytest.mark.parametrize("name", QUANTISERS)
@@ -34,6 +36,7 @@ def test_zarr_python_and_our_reader_agree(tmp_path: Path, name: str, count: int,
         assert torch.equal(codec.decode(np.asarray(stored["kv"])), memories.kv)
         assert np.array_equal(stored["slot_position"], memories.slot_position.numpy())
         assert np.array_equal(stored["length"], memories.lengths.numpy())
+        assert np.asarray(stored["id"]).tolist() == list(memories.ids)
 
 
 def test_bfloat16_says_so_in_its_attributes(tmp_path: Path) -> None:
@@ -51,7 +54,7 @@ def test_a_shard_is_records_then_index_by_the_letter(tmp_path: Path) -> None:
     size = len(record) + 4
     index = np.array([[0, size], [2**64 - 1, 2**64 - 1]], dtype="<u8").tobytes()
     crc = [google_crc32c.value(part).to_bytes(4, "little") for part in (record, index)]
-    assert (path / shard.kv_file).read_bytes() == record + crc[0] + index + crc[1]
+    assert (path / shard.kv.file).read_bytes() == record + crc[0] + index + crc[1]
 
 
 def test_an_all_zero_record_is_stored_like_any_other(tmp_path: Path) -> None:
@@ -59,9 +62,9 @@ def test_an_all_zero_record_is_stored_like_any_other(tmp_path: Path) -> None:
     layout = Layout(
         generation="g0000", rows=2, rows_per_shard=2, slots=3, record_shape=(2, 3, 4), record_dtype=np.dtype("<f4"), attributes={}
     )
-    _, data = layout.encode_kv(0, np.zeros((2, 2, 3, 4), dtype="<f4"))
-    (tmp_path / "shard").write_bytes(data)
-    shard = ShardFile(tmp_path / "shard", rows=2, grid_rows=2, record_shape=(2, 3, 4), dtype=np.dtype("<f4"))
+    place = LocalPlace(tmp_path)
+    stored = store_stream(place, "shard", layout.encode_kv([np.zeros((2, 2, 3, 4), dtype="<f4")]))
+    shard = ShardFile(place, stored, rows=2, grid_rows=2, record_bytes=96, verify="always")
     out = np.full((2, 3, 4), np.nan, dtype="<f4")
-    shard.read_into(1, out)
+    place.fetch([shard.span(1, out.reshape(-1).view(np.uint8).data)])
     assert not out.any()

@@ -15,10 +15,11 @@ import pytest
 
 from kmem.errors import BankExistsError, ConfigError, CorruptBankError, ModelNotFoundError
 from kmem.kstore.index.embed import _minilm_folder
+from kmem.kstore.lock import locked
+from kmem.kstore.place import LocalPlace
 from kmem.kstore.writer import BankWriter, is_committed
 from kmem.pipelines import build as pipeline
 from kmem.pipelines.build import build
-from kmem.pipelines.lock import locked
 from tests.pipelines.test_build import bank_bytes, config
 
 
@@ -110,7 +111,7 @@ def test_data_then_receipt_then_marker(tiny_folder: Path, corpus: Path, tmp_path
     build([str(corpus)], out=tmp_path / "bank", config=config(tiny_folder, limit=4, shard_rows=2))
     for index in (0, 1):
         receipt = json.loads((tmp_path / "bank" / "build" / "shards" / f"{index:05d}.json").read_text())
-        data = [made.index(receipt[f"{name}_file"]) for name in ("kv", "slot_position", "length", "chunks")]
+        data = [made.index(receipt[name]["file"]) for name in ("kv", "slot_position", "length", "ids", "chunks")]
         assert max(data) < made.index(f"build/shards/{index:05d}.json") < made.index(f"build/completions/{index:05d}")
 
 
@@ -192,7 +193,7 @@ def test_other_settings_are_named(tiny_folder: Path, corpus: Path, tmp_path: Pat
     (corpus / "00.txt").write_text("Another first page. " * 20)
     with pytest.raises(ConfigError, match="settings: the text of the sources changed"):
         build([str(corpus)], out=bank, config=config(tiny_folder, limit=2), resume=True)
-    assert not is_committed(bank)
+    assert not is_committed(LocalPlace(bank))
 
 
 def test_a_dry_run_knows_what_is_there(tiny_folder: Path, corpus: Path, tmp_path: Path) -> None:
@@ -251,10 +252,10 @@ def test_a_bad_out_is_told_before_the_model_is_loaded(
 
 def test_a_second_build_at_the_same_time_is_refused(tiny_folder: Path, corpus: Path, tmp_path: Path) -> None:
     bank, options = tmp_path / "bank", config(tiny_folder, limit=2)
-    with locked(bank), pytest.raises(BankExistsError, match=rf"Another build \(pid {os.getpid()}\) is writing to .*bank"):
+    with locked(LocalPlace(bank)), pytest.raises(BankExistsError, match=rf"Another build \(pid {os.getpid()}\) is writing to .*bank"):
         build([str(corpus)], out=bank, config=options)
     build([str(corpus)], out=bank, config=options)  # a lock nobody holds is no obstacle
-    assert is_committed(bank)
+    assert is_committed(LocalPlace(bank))
 
 
 def test_the_embed_stage_reports_batches(tiny_folder: Path, corpus: Path, tmp_path: Path) -> None:

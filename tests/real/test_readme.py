@@ -77,7 +77,7 @@ def test_the_transcript_says_what_the_code_prints(workplace: Path, tmp_path: Pat
     """The numbers are of another day; labels and phrases are those of today."""
     transcript = blocks("text")[0]
     report = build([str(workplace / "articles.jsonl")], out=tmp_path / "bank", dry_run=True)
-    printed = {str(cell) for cell in summary(report).columns[0].cells}
+    printed = {str(cell) for cell in summary(report, "Built").columns[0].cells}
     labels = set(re.findall(r"^│ ([a-z][a-z ]*?) +│ [^│]+│$", transcript, re.MULTILINE))
     assert {"documents", "chunks", "payload", "time"} <= labels <= printed | {"time"}
     given = Answer(knowledge="nothing", text="", seconds=0.1, first_token_s=0.1, prompt_tokens=13, new_tokens=1)

@@ -103,7 +103,7 @@ def test_options_are_checked(bank: Bank, model: PreTrainedModel, tokenizer: PreT
         pass
     with pytest.raises(ConfigError, match="tokenizer"), kmem.attach(model, bank):
         pass
-    with pytest.raises(WrongTypeError, match=r"open bank \(kmem.open\).* not str"), kmem.attach(model, str(bank.path)):  # type: ignore[arg-type]
+    with pytest.raises(WrongTypeError, match=r"open bank \(kmem.open\).* not str"), kmem.attach(model, str(bank.place)):  # type: ignore[arg-type]
         pass
     with pytest.raises(WrongTypeError, match=r"kmem.load_model\), not str"), kmem.attach("smollm2", bank):
         pass

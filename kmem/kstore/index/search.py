@@ -2,33 +2,34 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from kmem.errors import CorruptBankError
-from kmem.kstore.durable import RESTORE, read_verified, replace_file
+from kmem.errors import CorruptBankError, MemoryNotFoundError
 from kmem.kstore.index.build import IndexStats
 from kmem.kstore.index.parameters import search_parameters
 from kmem.kstore.manifest import IndexRecord
+from kmem.kstore.place import Place
+from kmem.kstore.place.protocol import RESTORE
+from kmem.kstore.stored import read_verified, store
 
 
-def write_index(root: Path, index: Any, stats: IndexStats, embedder: Mapping[str, Any], number: int = 1) -> IndexRecord:
+def write_index(place: Place, index: Any, stats: IndexStats, embedder: Mapping[str, Any], number: int = 1) -> IndexRecord:
     """Write `index/<number>.faiss` durably. embedder: the `identity()` of the embedder that made the vectors."""
-    stored = replace_file(root, f"index/{number:06d}.faiss", faiss.serialize_index(index).data)
+    stored = store(place, f"index/{number:06d}.faiss", faiss.serialize_index(index).data)
     return IndexRecord(file=stored.file, size_bytes=stored.size_bytes, sha256=stored.sha256, embedder=dict(embedder), **asdict(stats))
 
 
-def read_index(root: Path, record: IndexRecord) -> Any:
+def read_index(place: Place, record: IndexRecord) -> Any:
     """The FAISS index, its bytes checked before FAISS parses them. Raises CorruptBankError."""
-    data = read_verified(root, record.stored)
+    data = read_verified(place, record.stored)
     index = faiss.deserialize_index(np.frombuffer(data, dtype=np.uint8))
     if (index.ntotal, index.d) != (record.rows, record.dim):
         raise CorruptBankError(
-            f"{root / record.file} holds {index.ntotal} vectors of {index.d} "
+            f"{place.at(record.file)} holds {index.ntotal} vectors of {index.d} "
             f"where the manifest lists {record.rows} of {record.dim}; {RESTORE}"
         )
     return index
@@ -47,3 +48,14 @@ def search(
         if record.kind == "flat" or nprobe >= index.nlist or bool((ids >= 0).all()):
             return scores, ids
         nprobe *= 2
+
+
+def stored_vectors(index: Any, kind: str, ids: NDArray[np.int64]) -> NDArray[np.float32]:
+    """[n, dim] vectors as the index holds them. Raises MemoryNotFoundError for an id that it doesn't."""
+    if kind == "ivf":
+        index.set_direct_map_type(faiss.DirectMap.Hashtable)  # type: ignore[attr-defined]
+    try:
+        found: NDArray[np.float32] = index.reconstruct_batch(ids)
+    except RuntimeError as error:
+        raise MemoryNotFoundError(f"The search index lacks an id of the bank; mend it with kmem verify --repair-index ({error}).") from None
+    return found

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from kmem.kstore.durable import create_file, remove_partials, replace_file
+from kmem.kstore.place import LocalPlace
 
 
 @pytest.mark.parametrize("operation", ["replace", "link"])
@@ -23,20 +23,21 @@ def test_bytes_then_name_then_folder(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(os, "fsync", noted_flush)
     monkeypatch.setattr(os, operation, noted_rename)
-    write = {"replace": replace_file, "link": create_file}[operation]
-    write(tmp_path, "new/file", b"data")
+    place = LocalPlace(tmp_path)
+    write = {"replace": place.replace, "link": place.create}[operation]
+    write("new/file", b"data")
     assert calls == [f"flush {tmp_path.name}", "flush file", operation, "flush new"]
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    replace_file(tmp_path, "file", b"old")
+    LocalPlace(tmp_path).replace("file", b"old")
 
     def full(descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match="No space"):
-        replace_file(tmp_path, "file", b"new")
+        LocalPlace(tmp_path).replace("file", b"new")
     assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("file", b"old")]
 
 
@@ -44,5 +45,5 @@ def test_partials_are_swept_and_nothing_else(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     for name in ("file", "a/file", "a/file.123.partial", "x.partial"):
         (tmp_path / name).write_bytes(b"")
-    remove_partials(tmp_path)
+    LocalPlace(tmp_path).tidy()
     assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()) == ["a/file", "file"]

@@ -1,0 +1,75 @@
+"""Timed reads of random memories from the device: the page cache is told to forget the files first."""
+
+import gc
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from kmem.bench.store.reads import Tick, buffer
+from kmem.bench.store.sides import SIDES
+from kmem.bench.store.synthetic import Stored
+
+ATTEMPTS, PAUSE_S = 20, 0.05
+"""A page that another processor, or a reader caught in a cycle, has just let go of can stay for a moment."""
+
+
+def forget(stored: Stored) -> bool:
+    """Drop all pages of both copies from the page cache → whether the system did it; a file system in memory can't.
+
+    All sides must be closed, and everything flushed to the device: a page that a process has mapped or changed stays.
+    """
+    for _ in range(ATTEMPTS):
+        files = stored.files
+        for path in files:
+            with path.open("rb") as file:
+                os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        if not any(map(_is_cached, files)):
+            return True
+        gc.collect()
+        time.sleep(PAUSE_S)
+    return False
+
+
+def settle(stored: Stored) -> None:
+    """Flush both copies to the device."""
+    for path in stored.files:
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+
+
+def _is_cached(path: Path) -> bool:
+    """Whether the first byte can be read without waiting for the device."""
+    with path.open("rb") as file:
+        try:
+            return os.preadv(file.fileno(), [bytearray(1)], 0, os.RWF_NOWAIT) == 1
+        except OSError:  # EAGAIN: it is on the device; EOPNOTSUPP: the file system can't say, and has a device
+            return False
+
+
+def time_cold_reads(
+    names: Sequence[str], stored: Stored, count: int, rounds: int, seed: int, tick: Tick = lambda done: None
+) -> dict[str, list[float]]:
+    """Seconds of the first read of `count` random memories after opening, by each of SIDES; opening is not timed.
+
+    Empty where the page cache can't be emptied.
+    """
+    generator = np.random.default_rng([seed, count])
+    out = buffer(stored, count)
+    times: dict[str, list[float]] = {name: [] for name in names}
+    settle(stored)
+    for _ in range(rounds):
+        for name in generator.permutation(list(names)).tolist():
+            rows = generator.choice(len(stored.ids), count, replace=False).tolist()
+            if not forget(stored):
+                return {}
+            side = SIDES[name](stored)
+            start = time.perf_counter()
+            side.read(rows, out)
+            times[name].append(time.perf_counter() - start)
+            side.close()
+            del side
+        tick(1)
+    return times

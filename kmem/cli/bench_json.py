@@ -1,0 +1,33 @@
+"""The JSON object of a benchmark: where it goes, and that it can go there."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from kmem.errors import ConfigError
+
+STANDARD_OUTPUT = "-"
+JSON_FILE = typer.Option(None, "--json", metavar="FILE", help="Write the JSON object here, - for standard output.")
+
+
+def require_folder(option: str, file: str | None) -> None:
+    """Raise ConfigError, before hours of measuring, when the folder that `file` is to be written in does not exist."""
+    if file not in (None, STANDARD_OUTPUT) and not Path(str(file)).parent.is_dir():
+        raise ConfigError(f"{option} {file}: there is no folder {Path(str(file)).parent}; make it first.")
+
+
+def write_json(name: str, figures: Mapping[str, Any], file: str | None) -> bool:
+    """Write the figures with machine, versions and command → whether they went to standard output, which then is no place for tables."""
+    from kmem.bench.report import framed
+
+    if file is None:
+        return False
+    text = json.dumps(framed(name, figures), indent=2)
+    if file == STANDARD_OUTPUT:
+        typer.echo(text)
+        return True
+    Path(file).write_text(text + "\n")
+    return False

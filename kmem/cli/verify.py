@@ -1,0 +1,26 @@
+"""`kmem verify`: is everything in a bank what was written?"""
+
+import typer
+
+from kmem.cli.render import JSON_OPTION, counted, output, print_json, progress_bars
+
+
+def verify(
+    bank: str = typer.Argument(help="Folder or URL of the bank."),
+    deep: bool = typer.Option(False, "--deep", help="Also read every memory and text, and compare ids."),
+    repair_index: bool = typer.Option(False, "--repair-index", help="First make the search index again, from the texts."),
+    as_json: bool = JSON_OPTION,
+) -> None:
+    """Compare every file with what was written; damage is named, and exit code 2."""
+    from kmem.kstore.verify import repair_index as repair
+    from kmem.kstore.verify import verify as run
+
+    with progress_bars(quiet=as_json) as progress:
+        repaired = repair(bank, progress=progress) if repair_index else None
+        found = run(bank, deep=deep, progress=progress)
+    if as_json:
+        print_json({"bank": bank, **found, "repaired_index": None if repaired is None else repaired.index.file})
+        return
+    mended = "" if repaired is None else f" The index was made again as {repaired.index.file}."
+    looked = f", {found['memories']:,} memories" if deep else ""
+    output().print(f"{bank} is whole: {counted(found['files'], 'file')}{looked}.{mended}", markup=False)

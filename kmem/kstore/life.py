@@ -1,0 +1,146 @@
+"""What becomes of a bank after it was built: memories are deleted, banks compacted, merged and converted.
+
+Every change is a new manifest beside files that are never changed, so a kill at any moment leaves the bank as it was, and a reader
+that has it open keeps its state.
+"""
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from kmem.errors import ConfigError, IdentityMismatchError
+from kmem.kstore.bank import Bank, open_bank
+from kmem.kstore.commit import write_manifest
+from kmem.kstore.generation import GenerationWriter
+from kmem.kstore.index.build import build_index
+from kmem.kstore.index.search import write_index
+from kmem.kstore.lock import locked
+from kmem.kstore.manifest import Manifest
+from kmem.kstore.place import place_of
+from kmem.kstore.prune import prune
+from kmem.kstore.quant import Quantiser, record_bytes
+from kmem.kstore.rewrite import Copied
+from kmem.kstore.writer import BankWriter
+from kmem.progress import Progress, silent
+
+SHARD_BYTES = 64 << 20
+"""Payload of a shard, unless told otherwise."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Compacted:
+    """The manifest after a compaction, and what could be deleted of the states before it."""
+
+    manifest: Manifest
+    deleted_files: int
+    deleted_bytes: int
+
+
+def delete(path: str | Path, ids: Sequence[int]) -> Manifest:
+    """Mark memories as deleted; their bytes stay until the bank is compacted.
+
+    Raises MemoryNotFoundError for an id that is not there, BankExistsError while another writer is at work.
+    """
+    with open_bank(path) as bank, locked(bank.place):
+        bank.lengths(ids)  # raises for what is unknown
+        manifest = bank.manifest.changed(bank.manifest.generations, bank.manifest.index, {*bank.manifest.deleted, *map(int, ids)})
+        write_manifest(bank.place, manifest)
+    return manifest
+
+
+def compact(path: str | Path, *, shard_bytes: int = SHARD_BYTES, held_too: bool = False, progress: Progress = silent) -> Compacted:
+    """Rewrite the bank as one generation without the deleted memories, then delete the states before it that no reader has open.
+
+    held_too: also those that somebody may have open; in an object store nobody can tell. Nothing is rewritten where the bank is one
+    generation and nothing was deleted. Raises ConfigError for a bank of which nothing is left, BankExistsError while another writer
+    is at work.
+    """
+    open_bank(path).close()  # no lock in a folder that holds no bank
+    with locked(place_of(path)):
+        with open_bank(path) as bank:
+            manifest = bank.manifest
+            if len(manifest.generations) > 1 or manifest.deleted:
+                manifest = _rewritten(bank, shard_bytes, progress)
+        files, size = prune(place_of(path), held_too=held_too)
+    return Compacted(manifest=manifest, deleted_files=files, deleted_bytes=size)
+
+
+def merge(paths: Sequence[str | Path], out: str | Path, *, shard_bytes: int = SHARD_BYTES, progress: Progress = silent) -> Manifest:
+    """A new bank with the memories of all, each id once; one that was stopped goes on.
+
+    Raises IdentityMismatchError, naming what differs, unless all were written by the same model, profile, quantiser and embedder;
+    ConfigError for fewer than two.
+    """
+    if len(paths) < 2:
+        raise ConfigError(f"Merging takes at least two banks, not {len(paths)}.")
+    with ExitStack() as stack:
+        first, *others = (stack.enter_context(open_bank(path)) for path in paths)
+        for other in others:
+            _require_alike(first, other)
+        seen: set[int] = set()
+        ids = []
+        for bank in (first, *others):
+            ids.append([memory_id for memory_id in bank.ids.tolist() if memory_id not in seen])
+            seen.update(ids[-1])
+        return _into_new(Copied((first, *others), ids), first, first.quantiser, out, shard_bytes, progress)
+
+
+def convert(
+    path: str | Path, quantiser: Quantiser, out: str | Path, *, shard_bytes: int = SHARD_BYTES, progress: Progress = silent
+) -> Manifest:
+    """A new bank with the same memories, stored by another quantiser. Raises ConfigError for a value that it can't hold."""
+    with open_bank(path) as bank:
+        return _into_new(Copied([bank], [bank.ids.tolist()]), bank, quantiser, out, shard_bytes, progress)
+
+
+def _rewritten(bank: Bank, shard_bytes: int, progress: Progress) -> Manifest:
+    copied = Copied([bank], [bank.ids.tolist()])
+    _require_some(copied, bank)
+    rows = _rows_per_shard(bank, bank.quantiser, shard_bytes)
+    writer = GenerationWriter(bank.place, bank.manifest.next_generation, bank.spec, bank.quantiser, len(copied), rows)
+    generation = writer.finished(copied.write_all(writer, progress), writer.write_metadata())
+    progress("index", 0, 1)
+    index, stats = build_index(copied.vectors(), copied.ids)
+    record = write_index(bank.place, index, stats, bank.manifest.index.embedder, number=bank.manifest.number + 1)
+    manifest = bank.manifest.changed((generation,), record, ())
+    write_manifest(bank.place, manifest)
+    progress("index", 1, 1)
+    return manifest
+
+
+def _into_new(copied: Copied, like: Bank, quantiser: Quantiser, out: str | Path, shard_bytes: int, progress: Progress) -> Manifest:
+    _require_some(copied, like)
+    writer = BankWriter(out, like.spec, quantiser, len(copied), _rows_per_shard(like, quantiser, shard_bytes))
+    with locked(writer.place):
+        shards = copied.write_all(writer.generation, progress)
+        progress("index", 0, 1)
+        manifest = writer.commit(shards, writer.write_index(copied.vectors(), copied.ids, like.manifest.index.embedder))
+        progress("index", 1, 1)
+    return manifest
+
+
+def _rows_per_shard(bank: Bank, quantiser: Quantiser, shard_bytes: int) -> int:
+    return max(1, shard_bytes // record_bytes(quantiser, bank.profile.slots, bank.manifest.head_dim))
+
+
+def _require_some(copied: Copied, bank: Bank) -> None:
+    if len(copied) == 0:
+        raise ConfigError(f"Nothing is left in {bank.place}: every memory was deleted; delete the bank itself.")
+
+
+def _require_alike(first: Bank, other: Bank) -> None:
+    first.identity.require_compatible(other.identity)
+    ours, theirs = first.manifest, other.manifest
+    trained = [None if manifest.quantiser_tensors is None else manifest.quantiser_tensors.sha256 for manifest in (ours, theirs)]
+    for what, here, there in (
+        ("profile", ours.profile.budget, theirs.profile.budget),
+        ("quantiser", ours.quantiser, theirs.quantiser),
+        ("trained quantiser", *trained),
+        ("embedder", ours.index.embedder, theirs.index.embedder),
+    ):
+        if here != there:
+            raise IdentityMismatchError(
+                f"{first.place} and {other.place} differ in their {what} ({here!r:.60} and {there!r:.60}); "
+                "build one of them again like the other."
+            )

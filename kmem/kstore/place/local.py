@@ -1,0 +1,174 @@
+"""A folder of this machine: files that reach the disk whole or not at all, and are read through memory maps.
+
+A file is written under a temporary name, flushed to the device, and only then given its own name: a reader, a resumed
+build or a `kill -9` sees the old file, no file, or the whole new one.
+"""
+
+import fcntl
+import mmap
+import os
+import uuid
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from typing_extensions import Buffer
+
+from kmem.errors import CorruptBankError
+from kmem.kstore.place.protocol import RESTORE, Span
+
+PARTIAL_SUFFIX = ".partial"
+"""Ending of a temporary name; whatever carries it was never finished."""
+
+
+class LocalPlace:
+    """A folder, which need not be there yet."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._root = str(folder)
+        self._maps: dict[str, _Mapped] = {}
+
+    @property
+    def folder(self) -> Path:
+        return self._folder
+
+    def __str__(self) -> str:
+        return self._root
+
+    def at(self, file: str) -> str:
+        return str(self._folder / file)
+
+    def sizes(self, below: str = "") -> Mapping[str, int]:
+        """Names that begin a temporary file are left out."""
+        found: dict[str, int] = {}
+        for parent, _, names in os.walk(self._folder / below):
+            for name in names:
+                if not name.endswith(PARTIAL_SUFFIX):
+                    path = os.path.join(parent, name)
+                    found[os.path.relpath(path, self._root)] = os.stat(path).st_size
+        return dict(sorted(found.items()))
+
+    def read(self, file: str) -> bytes:
+        return (self._folder / file).read_bytes()
+
+    def replace(self, file: str, data: Buffer) -> None:
+        self.replace_stream(file, (data,))
+
+    def replace_stream(self, file: str, parts: Iterable[Buffer]) -> None:
+        target = self._folder / file
+        os.replace(_write_partial(target, parts), target)
+        _sync_folder(target.parent)
+
+    def create(self, file: str, data: Buffer) -> None:
+        """File systems without hard links get an exclusive create instead, where a crash can leave a file that is cut short."""
+        target = self._folder / file
+        partial = _write_partial(target, (data,))
+        try:
+            os.link(partial, target)
+        except FileExistsError:
+            raise
+        except OSError:
+            _write_new(target, (data,))
+        finally:
+            partial.unlink()
+        _sync_folder(target.parent)
+
+    def remove(self, files: Iterable[str]) -> None:
+        for file in files:
+            path = self._folder / file
+            path.unlink(missing_ok=True)
+            with suppress(OSError):  # a folder that still holds something stays
+                while (path := path.parent) != self._folder:
+                    path.rmdir()
+
+    def hold(self, file: str) -> Callable[[], None]:
+        """A shared lock of the kernel's."""
+        held = (self._folder / file).open("rb")
+        with suppress(OSError):  # a file system without locks: then pruning sees nobody
+            fcntl.flock(held, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        if not (self._folder / file).exists():  # deleted before the lock was there
+            held.close()
+            raise FileNotFoundError(file)
+        return held.close
+
+    def is_held(self, file: str) -> bool:
+        with (self._folder / file).open("rb") as asked:
+            try:
+                fcntl.flock(asked, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+        return False
+
+    def fetch(self, spans: Sequence[Span]) -> None:
+        for file, file_bytes, start, out in spans:
+            mapped = self._maps.get(file)
+            if mapped is None:
+                mapped = self._maps[file] = _Mapped(self._folder / file, file_bytes)
+            out[:] = mapped.require_whole()[start : start + len(out)]
+
+    def tidy(self) -> None:
+        for partial in self._folder.rglob(f"*{PARTIAL_SUFFIX}"):
+            partial.unlink(missing_ok=True)
+
+    def close(self) -> None:
+        self._maps = {}
+
+
+class _Mapped:
+    """A file of a known length above zero, mapped; it lives as long as someone uses it, so a reader in another thread never loses it."""
+
+    def __init__(self, path: Path, size_bytes: int) -> None:
+        self._path, self._size_bytes = path, size_bytes
+        try:
+            with path.open("rb") as file:
+                self._require_length(os.fstat(file.fileno()).st_size)
+                self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)  # it holds the file by a descriptor of its own
+        except (FileNotFoundError, NotADirectoryError):
+            raise CorruptBankError(f"{path} is missing; {RESTORE}") from None
+        self._view = memoryview(self._map)
+
+    def require_whole(self) -> memoryview:
+        """The bytes. Touching a map past the end of a file that was cut since would end the process, so its length is asked again."""
+        self._require_length(self._map.size())
+        return self._view
+
+    def _require_length(self, actual: int) -> None:
+        if actual != self._size_bytes:
+            raise CorruptBankError(f"{self._path} has {actual} bytes where {self._size_bytes} were written; {RESTORE}")
+
+
+def _write_partial(target: Path, parts: Iterable[Buffer]) -> Path:
+    _make_folder(target.parent)
+    partial = target.with_name(f"{target.name}.{uuid.uuid4().hex}{PARTIAL_SUFFIX}")
+    try:
+        _write_new(partial, parts)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+    return partial
+
+
+def _write_new(path: Path, parts: Iterable[Buffer]) -> None:
+    with path.open("xb", buffering=0) as file:
+        for part in parts:
+            rest = memoryview(part).cast("B")
+            while len(rest):
+                rest = rest[file.write(rest) :]
+        os.fsync(file.fileno())
+
+
+def _make_folder(folder: Path) -> None:
+    """Create it and its parents, each name flushed: without that a power cut can lose a file whose own bytes are safe."""
+    if not folder.is_dir():
+        _make_folder(folder.parent)
+        folder.mkdir(exist_ok=True)
+        _sync_folder(folder.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

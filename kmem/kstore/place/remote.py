@@ -1,0 +1,134 @@
+"""A prefix in an object store (S3, GCS, Azure), through obstore: range requests side by side, conditional creates."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+from urllib.parse import urlsplit
+
+from typing_extensions import Buffer
+
+from kmem.errors import ConfigError, CorruptBankError, MissingDependencyError, PlaceError
+from kmem.kstore.place.protocol import RESTORE, Span
+
+try:
+    import obstore
+    from obstore.exceptions import AlreadyExistsError, BaseError, PreconditionError
+    from obstore.store import from_url
+except ImportError as error:
+    raise MissingDependencyError("A bank at a URL needs obstore, which is not installed: pip install 'kmem[s3]'.") from error
+
+COALESCED_BYTES = 1 << 20
+"""Ranges of one file this near to each other are one request."""
+MAX_REQUESTS = 32
+"""Files asked at the same time."""
+
+
+class RemotePlace:
+    """`scheme://bucket/prefix`; credentials, region and endpoint come from the environment, as the store's own tools take them.
+
+    Raises ConfigError for a URL that obstore doesn't understand. What goes wrong on the way to the store raises PlaceError.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._url = url.rstrip("/")
+        if not urlsplit(self._url).netloc:
+            raise ConfigError(f"{url} names no bucket; write it like s3://bucket/bank.")
+        try:
+            self._store: Any = from_url(self._url, client_options={"allow_http": True})
+        except (BaseError, ValueError) as error:
+            raise ConfigError(
+                f"{url} can't be used as a place for a bank ({_first_line(error)}); write it like s3://bucket/bank."
+            ) from error
+        self._threads = ThreadPoolExecutor(MAX_REQUESTS, thread_name_prefix="kmem-remote")
+
+    @property
+    def folder(self) -> None:
+        return None
+
+    def __str__(self) -> str:
+        return self._url
+
+    def at(self, file: str) -> str:
+        return f"{self._url}/{file}"
+
+    def sizes(self, below: str = "") -> Mapping[str, int]:
+        try:
+            return {entry["path"]: entry["size"] for page in obstore.list(self._store, prefix=below or None) for entry in page}
+        except BaseError as error:
+            raise self._failed("list", below, error) from error
+
+    def read(self, file: str) -> bytes:
+        try:
+            return bytes(obstore.get(self._store, file).bytes())
+        except BaseError as error:
+            raise self._failed("read", file, error) from error
+
+    def replace(self, file: str, data: Buffer) -> None:
+        try:
+            obstore.put(self._store, file, bytes(data))
+        except BaseError as error:
+            raise self._failed("write", file, error) from error
+
+    def replace_stream(self, file: str, parts: Iterable[Buffer]) -> None:
+        try:
+            obstore.put(self._store, file, (bytes(part) for part in parts), use_multipart=True)
+        except BaseError as error:
+            raise self._failed("write", file, error) from error
+
+    def create(self, file: str, data: Buffer) -> None:
+        try:
+            obstore.put(self._store, file, bytes(data), mode="create")
+        except (AlreadyExistsError, PreconditionError) as error:
+            raise FileExistsError(self.at(file)) from error
+        except BaseError as error:
+            raise self._failed("create", file, error) from error
+
+    def remove(self, files: Iterable[str]) -> None:
+        for file in files:
+            try:
+                obstore.delete(self._store, file)
+            except FileNotFoundError:
+                continue
+            except BaseError as error:
+                raise self._failed("delete", file, error) from error
+
+    def hold(self, file: str) -> Callable[[], None]:
+        """Nothing can be said in an object store; what pruning asks there is told by a person."""
+        return lambda: None
+
+    def is_held(self, file: str) -> bool:
+        return True
+
+    def fetch(self, spans: Sequence[Span]) -> None:
+        by_file: dict[str, list[Span]] = {}
+        for span in spans:
+            by_file.setdefault(span.file, []).append(span)
+        list(self._threads.map(self._fetch_of_one, by_file.values()))
+
+    def tidy(self) -> None:
+        """Nothing is ever there in part."""
+
+    def close(self) -> None:
+        self._threads.shutdown(wait=False)
+
+    def _fetch_of_one(self, spans: Sequence[Span]) -> None:
+        file = spans[0].file
+        starts = [span.start for span in spans]
+        lengths = [len(span.out) for span in spans]
+        try:
+            found = obstore.get_ranges(self._store, file, starts=starts, lengths=lengths, coalesce=COALESCED_BYTES)
+        except FileNotFoundError:
+            raise CorruptBankError(f"{self.at(file)} is missing; {RESTORE}") from None
+        except BaseError as error:
+            raise self._failed("read", file, error) from error
+        for span, data in zip(spans, found, strict=True):
+            if len(data) != len(span.out):
+                raise CorruptBankError(f"{self.at(file)} gave {len(data)} of {len(span.out)} bytes at {span.start}; {RESTORE}")
+            span.out[:] = memoryview(data)
+
+    def _failed(self, what: str, file: str, error: Exception) -> PlaceError:
+        return PlaceError(f"Could not {what} {self.at(file)} ({_first_line(error)}); check address, credentials and network.")
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error) or repr(error)).splitlines()[0].rstrip(".")[:200]

@@ -1,0 +1,71 @@
+"""Copying memories from banks into a new generation: what compaction, merging and conversion share."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kmem.document import Chunk
+from kmem.kstore.bank import Bank
+from kmem.kstore.generation import BLOCK_BYTES, GenerationWriter
+from kmem.kstore.manifest import Shard
+from kmem.progress import Progress
+
+
+class Copied:
+    """The memories with `ids` of several open banks, one after another: `ids[i]` are taken from `banks[i]`."""
+
+    def __init__(self, banks: Sequence[Bank], ids: Sequence[Sequence[int]]) -> None:
+        self._banks, self._ids = tuple(banks), tuple(tuple(some) for some in ids)
+        self._starts = np.cumsum([0, *map(len, self._ids)]).tolist()
+
+    def __len__(self) -> int:
+        return int(self._starts[-1])
+
+    @property
+    def ids(self) -> NDArray[np.int64]:
+        """[N] all ids in order."""
+        return np.concatenate([np.asarray(some, dtype=np.int64) for some in self._ids])
+
+    def vectors(self) -> NDArray[np.float32]:
+        """[N, dim] what the banks' indexes hold."""
+        return np.concatenate([bank.vectors(some) for bank, some in zip(self._banks, self._ids, strict=True) if some])
+
+    def write_shard(self, writer: GenerationWriter, index: int) -> Shard:
+        """Copy the rows of one shard; records are decoded and encoded again only where the quantiser differs."""
+        parts = list(self._parts(writer.shard_rows(index)))
+        chunks: list[Chunk] = [chunk for bank, ids in parts for chunk in bank.chunks(ids)]
+        slot_position = np.concatenate([bank.slot_position(ids).numpy() for bank, ids in parts])
+        lengths = np.concatenate([bank.lengths(ids) for bank, ids in parts])
+        blocks = (block for bank, ids in parts for block in _blocks(bank, ids, writer))
+        return writer.write_records(index, blocks, slot_position, lengths, chunks)
+
+    def write_all(self, writer: GenerationWriter, progress: Progress) -> list[Shard]:
+        """Every shard in turn."""
+        shards = []
+        progress("copy", 0, len(self))
+        for index in range(writer.shard_count):
+            shards.append(self.write_shard(writer, index))
+            progress("copy", writer.shard_rows(index).stop, len(self))
+        return shards
+
+    def _parts(self, rows: range) -> Iterator[tuple[Bank, Sequence[int]]]:
+        for bank, ids, start in zip(self._banks, self._ids, self._starts, strict=False):
+            some = ids[max(0, rows.start - start) : max(0, rows.stop - start)]
+            if some:
+                yield bank, some
+
+
+def _blocks(bank: Bank, ids: Sequence[int], writer: GenerationWriter) -> Iterator[NDArray[Any]]:
+    """Records as `writer` stores them, in blocks [n, *record_shape]."""
+    each = max(1, BLOCK_BYTES // max(1, int(np.prod(bank.record_shape)) * bank.record_dtype.itemsize))
+    same = bank.manifest.quantiser == writer.quantiser.to_dict()
+    for start in range(0, len(ids), each):
+        some = ids[start : start + each]
+        if same:
+            records = np.empty((len(some), *bank.record_shape), dtype=bank.record_dtype)
+            bank.read_into(some, records)
+            yield records
+        else:
+            yield writer.quantiser.encode(bank.read(some, positions=False).kv)

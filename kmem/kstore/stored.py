@@ -1,0 +1,104 @@
+"""The record of a file of a bank, and its comparison with what lies there now."""
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from typing_extensions import Buffer
+
+from kmem.errors import CorruptBankError
+from kmem.kstore.place import Place, Span
+from kmem.kstore.place.protocol import RESTORE
+
+PIECE_BYTES = 8 << 20
+"""How much of a file is in memory at a time while it is only hashed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredFile:
+    """A file of a bank: its path relative to the bank's root, its length and the sha256 of its bytes in hex."""
+
+    file: str
+    size_bytes: int
+    sha256: str
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> "StoredFile":
+        return cls(file=str(data["file"]), size_bytes=int(data["size_bytes"]), sha256=str(data["sha256"]))
+
+
+def store(place: Place, file: str, data: Buffer) -> StoredFile:
+    """Write a file durably, in place of an older one if there is any."""
+    place.replace(file, data)
+    return describe(file, data)
+
+
+def store_stream(place: Place, file: str, parts: Iterable[Buffer]) -> StoredFile:
+    """The same from parts, hashed as they pass."""
+    digest, size = hashlib.sha256(), 0
+
+    def passing() -> Iterator[memoryview]:
+        nonlocal size
+        for part in parts:
+            view = memoryview(part).cast("B")
+            digest.update(view)
+            size += len(view)
+            yield view
+
+    place.replace_stream(file, passing())
+    return StoredFile(file=file, size_bytes=size, sha256=digest.hexdigest())
+
+
+def describe(file: str, data: Buffer) -> StoredFile:
+    """The record of a file with these bytes."""
+    return StoredFile(file=file, size_bytes=memoryview(data).nbytes, sha256=hashlib.sha256(data).hexdigest())
+
+
+def require_sizes(place: Place, files: Iterable[StoredFile]) -> None:
+    """Raise CorruptBankError, naming both lengths, for the first file that is missing or has another length."""
+    there = place.sizes()
+    for stored in files:
+        actual = there.get(stored.file)
+        if actual is None:
+            raise CorruptBankError(f"{place.at(stored.file)} is missing; the manifest lists it with {stored.size_bytes} bytes; {RESTORE}")
+        _require_size(place, stored, actual)
+
+
+def read_verified(place: Place, stored: StoredFile) -> bytes:
+    """All bytes of a file after checking length and sha256. Raises CorruptBankError."""
+    try:
+        data = place.read(stored.file)
+    except (FileNotFoundError, NotADirectoryError):
+        raise CorruptBankError(
+            f"{place.at(stored.file)} is missing; the manifest lists it with {stored.size_bytes} bytes; {RESTORE}"
+        ) from None
+    _require_size(place, stored, len(data))
+    _require_digest(place, stored, hashlib.sha256(data).hexdigest())
+    return data
+
+
+def require_unaltered(place: Place, stored: StoredFile) -> None:
+    """Raise CorruptBankError unless length and sha256 are those written; a file of any size, never whole in memory."""
+    digest = hashlib.sha256()
+    piece = memoryview(bytearray(min(PIECE_BYTES, stored.size_bytes)))
+    for start in range(0, stored.size_bytes, PIECE_BYTES):
+        part = piece[: min(PIECE_BYTES, stored.size_bytes - start)]
+        place.fetch([Span(stored.file, stored.size_bytes, start, part)])
+        digest.update(part)
+    _require_digest(place, stored, digest.hexdigest())
+
+
+def _require_size(place: Place, stored: StoredFile, actual: int) -> None:
+    if actual != stored.size_bytes:
+        raise CorruptBankError(f"{place.at(stored.file)} has {actual} bytes where the manifest lists {stored.size_bytes}; {RESTORE}")
+
+
+def _require_digest(place: Place, stored: StoredFile, actual: str) -> None:
+    if actual != stored.sha256:
+        raise CorruptBankError(
+            f"{place.at(stored.file)} was altered: its sha256 begins with {actual[:12]}, the manifest lists {stored.sha256[:12]}; {RESTORE}"
+        )

@@ -1,0 +1,87 @@
+"""Is everything in a bank what was written, and does it belong together? And a new index, where the old one is lost."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from kmem.errors import BankNotFoundError, CorruptBankError
+from kmem.kstore.bank import Bank, open_bank
+from kmem.kstore.commit import held_manifest, write_manifest
+from kmem.kstore.index.build import build_index
+from kmem.kstore.index.embed import Embedder, TextEmbedder, require_same_embedder
+from kmem.kstore.index.search import write_index
+from kmem.kstore.lock import locked
+from kmem.kstore.manifest import Manifest
+from kmem.kstore.place import place_of
+from kmem.kstore.place.protocol import RESTORE
+from kmem.kstore.stored import require_sizes
+from kmem.memories import EMPTY_SLOT, UNREAD_POSITION
+from kmem.progress import Progress, silent
+
+BLOCK_ROWS = 256
+
+
+def verify(path: str | Path, *, deep: bool = False, progress: Progress = silent) -> dict[str, int]:
+    """Compare every file's sha256 → how many `files` and `memories` were looked at. Raises CorruptBankError for the first that differs.
+
+    deep: also read every memory as generation does (its own checksum, finite numbers, slots filled by its length), every text (its
+    sha256), and compare the ids of records, texts and index.
+    """
+    with open_bank(path, verify="always") as bank:
+        files = bank.verify(lambda done, total: progress("files", done, total))
+        if deep:
+            _check_memories(bank, lambda done: progress("memories", done, len(bank)))
+            bank.vectors(bank.ids.tolist())
+        return {"files": files, "memories": len(bank) if deep else 0}
+
+
+def repair_index(path: str | Path, *, embedder: TextEmbedder | None = None, progress: Progress = silent) -> Manifest:
+    """Embed all texts again and commit a new index; the old one is not looked at.
+
+    Raises CorruptBankError when anything but the index is damaged, IdentityMismatchError when `embedder` is not the bank's,
+    BankExistsError while another writer is at work.
+    """
+    place = place_of(path)
+    manifest, let_go = held_manifest(place)
+    if manifest is None:
+        raise BankNotFoundError(f"{place} holds no bank; make one with kmem build.")
+    with locked(place), Bank(place, manifest, let_go=let_go) as bank:
+        require_sizes(place, [file for file in manifest.files if file != manifest.index.stored])
+        recorded = manifest.index.embedder
+        embedder = embedder or Embedder(str(recorded["name"]))
+        require_same_embedder(recorded, embedder.identity())
+        ids = bank.ids
+        done = 0
+
+        def more(count: int) -> None:
+            nonlocal done
+            done += count
+            progress("embed", done, len(ids))
+
+        vectors = embedder.embed([chunk.reference for chunk in bank.chunks(ids.tolist())], progress=more)
+        index, stats = build_index(vectors, ids)
+        record = write_index(place, index, stats, recorded, number=manifest.number + 1)
+        repaired = manifest.changed(manifest.generations, record, manifest.deleted)
+        write_manifest(place, repaired)
+    return repaired
+
+
+def _check_memories(bank: Bank, progress: Callable[[int], None]) -> None:
+    ids = bank.ids.tolist()
+    for start in range(0, len(ids), BLOCK_ROWS):
+        some = ids[start : start + BLOCK_ROWS]
+        memories = bank.read(some)
+        unread = bank.read(some, positions=False)
+        finite = memories.kv.isfinite().flatten(1).all(dim=1)
+        alike = ((memories.slot_position == EMPTY_SLOT) == (unread.slot_position != UNREAD_POSITION)).all(dim=1)
+        for memory_id, whole, filled, chunk in zip(some, finite.tolist(), alike.tolist(), bank.chunks(some), strict=True):
+            if not whole:
+                raise CorruptBankError(f"{bank.place}: memory {memory_id} holds numbers that are not finite; {RESTORE}")
+            if not filled:
+                raise CorruptBankError(f"{bank.place}: memory {memory_id} keeps other slots than its length says; {RESTORE}")
+            if chunk.id != memory_id:
+                raise CorruptBankError(f"{bank.place}: the text of memory {memory_id} is that of {chunk.id}; {RESTORE}")
+        progress(start + len(some))
+    if len(np.unique(ids)) != len(ids):
+        raise CorruptBankError(f"{bank.place}: an id occurs twice; {RESTORE}")

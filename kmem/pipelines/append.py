@@ -1,0 +1,133 @@
+"""`kmem.append`: more documents for a bank, as a new generation of it."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Sequence
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from kmem.document import Chunk
+from kmem.encoder.encode import Encoder, EncoderConfig
+from kmem.encoder.load import load_model
+from kmem.errors import SourceNotFoundError
+from kmem.kbuild.chunker import Chunker
+from kmem.kbuild.sources import documents, named
+from kmem.kstore.bank import Bank, open_bank
+from kmem.kstore.claim import BUILD
+from kmem.kstore.commit import write_manifest
+from kmem.kstore.generation import GenerationWriter
+from kmem.kstore.index.build import build_index
+from kmem.kstore.index.embed import Embedder, require_same_embedder
+from kmem.kstore.index.search import write_index
+from kmem.kstore.lock import locked
+from kmem.pipelines.config import AppendConfig
+from kmem.pipelines.receipts import Receipts
+from kmem.pipelines.report import BuildReport, Clock
+from kmem.pipelines.stages import cut, embed_shards, encode_shards, estimate
+from kmem.progress import Progress, silent
+
+
+def append(
+    bank: str | Path,
+    sources: str | Path | Sequence[str | Path],
+    *,
+    config: AppendConfig | None = None,
+    dry_run: bool = False,
+    progress: Progress | None = None,
+) -> BuildReport:
+    """Add what the bank does not hold yet; the model, profile, quantiser and embedder are the bank's own.
+
+    A chunk is known by its id (source, span and text): what is there is passed over, what was deleted comes back. An append that was
+    stopped goes on when it is repeated. Raises IdentityMismatchError when the model here is not the one that wrote the bank,
+    SourceNotFoundError when there is nothing to read, BankExistsError while another writer is at work.
+    """
+    config, progress, names = config or AppendConfig(), progress or silent, named(sources)
+    clock, counts = Clock(), Counter[str]()
+    progress("load", 0, 0)
+    with open_bank(bank) as base:
+        found = documents(names, counts)
+        encoder = _load_encoder(base, config)
+        embedder = Embedder(str(base.manifest.index.embedder["name"]))
+        require_same_embedder(base.manifest.index.embedder, embedder.identity())
+        progress("load", 1, 1)
+        clock.mark("load")
+        chunks = cut(islice(Chunker(encoder.tokenizer).run(found, counts), config.limit), config.limit or 0, progress)
+        if not chunks:
+            raise SourceNotFoundError(f"Nothing to remember: {', '.join(names)} gave no text at all; name files with text.")
+        known, gone = set(base.ids.tolist()), set(base.manifest.deleted)
+        fresh = [chunk for chunk in chunks if chunk.id not in known and chunk.id not in gone]
+        revived = {chunk.id for chunk in chunks if chunk.id in gone}
+        clock.mark("chunk")
+        report = BuildReport(
+            bank=str(base.place),
+            dry_run=dry_run,
+            profile=base.profile.name,
+            counts={reason: count for reason, count in counts.items() if reason not in ("chunks", "tokens")}
+            | {"there already": len(chunks) - len(fresh) - len(revived), "deleted before, back again": len(revived)},
+            chunks=len(fresh),
+            tokens=sum(chunk.tokens for chunk in fresh),
+            slots=base.profile.slots,
+            record_bytes=base.record_bytes,
+            payload_bytes=base.record_bytes * len(fresh),
+            shards=-(-len(fresh) // _rows_per_shard(base, config)),
+            seconds=clock.seconds,
+        )
+        if dry_run:
+            if fresh:
+                estimate(report, encoder, embedder, to_encode=fresh, to_embed=fresh, chunks=fresh)
+        elif fresh or revived:
+            with locked(base.place):
+                _write(base, encoder, embedder, fresh, revived, _rows_per_shard(base, config), report, clock, progress)
+    return report
+
+
+def _load_encoder(base: Bank, config: AppendConfig) -> Encoder:
+    model, tokenizer = load_model(config.model or base.identity.model, dtype=base.manifest.encoder_dtype, device=config.device)
+    encoder = Encoder(model, tokenizer, base.profile, EncoderConfig(batch_size=config.batch_size))
+    base.identity.require_compatible(encoder.spec.identity)
+    return encoder
+
+
+def _rows_per_shard(base: Bank, config: AppendConfig) -> int:
+    return max(1, config.shard_bytes // base.record_bytes)
+
+
+def _write(
+    base: Bank,
+    encoder: Encoder,
+    embedder: Embedder,
+    fresh: list[Chunk],
+    revived: set[int],
+    rows_per_shard: int,
+    report: BuildReport,
+    clock: Clock,
+    progress: Progress,
+) -> None:
+    """The new generation, index and manifest; shards that a stopped append of the same chunks finished are used again."""
+    manifest, place = base.manifest, base.place
+    generations, index = manifest.generations, manifest.index
+    receipts = None
+    if fresh:
+        writer = GenerationWriter(place, manifest.next_generation, base.spec, base.quantiser, len(fresh), rows_per_shard)
+        shards = [fresh[start : start + rows_per_shard] for start in range(0, len(fresh), rows_per_shard)]
+        receipts = Receipts(place, f"{BUILD}/{writer.name}-{_digest(fresh, rows_per_shard)}")
+        metadata = writer.write_metadata()
+        written, report.shards_reused = encode_shards(shards, encoder, writer, receipts, progress)
+        clock.mark("encode")
+        vectors = embed_shards(shards, embedder, receipts, progress)
+        clock.mark("embed")
+        ids = np.concatenate([base.all_ids, np.array([chunk.id for chunk in fresh], dtype=np.int64)])
+        built, stats = build_index(np.concatenate([base.vectors(base.all_ids.tolist()), vectors]), ids)
+        index = write_index(place, built, stats, index.embedder, number=manifest.number + 1)
+        generations = (*generations, writer.finished(written, metadata))
+    write_manifest(place, manifest.changed(generations, index, set(manifest.deleted) - revived))
+    clock.mark("index")
+    if receipts is not None:
+        receipts.discard()
+
+
+def _digest(chunks: Sequence[Chunk], rows_per_shard: int) -> str:
+    ids = np.array([rows_per_shard, *(chunk.id for chunk in chunks)], dtype=np.int64)
+    return hashlib.sha256(ids.tobytes()).hexdigest()[:12]

@@ -1,0 +1,203 @@
+"""Deleting, compacting, merging and converting: nothing lost, readers keep their state, ids and answers stay."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from kmem.errors import BankExistsError, ConfigError, IdentityMismatchError, MemoryNotFoundError
+from kmem.kstore.bank import Bank, open_bank
+from kmem.kstore.life import compact, convert, delete, merge
+from kmem.kstore.lock import locked
+from kmem.kstore.place import LocalPlace
+from kmem.kstore.quant import quantiser
+from kmem.kstore.where import Condition, matching
+from tests.kstore.kit import NgramEmbedder, contents, tiny_chunks, write_bank
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    write_bank(tmp_path / "bank")
+    return tmp_path / "bank"
+
+
+def said(bank: Bank) -> dict[int, tuple[list[float], str]]:
+    """What each memory holds."""
+    ids = bank.ids.tolist()
+    kv = bank.read(ids).kv.float().flatten(1).tolist()
+    return {memory_id: (row, bank.chunk(memory_id).reference) for memory_id, row in zip(ids, kv, strict=True)}
+
+
+def test_a_deleted_memory_is_gone_and_search_finds_the_next_best(path: Path) -> None:
+    with open_bank(path, NgramEmbedder()) as bank:
+        before, ids = said(bank), bank.ids.tolist()
+    delete(path, ids[1:3])
+    with open_bank(path, NgramEmbedder()) as bank:
+        assert said(bank) == {memory_id: before[memory_id] for memory_id in (ids[0], *ids[3:])}
+        assert len(bank.search("hash table", k=3)) == 3
+        with pytest.raises(MemoryNotFoundError, match="was deleted"):
+            bank.read([ids[1]])
+    with pytest.raises(MemoryNotFoundError):
+        delete(path, [ids[1]])
+    with pytest.raises(MemoryNotFoundError, match="no memory with id 12345"):
+        delete(path, [12345])
+
+
+def test_compaction_keeps_what_is_left_and_frees_the_rest(path: Path) -> None:
+    with open_bank(path) as bank:
+        ids = bank.ids.tolist()
+    delete(path, ids[:2])
+    with open_bank(path, NgramEmbedder()) as bank:
+        before, hits = said(bank), bank.search("hash table", k=3)
+    done = compact(path)
+    assert done.deleted_files > 5
+    with open_bank(path, NgramEmbedder()) as bank:
+        assert said(bank) == before
+        assert [(hit.id, hit.text) for hit in bank.search("hash table", k=3)] == [(hit.id, hit.text) for hit in hits]
+        listed = {file.file for file in bank.files()}
+        assert bank.manifest.deleted == ()
+    assert {file for file in contents(path) if not file.startswith("build/")} == listed
+
+
+def test_a_reader_keeps_its_state_through_a_compaction(path: Path) -> None:
+    with open_bank(path, NgramEmbedder()) as reader:
+        ids = reader.ids.tolist()
+        delete(path, ids[:4])
+        compact(path)
+        assert len(said(reader)) == 5  # nothing of it was read before
+        assert len(reader.search("hash table", k=5)) == 5
+        with open_bank(path) as newer:
+            assert newer.ids.tolist() == ids[4:]
+    files = len(contents(path))
+    assert compact(path).deleted_files > 0  # nobody reads the older states any more
+    assert len(contents(path)) < files
+
+
+def test_compacting_twice_changes_nothing(path: Path) -> None:
+    compact(path)
+    before = contents(path)
+    assert compact(path).deleted_files == 0
+    assert contents(path) == before
+
+
+def test_files_of_others_stay(path: Path) -> None:
+    (path / "notes.txt").write_text("mine")
+    delete(path, [int(tiny_chunks(5)[0].id)])
+    compact(path)
+    assert (path / "notes.txt").read_text() == "mine"
+
+
+def test_nothing_left_is_refused(path: Path) -> None:
+    with open_bank(path) as bank:
+        ids = bank.ids.tolist()
+    delete(path, ids)
+    with open_bank(path, NgramEmbedder()) as bank:
+        assert bank.search("hash", k=5) == []
+    with pytest.raises(ConfigError, match="Nothing is left"):
+        compact(path)
+
+
+def test_merging_keeps_each_id_once(path: Path, tmp_path: Path) -> None:
+    write_bank(tmp_path / "more", count=7, rows_per_shard=3)
+    with open_bank(path) as first, open_bank(tmp_path / "more") as second:
+        expected = said(second) | said(first)
+    merge([path, tmp_path / "more"], tmp_path / "both", shard_bytes=1)
+    with open_bank(tmp_path / "both", NgramEmbedder()) as both:
+        assert said(both) == expected
+        assert len(both.manifest.generations[0].shards) == 7
+        assert len(both.search("hash table", k=7)) == 7
+
+
+def test_merging_refuses_what_is_not_alike(path: Path, tmp_path: Path) -> None:
+    write_bank(tmp_path / "other", name="bf16")
+    with pytest.raises(IdentityMismatchError, match=r"quantiser.*fp16.*bf16"):
+        merge([path, tmp_path / "other"], tmp_path / "both")
+    write_bank(tmp_path / "salted", embedder=NgramEmbedder(salt="x"))
+    with pytest.raises(IdentityMismatchError, match="embedder"):
+        merge([path, tmp_path / "salted"], tmp_path / "both")
+    with pytest.raises(ConfigError, match="at least two"):
+        merge([path], tmp_path / "both")
+    assert not (tmp_path / "both").exists()
+    with pytest.raises(BankExistsError):
+        merge([path, path], tmp_path / "other")
+
+
+@pytest.mark.parametrize("name", ["fp32", "bf16"])
+def test_converting_stores_the_same_memories_in_other_numbers(path: Path, tmp_path: Path, name: str) -> None:
+    convert(path, quantiser(name), tmp_path / "new", shard_bytes=1000)
+    with open_bank(path) as old, open_bank(tmp_path / "new", NgramEmbedder()) as new:
+        ids = old.ids.tolist()
+        codec = quantiser(name)
+        assert torch.equal(new.read(ids).kv, codec.decode(codec.encode(old.read(ids).kv)))
+        assert torch.equal(new.slot_position(ids), old.slot_position(ids))
+        assert new.chunks(ids) == old.chunks(ids)
+        assert len(new.search("hash table", k=5)) == 5
+
+
+def test_one_writer_at_a_time(path: Path) -> None:
+    with locked(LocalPlace(path)):
+        for change in (lambda: delete(path, [int(tiny_chunks(1)[0].id)]), lambda: compact(path)):
+            with pytest.raises(BankExistsError, match="is writing to"):
+                change()
+
+
+def test_where_chooses_by_whole_fields(path: Path) -> None:
+    with open_bank(path) as bank:
+        ids = bank.ids.tolist()
+        assert matching(bank, [Condition.parse("source=tiny.txt#1")]) == ids[2:4]
+        assert matching(bank, [Condition.parse("source=tiny*"), Condition.parse("title=Title 1")]) == [ids[1]]
+        assert matching(bank, [Condition.parse(f"id={ids[4]}")]) == [ids[4]]
+        assert matching(bank, [Condition.parse("text=n1")]) == []
+    for bad in ("source", "=x", "colour=red", "source="):
+        with pytest.raises(ConfigError, match="is not FIELD=PATTERN"):
+            Condition.parse(bad)
+
+
+class Killed(BaseException):
+    """Stands for kill -9: nothing that catches Exception sees it."""
+
+
+@pytest.mark.parametrize("what", ["delete", "compact"])
+def test_killed_before_any_rename_the_bank_is_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str) -> None:
+    path = tmp_path / "bank"
+    write_bank(path)
+    with open_bank(path) as bank:
+        ids = bank.ids.tolist()
+    delete(path, ids[:1])
+    with open_bank(path) as bank:
+        before = said(bank)
+    change: Callable[[], object] = (lambda: delete(path, ids[1:2])) if what == "delete" else (lambda: compact(path))
+    after = {memory_id: kept for memory_id, kept in before.items() if what == "compact" or memory_id != ids[1]}
+    left = [0]
+
+    def deadly(original: Callable[..., None]) -> Callable[..., None]:
+        def step(*arguments: object) -> None:
+            left[0] -= 1
+            if left[0] == 0:
+                raise Killed
+            original(*arguments)
+
+        return step
+
+    for operation in ("replace", "link", "unlink"):
+        monkeypatch.setattr(os, operation, deadly(getattr(os, operation)))
+    for killed_at in range(1, 200):
+        left[0] = killed_at
+        try:
+            change()
+            break
+        except Killed:
+            left[0] = 0
+            with open_bank(path, NgramEmbedder()) as bank:
+                assert said(bank) in (before, after), killed_at
+                assert len(bank.search("hash table", k=5)) == len(bank)
+            if len(bank) != len(before):
+                break
+    left[0] = 0
+    assert killed_at > 1
+    with open_bank(path) as bank:
+        assert said(bank) == after
+        assert np.array_equal(np.sort(bank.ids), np.sort(list(after)))

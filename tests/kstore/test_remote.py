@@ -1,0 +1,131 @@
+"""A bank in S3, over real HTTP (moto's server): written, read, changed and verified as on a disk, at a request a memory."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.request import Request, urlopen
+
+import boto3
+import pytest
+import torch
+from moto.server import ThreadedMotoServer
+
+from kmem.errors import BankExistsError, BankNotFoundError, ConfigError, CorruptBankError, PlaceError
+from kmem.kstore.bank import open_bank
+from kmem.kstore.commit import write_manifest
+from kmem.kstore.life import compact, delete, merge
+from kmem.kstore.place import place_of
+from kmem.kstore.verify import verify
+from tests.kstore.kit import NgramEmbedder, write_bank
+
+
+@pytest.fixture(scope="module")
+def endpoint() -> Iterator[str]:
+    server = ThreadedMotoServer(port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@contextmanager
+def served() -> Iterator[list[str]]:
+    """What the server is asked, a line each."""
+    lines: list[str] = []
+    log, handler = logging.getLogger("werkzeug"), logging.Handler()
+    handler.emit = lambda record: lines.append(record.getMessage())  # type: ignore[method-assign]
+    level, log.level = log.level, logging.INFO
+    log.addHandler(handler)
+    try:
+        yield lines
+    finally:
+        log.removeHandler(handler)
+        log.setLevel(level)
+
+
+@pytest.fixture
+def bucket(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    for name, value in (("ACCESS_KEY_ID", "test"), ("SECRET_ACCESS_KEY", "test"), ("REGION", "us-east-1"), ("ENDPOINT_URL", endpoint)):
+        monkeypatch.setenv(f"AWS_{name}", value)
+    urlopen(Request(f"{endpoint}/moto-api/reset", method="POST")).close()
+    boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1").create_bucket(Bucket="banks")
+    return "s3://banks/some/bank"
+
+
+def test_written_and_read_as_on_a_disk(bucket: str, tmp_path: Path) -> None:
+    manifest = write_bank(tmp_path / "bank")
+    assert write_bank(bucket) == manifest
+    with open_bank(bucket, NgramEmbedder()) as remote, open_bank(tmp_path / "bank", NgramEmbedder()) as local:
+        ids = local.ids.tolist()
+        ours, theirs = remote.read(ids), local.read(ids)
+        assert torch.equal(ours.kv, theirs.kv)
+        assert torch.equal(ours.slot_position, theirs.slot_position)
+        assert remote.search("hash table", k=3) == local.search("hash table", k=3)
+        assert remote.sizes() == local.sizes()
+    assert verify(bucket, deep=True)["memories"] == 5
+
+
+def test_five_memories_cost_at_most_five_requests(bucket: str) -> None:
+    write_bank(bucket, count=40, rows_per_shard=5)
+    with open_bank(bucket) as bank:
+        ids = bank.ids.tolist()
+        bank.read(ids[:1])  # the bracket, once
+        with served() as requests:
+            bank.read([ids[0], ids[11], ids[22], ids[33], ids[39]], positions=False)
+        assert len(requests) == 5, requests
+        with served() as requests:
+            bank.read(ids[5:10], positions=False)  # neighbours in one shard
+        assert len(requests) == 1, requests
+
+
+def test_changes(bucket: str) -> None:
+    write_bank(bucket)
+    write_bank("s3://banks/other", count=8)
+    with open_bank(bucket) as bank:
+        ids = bank.ids.tolist()
+        delete(bucket, ids[:1])
+        assert compact(bucket).deleted_files == 0  # nobody can tell who reads
+        assert len(bank.read(ids)) == 5
+    assert compact(bucket, held_too=True).deleted_files > 5
+    merge([bucket, "s3://banks/other"], "s3://banks/both")
+    with open_bank("s3://banks/both") as both:
+        assert len(both) == 8
+    verify("s3://banks/both", deep=True)
+
+
+def test_of_two_commits_one_wins(bucket: str) -> None:
+    manifest = write_bank(bucket)
+    with pytest.raises(BankExistsError, match="another writer committed"):
+        write_manifest(place_of(bucket), manifest)
+    with pytest.raises(BankExistsError, match="already holds a bank"):
+        write_bank(bucket)
+
+
+def test_damage_is_found(bucket: str) -> None:
+    manifest = write_bank(bucket)
+    place = place_of(bucket)
+    for file in manifest.files:
+        data = place.read(file.file)
+        place.replace(file.file, data[:-1] + bytes([data[-1] ^ 1]))
+        with pytest.raises(CorruptBankError, match=file.file.rsplit("/", 1)[-1]):
+            verify(bucket)
+        place.replace(file.file, data[: len(data) // 2])
+        with pytest.raises(CorruptBankError, match=file.file.rsplit("/", 1)[-1]):
+            open_bank(bucket)
+        place.remove([file.file])
+        with pytest.raises(CorruptBankError, match="is missing"):
+            open_bank(bucket)
+        place.replace(file.file, data)
+    verify(bucket)
+
+
+def test_what_is_no_place(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(BankNotFoundError, match="holds no bank"):
+        open_bank("s3://banks/nothing-here")
+    with pytest.raises(PlaceError, match="Could not list s3://no-such-bucket"):
+        open_bank("s3://no-such-bucket/bank")
+    with pytest.raises(ConfigError, match="write it like s3://bucket/bank"):
+        open_bank("s3:///bank")
+    with pytest.raises(ConfigError, match="write it like s3://bucket/bank"):
+        open_bank("magic://bucket/bank")
