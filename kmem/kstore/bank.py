@@ -1,5 +1,6 @@
 """Reading a bank: search its texts, read its memories. Nothing here ever writes."""
 
+import weakref
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -85,7 +86,7 @@ class Bank:
         self._deleted = frozenset(manifest.deleted)
         self._given_embedder = embedder
         self._closed = False
-        self._let_go = let_go
+        self._let_go = weakref.finalize(self, let_go)
         self._parts = Parts(place, manifest, self.quantiser, verify)
         self._chunks = ChunkTable(place, self._parts.shards)
         self._ids = Ids([shard.rows for shard in self._parts.shards], self._ids_of_shard)
@@ -340,12 +341,16 @@ def open_bank(path: str | Path, embedder: TextEmbedder | None = None, *, verify:
                 f"{place} holds an unfinished build, not yet a bank; repeat the kmem build that began it, with --resume."
             )
         raise BankNotFoundError(f"{place} holds no bank; make one with kmem build.")
-    require_sizes(place, manifest.files)
-    for generation in manifest.generations:
-        for file in generation.metadata:
-            read_verified(place, file)
-    if embedder is not None:
-        require_same_embedder(manifest.index.embedder, embedder.identity())
-    bank = Bank(place, manifest, embedder, verify, let_go)
+    try:
+        require_sizes(place, manifest.files)
+        for generation in manifest.generations:
+            for file in generation.metadata:
+                read_verified(place, file)
+        if embedder is not None:
+            require_same_embedder(manifest.index.embedder, embedder.identity())
+        bank = Bank(place, manifest, embedder, verify, let_go)
+    except BaseException:
+        let_go()
+        raise
     bank.warm_up()
     return bank

@@ -1,6 +1,7 @@
 """Writing the memories of one build, append or rewrite: shards, each by one writer, in any order, by many processes."""
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -92,20 +93,24 @@ class GenerationWriter:
         if not bool(((lengths >= 1) & (lengths <= 255)).all()):
             raise ConfigError(f"Lengths must lie between 1 and 255 tokens, not {int(lengths.min())} to {int(lengths.max())}.")
         ids = np.array([chunk.id for chunk in chunks], dtype=np.int64)
-        kv = store_stream(self.place, self.layout.file("kv", index), self.layout.encode_kv(blocks))
-        side = {
-            name: store(self.place, self.layout.file(name, index), self.layout.encode_side(name, values))
-            for name, values in (("slot_position", slot_position), ("length", lengths), ("id", ids))
+        small = {
+            self.layout.file("slot_position", index): self.layout.encode_side("slot_position", slot_position),
+            self.layout.file("length", index): self.layout.encode_side("length", lengths),
+            self.layout.file("id", index): self.layout.encode_side("id", ids),
+            f"chunks/{self.name}-{index:05d}.parquet": encode_chunks(chunks, rows.start),
         }
-        texts = store(self.place, f"chunks/{self.name}-{index:05d}.parquet", encode_chunks(chunks, rows.start))
+        with ThreadPoolExecutor(len(small)) as threads:  # waiting for the device once, not five times
+            others = [threads.submit(store, self.place, file, data) for file, data in small.items()]
+            kv = store_stream(self.place, self.layout.file("kv", index), self.layout.encode_kv(blocks))
+            positions, length, identities, texts = (other.result() for other in others)
         return Shard(
             index=index,
             rows=len(rows),
             first_row=rows.start,
             kv=kv,
-            slot_position=side["slot_position"],
-            length=side["length"],
-            ids=side["id"],
+            slot_position=positions,
+            length=length,
+            ids=identities,
             chunks=texts,
         )
 

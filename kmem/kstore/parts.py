@@ -39,22 +39,20 @@ class Parts:
     def read_into(self, at: Sequence[tuple[int, int]], out: NDArray[Any]) -> None:
         """Copy the records at (shard, row) pairs into `out`: [n, *record_shape], contiguous, of the record's dtype."""
         size = self.record_bytes
-        flat = out.reshape(-1).view(np.uint8).data
+        raw = out.reshape(-1).view(np.uint8)
+        flat = raw.data
         spans: list[Span] = []
-        unchecked = []
+        unchecked: list[tuple[ShardFile, int, int, bytearray]] = []
         for target, (number, row) in enumerate(at):
             shard = self._kv.get(number) or self._kv_of(number)
-            record = flat[target * size : (target + 1) * size]
+            spans.append(shard.span(row, flat[target * size : (target + 1) * size]))
             if shard.needs_check(row):
-                framed = np.empty(size + CRC_BYTES, dtype=np.uint8)
-                unchecked.append((shard, row, framed, record))
-                spans.append(shard.span(row, framed.data))
-            else:
-                spans.append(shard.span(row, record))
-        self._place.fetch(spans)
-        for shard, row, framed, record in unchecked:
-            shard.check(row, framed)
-            record[:] = framed[:size].data
+                checksum = bytearray(CRC_BYTES)
+                unchecked.append((shard, row, target, checksum))
+                spans.append(shard.checksum_span(row, memoryview(checksum)))
+        self._place.fetch(spans, cold=bool(unchecked))
+        for shard, row, target, checksum in unchecked:
+            shard.check(row, raw[target * size : (target + 1) * size], checksum)
 
     def lengths(self, at: Sequence[tuple[int, int]]) -> NDArray[np.int64]:
         """[n] tokens of the chunks at (shard, row) pairs."""

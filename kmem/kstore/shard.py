@@ -28,23 +28,20 @@ Verify = Literal["first", "always"]
 
 
 def encode_shard(records: Iterable[NDArray[Any]], grid_rows: int) -> Iterator[Buffer]:
-    """A shard's bytes, in pieces: blocks of records [n, *record], each followed by its checksum, then the index.
+    """A shard's bytes, in pieces: the records of blocks [n, *record], each followed by its checksum, then the index.
 
     The same bytes as zarr-python's for an array in chunks of one record. Raises ValueError for more than `grid_rows` records.
     """
-    lengths: list[int] = []
+    rows = size = 0
     for block in records:
         plain = np.ascontiguousarray(block)
-        rows = plain.reshape(len(plain), -1).view(np.uint8)
-        framed = np.empty((len(rows), rows.shape[1] + CRC_BYTES), dtype=np.uint8)
-        framed[:, :-CRC_BYTES] = rows
-        for row in framed:
-            row[-CRC_BYTES:] = np.frombuffer(google_crc32c.value(row[:-CRC_BYTES]).to_bytes(CRC_BYTES, "little"), dtype=np.uint8)
-        lengths += [framed.shape[1]] * len(framed)
-        yield framed.reshape(-1).data
+        flat = plain.reshape(len(plain), -1).view(np.uint8)
+        rows, size = rows + len(flat), flat.shape[1] + CRC_BYTES
+        for row in flat:
+            yield row.data
+            yield google_crc32c.value(row).to_bytes(CRC_BYTES, "little")
     index = np.full((grid_rows, 2), MISSING, dtype="<u8")
-    index[: len(lengths), 1] = lengths
-    index[: len(lengths), 0] = np.cumsum([0, *lengths[:-1]]) if lengths else []
+    index[:rows] = np.stack([np.arange(rows) * size, np.full(rows, size)], axis=1)
     tail = index.tobytes()
     yield tail + google_crc32c.value(tail).to_bytes(CRC_BYTES, "little")
 
@@ -66,17 +63,23 @@ class ShardFile:
         self._offsets = self._parse_index(grid_rows)
 
     def span(self, row: int, out: memoryview) -> Span:
-        """Where a record and its checksum lie; `out` takes `record_bytes` + 4 bytes, or without the checksum `record_bytes`."""
-        offset = row * (self._record_bytes + CRC_BYTES) if self._offsets is None else int(self._offsets[row])
-        return Span(self._stored.file, self._stored.size_bytes, offset, out)
+        """Where a record lies, to be read into `out`."""
+        return Span(self._stored.file, self._stored.size_bytes, self._offset(row), out)
+
+    def checksum_span(self, row: int, out: memoryview) -> Span:
+        """Where its checksum lies: right behind it."""
+        return Span(self._stored.file, self._stored.size_bytes, self._offset(row) + self._record_bytes, out)
+
+    def _offset(self, row: int) -> int:
+        return row * (self._record_bytes + CRC_BYTES) if self._offsets is None else int(self._offsets[row])
 
     def needs_check(self, row: int) -> bool:
         """Whether the record's checksum is to be compared when it is read now."""
         return self._every_time or not self._verified[row]
 
-    def check(self, row: int, framed: NDArray[np.uint8]) -> None:
-        """Compare a record with the checksum behind it. Raises CorruptBankError."""
-        actual, expected = google_crc32c.value(framed[:-CRC_BYTES]), int.from_bytes(framed[-CRC_BYTES:].tobytes(), "little")
+    def check(self, row: int, record: NDArray[np.uint8], checksum: bytearray) -> None:
+        """Compare a record's bytes with its checksum. Raises CorruptBankError."""
+        actual, expected = google_crc32c.value(record), int.from_bytes(checksum, "little")
         if actual != expected:
             raise CorruptBankError(f"{self._name}: row {row} has crc32c {actual:08x} where {expected:08x} is stored; {RESTORE}")
         self._verified[row] = True

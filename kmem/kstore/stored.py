@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -9,7 +10,7 @@ from typing_extensions import Buffer
 
 from kmem.errors import CorruptBankError
 from kmem.kstore.place import Place, Span
-from kmem.kstore.place.protocol import RESTORE
+from kmem.kstore.place.protocol import RESTORE, batched
 
 PIECE_BYTES = 8 << 20
 """How much of a file is in memory at a time while it is only hashed."""
@@ -38,18 +39,27 @@ def store(place: Place, file: str, data: Buffer) -> StoredFile:
 
 
 def store_stream(place: Place, file: str, parts: Iterable[Buffer]) -> StoredFile:
-    """The same from parts, hashed as they pass."""
+    """The same from parts, hashed beside the writing; each must stay as it is until the next but one is asked for."""
     digest, size = hashlib.sha256(), 0
 
-    def passing() -> Iterator[memoryview]:
-        nonlocal size
-        for part in parts:
-            view = memoryview(part).cast("B")
-            digest.update(view)
-            size += len(view)
-            yield view
+    def update(some: list[memoryview]) -> None:
+        for part in some:
+            digest.update(part)
 
-    place.replace_stream(file, passing())
+    def passing(hasher: ThreadPoolExecutor) -> Iterator[memoryview]:
+        nonlocal size
+        hashed: Future[None] | None = None
+        for some in batched(parts):
+            if hashed is not None:
+                hashed.result()
+            hashed = hasher.submit(update, some)
+            size += sum(map(len, some))
+            yield from some
+        if hashed is not None:
+            hashed.result()
+
+    with ThreadPoolExecutor(1) as hasher:
+        place.replace_stream(file, passing(hasher))
     return StoredFile(file=file, size_bytes=size, sha256=digest.hexdigest())
 
 
@@ -87,7 +97,7 @@ def require_unaltered(place: Place, stored: StoredFile) -> None:
     piece = memoryview(bytearray(min(PIECE_BYTES, stored.size_bytes)))
     for start in range(0, stored.size_bytes, PIECE_BYTES):
         part = piece[: min(PIECE_BYTES, stored.size_bytes - start)]
-        place.fetch([Span(stored.file, stored.size_bytes, start, part)])
+        place.fetch([Span(stored.file, stored.size_bytes, start, part)], cold=True)
         digest.update(part)
     _require_digest(place, stored, digest.hexdigest())
 

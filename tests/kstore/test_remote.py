@@ -6,7 +6,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.request import Request, urlopen
 
-import boto3
 import pytest
 import torch
 from moto.server import ThreadedMotoServer
@@ -49,7 +48,7 @@ def bucket(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> str:
     for name, value in (("ACCESS_KEY_ID", "test"), ("SECRET_ACCESS_KEY", "test"), ("REGION", "us-east-1"), ("ENDPOINT_URL", endpoint)):
         monkeypatch.setenv(f"AWS_{name}", value)
     urlopen(Request(f"{endpoint}/moto-api/reset", method="POST")).close()
-    boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1").create_bucket(Bucket="banks")
+    urlopen(Request(f"{endpoint}/banks", method="PUT")).close()
     return "s3://banks/some/bank"
 
 

@@ -10,12 +10,13 @@ import os
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 from typing_extensions import Buffer
 
 from kmem.errors import CorruptBankError
-from kmem.kstore.place.protocol import RESTORE, Span
+from kmem.kstore.place.protocol import RESTORE, Span, batched
 
 PARTIAL_SUFFIX = ".partial"
 """Ending of a temporary name; whatever carries it was never finished."""
@@ -63,15 +64,15 @@ class LocalPlace:
     def create(self, file: str, data: Buffer) -> None:
         """File systems without hard links get an exclusive create instead, where a crash can leave a file that is cut short."""
         target = self._folder / file
-        partial = _write_partial(target, (data,))
+        unfinished = _write_partial(target, (data,))
         try:
-            os.link(partial, target)
+            os.link(unfinished, target)
         except FileExistsError:
             raise
         except OSError:
             _write_new(target, (data,))
         finally:
-            partial.unlink()
+            unfinished.unlink()
         _sync_folder(target.parent)
 
     def remove(self, files: Iterable[str]) -> None:
@@ -84,13 +85,13 @@ class LocalPlace:
 
     def hold(self, file: str) -> Callable[[], None]:
         """A shared lock of the kernel's."""
-        held = (self._folder / file).open("rb")
+        held = os.open(self._folder / file, os.O_RDONLY)
         with suppress(OSError):  # a file system without locks: then pruning sees nobody
             fcntl.flock(held, fcntl.LOCK_SH | fcntl.LOCK_NB)
         if not (self._folder / file).exists():  # deleted before the lock was there
-            held.close()
+            os.close(held)
             raise FileNotFoundError(file)
-        return held.close
+        return partial(os.close, held)
 
     def is_held(self, file: str) -> bool:
         with (self._folder / file).open("rb") as asked:
@@ -100,16 +101,24 @@ class LocalPlace:
                 return True
         return False
 
-    def fetch(self, spans: Sequence[Span]) -> None:
-        for file, file_bytes, start, out in spans:
-            mapped = self._maps.get(file)
-            if mapped is None:
-                mapped = self._maps[file] = _Mapped(self._folder / file, file_bytes)
-            out[:] = mapped.require_whole()[start : start + len(out)]
+    def fetch(self, spans: Sequence[Span], *, cold: bool = False) -> None:
+        """Where the bytes are probably on disk, all are asked for before the first is waited for."""
+        views = {file: self._mapped(file, file_bytes) for file, file_bytes in {span[:2] for span in spans}}
+        if cold:
+            for file, _, start, out in spans:
+                self._maps[file].will_need(start, len(out))
+        for file, _, start, out in spans:
+            out[:] = views[file][start : start + len(out)]
+
+    def _mapped(self, file: str, file_bytes: int) -> memoryview:
+        mapped = self._maps.get(file)
+        if mapped is None:
+            mapped = self._maps[file] = _Mapped(self._folder / file, file_bytes)
+        return mapped.require_whole()
 
     def tidy(self) -> None:
-        for partial in self._folder.rglob(f"*{PARTIAL_SUFFIX}"):
-            partial.unlink(missing_ok=True)
+        for unfinished in self._folder.rglob(f"*{PARTIAL_SUFFIX}"):
+            unfinished.unlink(missing_ok=True)
 
     def close(self) -> None:
         self._maps = {}
@@ -133,6 +142,11 @@ class _Mapped:
         self._require_length(self._map.size())
         return self._view
 
+    def will_need(self, start: int, length: int) -> None:
+        """Have the kernel read these bytes now, and no more: what it would read ahead of a page fault are mostly other memories."""
+        page = start - start % mmap.PAGESIZE
+        self._map.madvise(mmap.MADV_WILLNEED, page, start + length - page)
+
     def _require_length(self, actual: int) -> None:
         if actual != self._size_bytes:
             raise CorruptBankError(f"{self._path} has {actual} bytes where {self._size_bytes} were written; {RESTORE}")
@@ -140,22 +154,27 @@ class _Mapped:
 
 def _write_partial(target: Path, parts: Iterable[Buffer]) -> Path:
     _make_folder(target.parent)
-    partial = target.with_name(f"{target.name}.{uuid.uuid4().hex}{PARTIAL_SUFFIX}")
+    unfinished = target.with_name(f"{target.name}.{uuid.uuid4().hex}{PARTIAL_SUFFIX}")
     try:
-        _write_new(partial, parts)
+        _write_new(unfinished, parts)
     except BaseException:
-        partial.unlink(missing_ok=True)
+        unfinished.unlink(missing_ok=True)
         raise
-    return partial
+    return unfinished
 
 
 def _write_new(path: Path, parts: Iterable[Buffer]) -> None:
-    with path.open("xb", buffering=0) as file:
-        for part in parts:
-            rest = memoryview(part).cast("B")
-            while len(rest):
-                rest = rest[file.write(rest) :]
-        os.fsync(file.fileno())
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+    try:
+        for some in batched(parts):
+            rest = sum(map(len, some)) - os.writev(descriptor, some)
+            if rest:  # the disk took less than all of it: the rest in one piece, until it is full
+                left = memoryview(b"".join(some))[-rest:]
+                while len(left):
+                    left = left[os.write(descriptor, left) :]
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _make_folder(folder: Path) -> None:

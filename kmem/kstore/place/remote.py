@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from typing_extensions import Buffer
 
 from kmem.errors import ConfigError, CorruptBankError, MissingDependencyError, PlaceError
-from kmem.kstore.place.protocol import RESTORE, Span
+from kmem.kstore.place.protocol import RESTORE, Span, batched
 
 try:
     import obstore
@@ -71,7 +71,7 @@ class RemotePlace:
 
     def replace_stream(self, file: str, parts: Iterable[Buffer]) -> None:
         try:
-            obstore.put(self._store, file, (bytes(part) for part in parts), use_multipart=True)
+            obstore.put(self._store, file, (b"".join(some) for some in batched(parts)), use_multipart=True)
         except BaseError as error:
             raise self._failed("write", file, error) from error
 
@@ -99,7 +99,7 @@ class RemotePlace:
     def is_held(self, file: str) -> bool:
         return True
 
-    def fetch(self, spans: Sequence[Span]) -> None:
+    def fetch(self, spans: Sequence[Span], *, cold: bool = False) -> None:
         by_file: dict[str, list[Span]] = {}
         for span in spans:
             by_file.setdefault(span.file, []).append(span)
