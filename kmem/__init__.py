@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from kmem.pipelines.config import BuildConfig as BuildConfig
     from kmem.profile import Profile as Profile
     from kmem.runtime.attach import attach as attach
+    from kmem.training.calibrate import calibrate as calibrate
+    from kmem.training.config import CalibrateConfig as CalibrateConfig
 
     open = open_bank
 
@@ -27,12 +29,14 @@ _HOMES = {
     "AppendConfig": ("kmem.pipelines.config", "AppendConfig"),
     "Bank": ("kmem.kstore.bank", "Bank"),
     "BuildConfig": ("kmem.pipelines.config", "BuildConfig"),
+    "CalibrateConfig": ("kmem.training.config", "CalibrateConfig"),
     "Encoder": ("kmem.encoder.encode", "Encoder"),
     "Memories": ("kmem.memories", "Memories"),
     "Profile": ("kmem.profile", "Profile"),
     "append": ("kmem.pipelines.append", "append"),
     "attach": ("kmem.runtime.attach", "attach"),
     "build": ("kmem.pipelines.build", "build"),
+    "calibrate": ("kmem.training.calibrate", "calibrate"),
     "load_model": ("kmem.encoder.load", "load_model"),
     "open": ("kmem.kstore.bank", "open_bank"),
 }

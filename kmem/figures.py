@@ -22,6 +22,11 @@ def subplots(width: float, height: float) -> "tuple[Figure, Axes]":
 
 def save(figure: "Figure", path: Path) -> None:
     """Write a PNG. Raises ConfigError for another ending."""
+    require_png(path)
+    figure.savefig(path, dpi=DOTS_AN_INCH, format="png")
+
+
+def require_png(path: Path) -> None:
+    """Raise ConfigError for another ending, before anything is measured that is to be drawn."""
     if path.suffix.lower() != ".png":
         raise ConfigError(f"{path} must end in .png.")
-    figure.savefig(path, dpi=DOTS_AN_INCH, format="png")

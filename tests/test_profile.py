@@ -19,7 +19,7 @@ def test_memory3_is_the_papers_uniform_first_half() -> None:
 def test_shipped_profiles_load_and_say_where_they_come_from(name: str) -> None:
     profile = load_profile(name, layers=30, heads=3)
     assert profile.name == name
-    assert {"model", "corpus", "passages", "objective", "command", "date", "worth"} == set(profile.provenance)
+    assert {"model", "corpus", "passages", "objective", "command", "date", "worth"} <= set(profile.provenance)
     assert profile.slots == int(name.split("-")[1])
     best = profile.provenance["worth"][0]
     assert profile.budget[best["layer"]][best["head"]] == max(map(max, profile.budget))

@@ -9,8 +9,14 @@ import torch
 from numpy.typing import NDArray
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import (
+    CohereConfig,
+    CohereForCausalLM,
+    Gemma2Config,
+    Gemma2ForCausalLM,
     Gemma3ForCausalLM,
     Gemma3TextConfig,
+    GraniteConfig,
+    GraniteForCausalLM,
     LlamaConfig,
     LlamaForCausalLM,
     MistralConfig,
@@ -70,12 +76,17 @@ def _configs() -> dict[str, tuple[type[PreTrainedModel], PretrainedConfig]]:
             Gemma3ForCausalLM,
             Gemma3TextConfig(**SHAPE, head_dim=12, sliding_window=16, query_pre_attn_scalar=20, sliding_window_pattern=2),
         ),
+        "granite": (GraniteForCausalLM, GraniteConfig(**SHAPE, logits_scaling=8.0)),
+        "cohere": (CohereForCausalLM, CohereConfig(**SHAPE, logit_scale=0.25)),
+        "gemma2": (Gemma2ForCausalLM, Gemma2Config(**SHAPE, head_dim=12, query_pre_attn_scalar=20, final_logit_softcapping=2.0)),
     }
 
 
 SHORT_WINDOWED = ("mistral, window 16", "gemma3, window 16")
 """The same with a sliding window that test prompts outgrow."""
-ARCHITECTURES = tuple(name for name in _configs() if name not in SHORT_WINDOWED)
+SCALED_LOGITS = ("granite", "cohere", "gemma2")
+"""Models whose logits are not what their output embeddings give: scaled or capped."""
+ARCHITECTURES = tuple(name for name in _configs() if name not in (*SHORT_WINDOWED, *SCALED_LOGITS))
 
 
 def tiny_model(architecture: str = "llama", *, dtype: torch.dtype = torch.float32, seed: int = 0) -> PreTrainedModel:

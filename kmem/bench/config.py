@@ -3,19 +3,24 @@
 from dataclasses import dataclass
 
 from kmem.arguments import require_count, require_name
+from kmem.errors import ConfigError
+
+DEVELOPMENT = 64
+"""Held-out passages that no figure is about, because they were looked at while settings of kmem were chosen; a small corpus skips fewer."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class QualityConfig:
-    """corpus: whose held-out passages are asked about, `articles` of them. profiles: the first is also read among five and retrieved.
+    """corpus: whose held-out passages are asked about, `articles` of them after the first DEVELOPMENT.
 
+    profiles: names or files, None for those that are shipped for the model, else `auto`; the first is also read among five and retrieved.
     pool: memories that retrieval chooses from. full: every selector at equal bytes, too. questions: a JSONL file of `question`, `answer`
     and `context`.
     """
 
     corpus: str = "corpus:foldoc"
     articles: int = 64
-    profiles: tuple[str, ...] = ("smollm2-720", "smollm2-360")
+    profiles: tuple[str, ...] | None = None
     pool: int = 1000
     full: bool = False
     questions: str | None = None
@@ -24,3 +29,5 @@ class QualityConfig:
         require_count(self.articles, "articles")
         require_count(self.pool, "pool")
         require_name(self.corpus, "corpus")
+        if self.profiles is not None and not self.profiles:
+            raise ConfigError("profiles is empty; name at least one, or None for those that are shipped for the model.")

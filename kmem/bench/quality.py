@@ -1,22 +1,23 @@
 """How much of what a text in the prompt gains do its memories gain? DESIGN §3's measurement, on passages that no calibration has seen."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from kmem.bench.config import QualityConfig
+from kmem.bench.config import DEVELOPMENT, QualityConfig
 from kmem.bench.nll import target_nlls
+from kmem.bench.profiles import chosen_profiles, measured_profiles
 from kmem.bench.share import shares
+from kmem.bench.stored import as_stored, stored_bytes
 from kmem.encoder.anatomy import examine
 from kmem.encoder.encode import Encoder
-from kmem.encoder.profiles import dense_profile, load_profile, uniform8_profile
-from kmem.encoder.select import SELECTORS
+from kmem.encoder.fingerprint import display_name
+from kmem.errors import SourceNotFoundError
 from kmem.kstore.index.embed import Embedder
 from kmem.memories import Memories
-from kmem.profile import Profile
 from kmem.progress import Progress, silent
 from kmem.runtime.schedule import Ids
 from kmem.training.passages import Passage, passages
@@ -24,30 +25,35 @@ from kmem.training.probes import Probe, reference_ids
 from kmem.training.probes.title import title
 
 AMONG = 5
-FLOAT16_BYTES = 2
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Asked:
-    """What is asked: a probe each, of the first passages of the pool; `found[i]` are the five of the pool nearest to question i."""
+    """What is asked: a probe each, of the first passages of the pool; `found[i]` are the five of the pool nearest to question i.
+
+    skipped: passages before the pool that were left out.
+    """
 
     probes: tuple[Probe, ...]
     pool: tuple[Passage, ...]
     found: tuple[Ids, ...]
+    skipped: int
 
 
 def measure_quality(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, config: QualityConfig, *, progress: Progress = silent
 ) -> dict[str, Any]:
-    """`nll` per target token (nats), `share_of_text_gain`, `low95` of it, and `bytes_per_memory` (float16) of each way to know.
+    """`nll` per target token (nats), `share_of_text_gain`, `low95` of it, and `bytes_per_memory` (float16) of each way to know; `settings`.
 
     Ways: nothing; text in the prompt; memories of the passage itself (dense, each profile, uniform8, random8, with `full` every selector
     in the budgets of uniform8 and of the first profile); its memory among four others; the five that a search of the pool finds, as
     memories and as texts. share = (nothing − x) / (nothing − text), of NLL summed over all targets.
+    Raises SourceNotFoundError for a corpus without titles, and what loading profiles and reading the corpus raise.
     """
-    profiles = named_profiles(model, config)
+    chosen = chosen_profiles(model, config)
+    profiles = measured_profiles(chosen, full=config.full)
     asked = ask(tokenizer, config)
-    first = next(name for name in profiles if name.startswith("profile_"))
+    first = next(iter(chosen))
     among = f"among_five_{first.removeprefix('profile_')}"
     ways = ["nothing", "text", *profiles, among, "retrieved", "retrieved_text"]
     losses: dict[str, list[float]] = {}
@@ -58,6 +64,7 @@ def measure_quality(
         done += more
         progress("measure", done, len(ways) * len(asked.probes))
 
+    tick(0)
     own = [(index,) for index in range(len(asked.probes))]
     losses["nothing"] = target_nlls(model, [(probe.nothing_context, probe.target) for probe in asked.probes], tick=tick)
     losses["text"] = target_nlls(model, [(probe.text_context, probe.target) for probe in asked.probes], tick=tick)
@@ -66,9 +73,7 @@ def measure_quality(
         memories = encode(encoder, asked, range(len(asked.probes)), progress)
         losses[name] = read(model, asked, memories, own, tick)
         if name == first:
-            count = len(asked.probes)
-            five = [tuple((index + other * (1 + count // AMONG)) % count for other in range(min(AMONG, count))) for index in range(count)]
-            losses[among] = read(model, asked, memories, [tuple(dict.fromkeys(ids)) for ids in five], tick)
+            losses[among] = read(model, asked, memories, among_five(len(asked.probes)), tick)
             needed = sorted({memory_id for ids in asked.found for memory_id in ids})
             losses["retrieved"] = read(model, asked, encode(encoder, asked, needed, progress), asked.found, tick)
     beside_texts = [(with_texts(tokenizer, asked, index), probe.target) for index, probe in enumerate(asked.probes)]
@@ -77,47 +82,52 @@ def measure_quality(
     tokens = sum(len(probe.target) for probe in asked.probes)
     dim = examine(model).head_dim
     return {
+        "settings": {
+            "model": display_name(model),
+            "corpus": config.corpus,
+            "profiles": {name: profile.name for name, profile in chosen.items()},
+            "articles": len(asked.probes),
+            "pool": len(asked.pool),
+            "skipped": asked.skipped,
+        },
         "nll": {name: sum(losses[name]) / tokens for name in ways},
         "share_of_text_gain": share,
         "low95": low,
-        "bytes_per_memory": {name: profile.slots * 2 * dim * FLOAT16_BYTES for name, profile in profiles.items()},
+        "bytes_per_memory": {name: stored_bytes(profile, dim) for name, profile in profiles.items()},
     }
 
 
-def named_profiles(model: PreTrainedModel, config: QualityConfig) -> dict[str, Profile]:
-    """Every profile that is measured, by the key it has in the result."""
-    anatomy = examine(model)
-    layers, heads = anatomy.layers, anatomy.heads
-    chosen = [load_profile(name, layers=layers, heads=heads) for name in config.profiles]
-    bracketed = chosen[0]
-    uniform = replace(uniform8_profile(layers, heads), prefix=bracketed.prefix, suffix=bracketed.suffix, align=bracketed.align)
-    found = {"dense": dense_profile(layers, heads, like=bracketed)}
-    for profile in chosen:
-        found[f"profile_{profile.slots}" if f"profile_{profile.slots}" not in found else profile.name] = profile
-    found |= {"uniform8": uniform, "random8": replace(uniform, selector="random")}
-    if config.full:
-        for selector in SELECTORS:
-            found[f"uniform8_{selector}"] = replace(uniform, selector=selector)
-            found[f"budget_{bracketed.slots}_{selector}"] = replace(bracketed, selector=selector)
-    return found
+def among_five(count: int) -> list[Ids]:
+    """Each of `count` memories with four others, spread over all; with fewer, with all there are."""
+    stride = max(1, count // AMONG)
+    return [tuple((index + other * stride) % count for other in range(min(AMONG, count))) for index in range(count)]
 
 
 def ask(tokenizer: PreTrainedTokenizerBase, config: QualityConfig) -> Asked:
-    """Title probes of the first held-out passages that have titles, and what a search of the pool finds for each question."""
+    """Title probes of held-out passages that have titles, and what a search of the pool finds for each question.
+
+    The first DEVELOPMENT of them are skipped, fewer where `articles` would not be left. Raises SourceNotFoundError where there are none.
+    """
     known = [passage for passage in passages(config.corpus, held_out=True) if passage.title]
-    pool = tuple(known[: max(config.pool, config.articles)])
+    if not known:
+        raise SourceNotFoundError(
+            f"No held-out document of {config.corpus!r} has a title, and this benchmark asks for texts by title: name another corpus."
+        )
+    skipped = min(DEVELOPMENT, max(0, len(known) - config.articles))
+    pool = tuple(known[skipped : skipped + max(config.pool, config.articles)])
     probes = [probe for passage in pool[: config.articles] if (probe := title(tokenizer, passage)) is not None]
     embedder = Embedder()
     stored = embedder.embed([tokenizer.decode(reference_ids(tokenizer, passage)) for passage in pool])
     queries = embedder.embed([tokenizer.decode(probe.context, skip_special_tokens=True) for probe in probes])
     best = np.argsort(-(queries @ stored.T), axis=1, kind="stable")[:, :AMONG]
-    return Asked(probes=tuple(probes), pool=pool, found=tuple(tuple(map(int, row)) for row in best))
+    return Asked(probes=tuple(probes), pool=pool, found=tuple(tuple(map(int, row)) for row in best), skipped=skipped)
 
 
 def encode(encoder: Encoder, asked: Asked, rows: Sequence[int], progress: Progress) -> Memories:
-    """Memories of passages of the pool; their ids are their places in it."""
+    """Memories of passages of the pool as a bank gives them back; their ids are their places in it."""
     references = [reference_ids(encoder.tokenizer, asked.pool[row]) for row in rows]
-    return encoder.encode_tokens(references, list(rows), progress=lambda done: progress("encode", done, len(references)))
+    progress("encode", 0, len(references))
+    return as_stored(encoder.encode_tokens(references, list(rows), progress=lambda done: progress("encode", done, len(references))))
 
 
 def read(model: PreTrainedModel, asked: Asked, memories: Memories, reads: Sequence[Ids], tick: Callable[[int], None]) -> list[float]:

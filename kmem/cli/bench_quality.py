@@ -1,5 +1,6 @@
 """`kmem bench quality`: what a text in the prompt gains, and how much of it memories gain."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from kmem.bench.config import QualityConfig
 from kmem.cli.bench_json import JSON_FILE, require_folder, write_json
 from kmem.cli.render import human_bytes, output, progress_bars
 from kmem.encoder.defaults import SMOLLM2
+from kmem.figures import require_png
 
 DEFAULT = QualityConfig()
 
@@ -18,7 +20,9 @@ def quality(
     model: str = typer.Option(SMOLLM2, help="smollm2, gemma3-270m, a model folder, or a hub name."),
     corpus: str = typer.Option(DEFAULT.corpus, help="Whose held-out passages to ask about: a file, folder, glob or corpus:NAME."),
     articles: int = typer.Option(DEFAULT.articles, help="Passages to ask about."),
-    profile: list[str] = typer.Option(list(DEFAULT.profiles), help="Profiles to measure; the first is also read among five and retrieved."),
+    profile: list[str] | None = typer.Option(
+        None, help="Profiles to measure, by default those shipped for the model; the first is also read among five and retrieved."
+    ),
     pool: int = typer.Option(DEFAULT.pool, help="Passages that retrieval chooses from."),
     full: bool = typer.Option(False, "--full", help="Every selector at equal bytes, too."),
     questions: str | None = typer.Option(None, metavar="FILE", help="JSON lines of question, answer and context: exact match and F1, too."),
@@ -26,28 +30,36 @@ def quality(
     json_file: str | None = JSON_FILE,
 ) -> None:
     """How much of what the text in the prompt gains do memories gain, on passages that no calibration has seen?"""
-    from kmem.bench.quality import measure_quality, named_profiles
+    from kmem.bench.profiles import chosen_profiles
+    from kmem.bench.quality import measure_quality
     from kmem.bench.questions import load_questions, measure_questions
     from kmem.encoder.load import load_model
+    from kmem.encoder.profiles import dense_profile
 
     require_folder("--json", json_file)
     require_folder("--picture", picture)
+    if picture is not None:
+        require_png(Path(picture))
     asked = [] if questions is None else load_questions(questions)
-    config = QualityConfig(corpus=corpus, articles=articles, profiles=tuple(profile), pool=pool, full=full)
+    config = QualityConfig(corpus=corpus, articles=articles, profiles=tuple(profile) if profile else None, pool=pool, full=full)
     loaded, tokenizer = load_model(model)
     with progress_bars(quiet=json_file == "-") as progress:
         figures = measure_quality(loaded, tokenizer, config, progress=progress)
         if asked:
-            known = named_profiles(loaded, config)
-            chosen = {name: known[name] for name in known if name.startswith("profile_")} | {"dense": known["dense"]}
+            chosen = chosen_profiles(loaded, config)
+            first = next(iter(chosen.values()))
+            chosen["dense"] = dense_profile(first.layers, first.heads, like=first)
             figures["questions"] = measure_questions(loaded, tokenizer, asked, chosen, progress=progress)
+    told = write_json("quality", figures, json_file)
     if picture is not None:
         from kmem.bench.picture import draw_shares
 
         draw_shares(figures, Path(picture))
-    if write_json("quality", figures, json_file):
+    if told:
         return
-    output().print(shares_table(figures, title=f"{articles} passages of {corpus}, {model}"))
+    used = figures["settings"]
+    title = f"{used['articles']} passages of {corpus} ({used['skipped']} skipped), {used['pool']} to retrieve from, {model}"
+    output().print(shares_table(figures, title=title))
     if asked:
         output().print(shares_table(figures["questions"], title=f"{len(asked)} questions of {questions}, {model}"))
 
@@ -58,13 +70,19 @@ def shares_table(figures: dict[str, Any], *, title: str) -> Table:
     sizes = figures.get("bytes_per_memory", {})
     table = Table("knows from", "NLL a token", "share of the text's gain", "at least (95%)", *extra, "bytes a memory", title=title)
     for name, nll in figures["nll"].items():
-        share, low, size = figures["share_of_text_gain"].get(name), figures["low95"].get(name), sizes.get(name)
+        size = sizes.get(name)
         table.add_row(
             name,
             f"{nll:.3f}",
-            "" if share is None else f"{share:.0%}",
-            "" if low is None else f"{low:.0%}",
+            _percent(figures["share_of_text_gain"], name),
+            _percent(figures["low95"], name),
             *(f"{figures[key][name]:.0%}" for key in extra),
             "" if size is None else human_bytes(size),
         )
     return table
+
+
+def _percent(shares: Mapping[str, float | None], name: str) -> str:
+    """Empty for what has none by definition, a dash for one that can't be told, as where the text gains nothing."""
+    share = shares.get(name)
+    return "" if name not in shares else "–" if share is None else f"{share:.0%}"

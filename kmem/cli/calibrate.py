@@ -6,7 +6,6 @@ import shlex
 import sys
 import time
 from dataclasses import replace
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,7 +17,7 @@ from rich.text import Text
 from kmem.arguments import path_of
 from kmem.cli.render import JSON_OPTION, human_seconds, output, print_json, progress_bars
 from kmem.cli.stopped import saying_how_to_go_on
-from kmem.errors import ConfigError
+from kmem.errors import BankExistsError, ConfigError
 from kmem.profile import Profile
 from kmem.training.config import CalibrateConfig
 
@@ -27,9 +26,6 @@ if TYPE_CHECKING:
 
 DEFAULT = CalibrateConfig()
 HEADS_SHOWN = 20
-OBJECTIVE = (
-    "nats a target token: 0.75 title → text, 0.15 first words → the rest, 0.1 blanked name or number; every third batch reads five memories"
-)
 
 
 def calibrate(
@@ -44,6 +40,7 @@ def calibrate(
     dtype: str = typer.Option(DEFAULT.dtype, help="Precision: auto, float32, bfloat16."),
     device: str = typer.Option(DEFAULT.device, help="cpu or cuda."),
     resume: bool = typer.Option(False, "--resume", help="Go on with a calibration that was stopped."),
+    force: bool = typer.Option(False, "--force", help="Replace profiles that are there already."),
     as_json: bool = JSON_OPTION,
 ) -> None:
     """Find budgets per head, bracket and alignment in which this model, **never trained on memories**, reads them best."""
@@ -58,32 +55,35 @@ def calibrate(
         dtype=dtype,
         device=device,
     )
-    files = _files(out, config.slots)
+    files = _files(out, config.slots, force=force)
     from kmem.encoder.load import load_model
     from kmem.encoder.select import selector as require_selector
     from kmem.kstore.place import LocalPlace
     from kmem.training.calibrate import Calibrator
     from kmem.training.checkpoint import Checkpoint
+    from kmem.training.provenance import bracket_chosen_on, provenance
 
     require_selector(config.selector)
     checkpoint = Checkpoint(files[0].with_name(f".{files[0].name}.calibration"))
-    state = checkpoint.begin(config, resume=resume)
+    checkpoint.require(resume=resume)
     began = time.perf_counter()
     with saying_how_to_go_on(lambda: "", option="--resume"), progress_bars(quiet=as_json) as progress:
         progress("load", 0, 0)
         loaded, tokenizer = load_model(config.model, dtype=config.dtype, device=config.device)
         progress("load", 1, 1)
-        save = partial(checkpoint.save, config)
-        found = Calibrator(loaded, tokenizer, config, state=state, save=save, progress=progress).run()
+        calibrator = Calibrator(loaded, tokenizer, config, progress=progress)
+        found = calibrator.run(checkpoint.load(calibrator), partial(checkpoint.save, calibrator.settings))
     seconds = time.perf_counter() - began
     for file, profile in zip(files, found.profiles, strict=True):
-        named = replace(profile, name=file.stem, provenance=_provenance(config, found, profile.slots))
+        named = replace(profile, name=file.stem, provenance=provenance(found, _command()))
         LocalPlace(file.parent).replace(file.name, readable(named).encode())
     checkpoint.remove()
     if as_json:
-        print_json({"files": [str(file) for file in files], "seconds": seconds, "worth": found.worth.tolist()})
+        chosen = {"passages": found.learnt, "bracket_chosen_on": bracket_chosen_on(found)}
+        print_json({"files": [str(file) for file in files], "seconds": seconds, **chosen, "worth": found.worth.tolist()})
     else:
         output().print(heads_table(found))
+        output().print(f"Learnt from {found.learnt} passages; the bracket was chosen on {bracket_chosen_on(found)}.")
         output().print(f"Wrote {', '.join(map(str, files))} in {human_seconds(seconds)}; build with --profile {files[0]}.")
 
 
@@ -112,8 +112,11 @@ def _sizes(text: str) -> tuple[int, ...]:
         raise ConfigError(f"--slots {text!r} is not a number or several by commas, as in 360,720.") from None
 
 
-def _files(out: str, slots: tuple[int, ...]) -> list[Path]:
-    """One file a size, largest first. Raises ConfigError when the name can't tell them apart or the folder is not there."""
+def _files(out: str, slots: tuple[int, ...], *, force: bool) -> list[Path]:
+    """One file a size, largest first.
+
+    Raises ConfigError when the name can't tell them apart or the folder is not there, BankExistsError for one that is to be kept.
+    """
     if len(slots) > 1 and "{slots}" not in out:
         raise ConfigError(f"--out {out!r} must hold {{slots}} for {len(slots)} sizes, as in mine-{{slots}}.json.")
     files = [path_of(out.replace("{slots}", str(size)), "--out") for size in sorted(slots, reverse=True)]
@@ -122,18 +125,11 @@ def _files(out: str, slots: tuple[int, ...]) -> list[Path]:
             raise ConfigError(f"--out {file}: there is no folder {file.parent}; make it first.")
         if file.suffix != ".json":
             raise ConfigError(f"--out {file} must end in .json, by which --profile knows a file.")
+        if file.exists() and not force:
+            raise BankExistsError(f"--out {file} is there already; choose another name, or pass --force to replace it.")
     return files
 
 
-def _provenance(config: CalibrateConfig, found: "Calibration", slots: int) -> dict[str, object]:
-    layers, heads = found.worth.shape
-    best = [divmod(index, heads) for index in found.worth.flatten().argsort(descending=True)[:HEADS_SHOWN].tolist()]
-    return {
-        "model": f"{config.model} ({layers} layers, {heads} key-value heads)",
-        "corpus": config.corpus,
-        "passages": config.passages,
-        "objective": OBJECTIVE,
-        "command": shlex.join(["kmem", *sys.argv[1:]]),
-        "date": datetime.now(UTC).date().isoformat(),
-        "worth": [{"layer": layer, "head": head, "nats_per_token": round(float(found.worth[layer, head]), 4)} for layer, head in best],
-    }
+def _command() -> str:
+    """The command that makes the same profiles again."""
+    return shlex.join(["kmem", *(word for word in sys.argv[1:] if word not in ("--resume", "--force"))])

@@ -14,6 +14,7 @@ from kmem.encoder.capture import Projections, run_prefix
 from kmem.encoder.defaults import BATCH_SIZE
 from kmem.encoder.fingerprint import identify
 from kmem.encoder.keep import gather_slots, keep_positions
+from kmem.encoder.profiles import require_shape
 from kmem.encoder.rope import unrotate
 from kmem.encoder.rotation import rotated_layers
 from kmem.encoder.select import LayerView, selector
@@ -43,11 +44,7 @@ class Encoder:
         self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, profile: Profile, config: EncoderConfig | None = None
     ) -> None:
         anatomy = examine(model)
-        if (profile.layers, profile.heads) != (anatomy.layers, anatomy.heads):
-            raise ConfigError(
-                f"Profile {profile.name!r} is made for {profile.layers} layers × {profile.heads} key-value heads, "
-                f"but the model has {anatomy.layers} × {anatomy.heads}; choose another (memory3 and uniform8 fit any)."
-            )
+        require_shape(profile, anatomy.layers, anatomy.heads)
         self.model, self.tokenizer, self.profile = model, tokenizer, profile
         self.config = config or EncoderConfig()
         self.score = selector(profile.selector)

@@ -1,6 +1,7 @@
 """Profiles by name: the paper's, a uniform one, those shipped as package data, or a JSON file."""
 
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
@@ -37,9 +38,18 @@ def shipped_profiles() -> list[str]:
 
 def auto_profile(layers: int, heads: int) -> Profile:
     """The shipped profile with most slots for a model of that shape, else `uniform8`."""
+    return next(_fitting(layers, heads), uniform8_profile(layers, heads))
+
+
+def fitting_profiles(layers: int, heads: int) -> list[str]:
+    """Names of the shipped profiles for a model of that shape, most slots first, or `auto` where there is none."""
+    return [profile.name for profile in _fitting(layers, heads)] or [AUTO]
+
+
+def _fitting(layers: int, heads: int) -> Iterator[Profile]:
     made = (_shipped(name) for name in shipped_profiles())
     fitting = [profile for profile in made if (profile.layers, profile.heads) == (layers, heads)]
-    return max(fitting, key=lambda profile: profile.slots, default=uniform8_profile(layers, heads))
+    return iter(sorted(fitting, key=lambda profile: profile.slots, reverse=True))
 
 
 def _shipped(name: str) -> Profile:
@@ -52,7 +62,7 @@ GENERAL = {AUTO: auto_profile, "memory3": memory3_profile, "uniform8": uniform8_
 def load_profile(name: str, *, layers: int, heads: int, selector: str | None = None) -> Profile:
     """The profile of that name or file, for a model of L layers and H key-value heads.
 
-    Raises UnknownNameError for an unknown name, ConfigError for a file that holds no profile.
+    Raises UnknownNameError for an unknown name, ConfigError for a file that holds no profile and for a profile of another shape.
     """
     if name in GENERAL:
         profile = GENERAL[name](layers, heads)
@@ -67,4 +77,14 @@ def load_profile(name: str, *, layers: int, heads: int, selector: str | None = N
             raise ConfigError(f"{name} holds no profile: {str(error).rstrip('.')}.") from error
     else:
         raise UnknownNameError("profile", name, [*GENERAL, *shipped_profiles(), "any profile's JSON file"])
+    require_shape(profile, layers, heads)
     return profile if selector is None else replace(profile, selector=selector)
+
+
+def require_shape(profile: Profile, layers: int, heads: int) -> None:
+    """Raise ConfigError unless the profile is made for a model of that shape."""
+    if (profile.layers, profile.heads) != (layers, heads):
+        raise ConfigError(
+            f"Profile {profile.name!r} is made for {profile.layers} layers × {profile.heads} key-value heads, "
+            f"but the model has {layers} × {heads}; choose another (memory3 and uniform8 fit any)."
+        )

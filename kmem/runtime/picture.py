@@ -1,4 +1,4 @@
-"""Pictures of a memory and of a bank's budget."""
+"""Pictures of a memory and of a bank's budget; dollars in titles and tokens are no mathematics."""
 
 from pathlib import Path
 
@@ -22,9 +22,9 @@ def draw_memory(bank: Bank, memory_id: int, tokens: list[KeptToken], path: Path)
     np.add.at(kept, (profile.slot_layer[filled], positions[filled]), 1)
     figure, axes = subplots(2.5 + INCHES_A_TOKEN * len(tokens), 1.8 + INCHES_A_LAYER * profile.layers)
     image = axes.imshow(kept, aspect="auto", cmap="viridis", vmin=0, vmax=profile.heads, origin="lower", interpolation="nearest")
-    axes.set_xticks(range(len(tokens)), [_label(token.text) for token in tokens], rotation=90, fontsize=6)
+    axes.set_xticks(range(len(tokens)), [token.text.strip() or "␣" for token in tokens], rotation=90, fontsize=6, parse_math=False)
     axes.set_ylabel("layer")
-    axes.set_title(f"{bank.chunk(memory_id).title or memory_id}: which tokens each layer keeps", fontsize=9)
+    axes.set_title(f"{bank.chunk(memory_id).title or memory_id}: which tokens each layer keeps", fontsize=9, parse_math=False)
     figure.colorbar(image, ax=axes, label="heads", ticks=range(profile.heads + 1))
     save(figure, path)
 
@@ -41,11 +41,6 @@ def draw_budget(profile: Profile, path: Path) -> None:
     axes.set_yticks(range(profile.layers), [str(layer) for layer in range(profile.layers)], fontsize=6)
     axes.set_xlabel("key-value head")
     axes.set_ylabel("layer")
-    axes.set_title(f"{profile.name}: {profile.slots} slots", fontsize=9)
+    axes.set_title(f"{profile.name}: {profile.slots} slots", fontsize=9, parse_math=False)
     figure.colorbar(image, ax=axes, label="tokens kept")
     save(figure, path)
-
-
-def _label(text: str) -> str:
-    """Dollars would be taken for mathematics."""
-    return text.strip().replace("$", r"\$") or "␣"

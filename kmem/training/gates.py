@@ -26,14 +26,15 @@ def gates_of(budget: Tensor | Sequence[Sequence[int]]) -> Tensor:
 class GatedReader:
     """Attention over bracket, M gated memories a row and the context, for B rows at once.
 
-    rows [B, M] say which of the ranked memories each row reads; gates [B or 1, L, H, 128].
+    rows [B, M] say which of the ranked memories each row reads; gates [B or 1, L, H, 128]. Both, and the memories, may lie on another
+    device than the model: a layer's part is moved to the query's when it is read.
     """
 
     materialise_mask = True
 
     def __init__(self, memories: RankedMemories, rows: Tensor, gates: Tensor) -> None:
         self._memories, self._rows, self._gates = memories, rows, gates
-        self._filled = memories.filled[rows].float()  # [B, M, 128]
+        self._filled = memories.filled[rows]  # [B, M, 128]
 
     def attend(
         self, module: nn.Module, base: Attention, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, options: dict[str, Any]
@@ -58,12 +59,13 @@ class GatedReader:
         """[B, H, P + M·128 + n, D] in float32."""
         batch, heads, _, dim = context.shape
         own = memories[self._rows, layer].transpose(1, 2).reshape(batch, heads, -1, dim)
-        return torch.cat([bracket.float().expand(batch, -1, -1, -1), own.float(), context.float()], dim=2)
+        parts = (bracket.expand(batch, -1, -1, -1), own, context)
+        return torch.cat([part.to(context.device, torch.float32) for part in parts], dim=2)
 
     def _weights(self, layer: int, heads: int, length: int, visible: Tensor) -> Tensor:
         """[B, H, q, P + M·128 + n]."""
         batch = len(self._rows)
-        gates = self._gates[:, layer, :, None] * self._filled[:, None]  # [B, H, M, 128]
+        gates = self._gates[:, layer, :, None].to(visible.device) * self._filled[:, None].to(visible.device)  # [B, H, M, 128]
         own = gates.reshape(batch, heads, 1, -1).expand(-1, -1, length, -1)
         bracket = own.new_ones(batch, heads, length, self._memories.bracket.shape[3])
         return torch.cat([bracket, own, visible.float().expand(-1, heads, -1, -1)], dim=-1)

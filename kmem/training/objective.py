@@ -16,8 +16,12 @@ from kmem.training.ranked import RankedMemories
 
 SHARES = {"title": 0.75, "continuation": 0.15, "question": 0.1}
 """Weight of each kind of probe. Questions need least: with a fifth of them, short answers were read better than from the text."""
+ASKS = {"title": "title → text", "continuation": "first words → the rest", "question": "blanked name or number"}
+"""What each kind of probe asks, for a profile's provenance."""
 AMONG = 5
-"""Memories beside each other in every third batch (Memory³ reads five)."""
+"""Memories beside each other (Memory³ reads five) …"""
+AMONG_EVERY = 3
+"""… in one batch of so many."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,11 +47,23 @@ class Objective:
         if not self._probes:
             raise SourceNotFoundError("The corpus gives no probe to calibrate with; name one whose documents have titles and sentences.")
 
+    @property
+    def shares(self) -> dict[str, float]:
+        """The weight of each kind that these passages give probes of; their sum is 1."""
+        present = {kind: SHARES[kind] for kind in self._probes}
+        return {kind: share / sum(present.values()) for kind, share in present.items()}
+
+    def __str__(self) -> str:
+        """What is minimised, for a profile's provenance."""
+        kinds = ", ".join(f"{share:.2g} {ASKS[kind]}" for kind, share in self.shares.items())
+        return f"nats a target token: {kinds}; one batch in {AMONG_EVERY} reads {AMONG} memories"
+
     def batch(self, step: int, size: int) -> Batch:
         """The batch of a step, a matter of seed and step alone."""
         chance = random.Random(f"{self._seed} {step}")
-        picked = [(kind, chance.choice(self._probes[kind])) for kind in self._probes for _ in range(max(1, round(size * SHARES[kind])))]
-        return self._batch(picked, among=AMONG if step % 3 == 2 else 1, chance=chance)
+        counts = {kind: max(1, round(size * share)) for kind, share in self.shares.items()}
+        picked = [(kind, chance.choice(self._probes[kind])) for kind, count in counts.items() for _ in range(count)]
+        return self._batch(picked, among=AMONG if step % AMONG_EVERY == AMONG_EVERY - 1 else 1, chance=chance)
 
     def references(self, tokenizer: PreTrainedTokenizerBase) -> list[tuple[int, ...]]:
         """Token ids of the passages' references, in order."""
@@ -61,12 +77,12 @@ class Objective:
     def everything(self, size: int) -> list[Batch]:
         """All probes, once alone and once among five; over all batches each kind has its share."""
         chance = random.Random(self._seed)
-        shares = sum(SHARES[kind] for kind in self._probes)
+        shares = self.shares
         batches = []
         for kind, probes in self._probes.items():
             for start in range(0, len(probes), size):
                 picked = [(kind, probe) for probe in probes[start : start + size]]
-                part = SHARES[kind] / shares * len(picked) / len(probes) / 2
+                part = shares[kind] * len(picked) / len(probes) / 2
                 for among in (1, AMONG):
                     batch = self._batch(picked, among=among, chance=chance)
                     batches.append(replace(batch, weight=batch.weight * part))
@@ -84,7 +100,8 @@ class Objective:
 
 def loss_of(model: PreTrainedModel, memories: RankedMemories, batch: Batch, gates: Tensor) -> Tensor:
     """Mean nats a target token, each kind by its share; differentiable in gates [1, L, H, 128]."""
-    return (gated_nll(model, batch.probes, GatedReader(memories, batch.rows, gates)) * batch.weight).sum()
+    losses = gated_nll(model, batch.probes, GatedReader(memories, batch.rows, gates))
+    return (losses * batch.weight.to(losses.device)).sum()
 
 
 def whole_loss(model: PreTrainedModel, memories: RankedMemories, batches: Sequence[Batch], gates: Tensor) -> float:

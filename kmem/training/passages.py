@@ -1,6 +1,7 @@
 """Titled texts to calibrate and to measure with, parted by hash: what calibration has seen is never measured."""
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -37,16 +38,25 @@ class Passage:
 
 
 def passages(corpus: str, *, held_out: bool) -> list[Passage]:
-    """All passages over 150 characters of a source (file, folder, glob, corpus:NAME), either held out or not, in an order of their own.
+    """All passages over 150 characters of a source (file, folder, glob, corpus:NAME), either held out or not, as `part` orders them.
 
-    The order goes by content as well, so that taking the first n draws a sample. FOLDOC's markup is cleaned as DESIGN §3 measures it.
-    Raises SourceNotFoundError when nothing is left, and what reading the source raises.
+    FOLDOC's markup is cleaned as DESIGN §3 measures it, but only under the name corpus:foldoc: its index named by path gives the entries
+    as they are, other texts with other hashes, and so another split. Calibrate and measure under one name.
+    Raises what `part` and reading the source raise.
     """
     if corpus == FOLDOC:
         found = [Passage(title, body) for title, body in articles()]
     else:
         found = [Passage(document.title, " ".join(document.text.split())) for document in documents([corpus], Counter())]
+    return part(found, f"Source {corpus!r}", held_out=held_out)
+
+
+def part(found: Iterable[Passage], name: str, *, held_out: bool) -> list[Passage]:
+    """Those over 150 characters, either held out or not, in an order of their own: taking the first n draws a sample.
+
+    Raises SourceNotFoundError, calling where they are from by its name, when nothing is left.
+    """
     chosen = [passage for passage in found if len(passage.body) > MIN_CHARACTERS and passage.held_out == held_out]
     if not chosen:
-        raise SourceNotFoundError(f"Source {corpus!r} holds no document over {MIN_CHARACTERS} characters to measure with; name another.")
+        raise SourceNotFoundError(f"{name} holds no document over {MIN_CHARACTERS} characters to measure with; name another.")
     return sorted(chosen, key=lambda passage: content_id(passage.id))

@@ -14,7 +14,10 @@ from kmem.progress import Progress, silent
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class RankedMemories:
-    """N memories: key and value [N, L, H, 128, D], best token of each head first; filled [N, 128], False beyond a short reference."""
+    """N memories: key and value [N, L, H, 128, D], best token of each head first; filled [N, 128], False beyond a short reference.
+
+    All in main memory, wherever the model is.
+    """
 
     key: Tensor
     value: Tensor
@@ -34,6 +37,7 @@ def rank_memories(encoder: Encoder, references: Sequence[Sequence[int]], *, prog
     filled = torch.zeros(len(references), SPAN_TOKENS, dtype=torch.bool)
     order = sorted(range(len(references)), key=lambda index: len(references[index]))
     size = encoder.config.batch_size
+    progress("encode", 0, len(order))
     for start in range(0, len(order), size):
         rows = order[start : start + size]
 

@@ -4,6 +4,7 @@ Budgets interact (DESIGN §3), so all heads move at once. A step's gradient says
 heads that keep none; its square root is followed, because one head is worth ten times the next and would drown the others.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,7 +12,9 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from kmem.arguments import MOST
 from kmem.training.budgets import project, soft_gates
+from kmem.training.numbers import count, positive, table
 from kmem.training.objective import Batch, loss_of
 from kmem.training.ranked import RankedMemories
 
@@ -33,6 +36,11 @@ class Search:
     target: int
     step: int = 0
 
+    @property
+    def found(self) -> Tensor:
+        """[L, H] the budgets, each between 0 and 128, that sum to the target: a step may lead out of those bounds."""
+        return project(self.budgets, self.target)
+
     @classmethod
     def begin(cls, budgets: Tensor, target: int) -> "Search":
         return cls(budgets=budgets, momentum=torch.zeros_like(budgets), start=float(budgets.sum()), target=target)
@@ -47,8 +55,15 @@ class Search:
         }
 
     @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> "Search":
-        return cls(**{**data, "budgets": torch.tensor(data["budgets"]), "momentum": torch.tensor(data["momentum"])})
+    def from_dict(cls, data: Mapping[str, Any], *, shape: tuple[int, int]) -> "Search":
+        """Raises KeyError for what is missing, ValueError or TypeError for what has another type or shape [L, H]."""
+        return cls(
+            budgets=torch.tensor(table(data["budgets"], "budgets", shape)),
+            momentum=torch.tensor(table(data["momentum"], "momentum", shape)),
+            start=positive(data["start"], "start"),
+            target=count(data["target"], "target", most=MOST),
+            step=count(data["step"], "step", most=MOST),
+        )
 
     def advanced(self, model: PreTrainedModel, memories: RankedMemories, batch: Batch, *, steps: int) -> tuple["Search", float]:
         """One step of `steps` → where it leads, and the loss before it."""

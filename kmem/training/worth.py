@@ -25,6 +25,7 @@ def worth_of_heads(
     _, layers, heads = memories.key.shape[:3]
     pairs = [(layer, head) for layer in range(layers) for head in range(heads)]
     rise = torch.zeros(layers, heads)
+    progress("ablate", 0, len(probes))
     with torch.inference_mode():
         for done, (probe, row) in enumerate(zip(probes, rows, strict=True)):
             whole = float(gated_nll(model, [probe], GatedReader(memories, torch.tensor([[row]]), _dense(1, layers, heads)))[0])

@@ -8,7 +8,7 @@ from kmem.bench.nll import target_nlls
 from kmem.encoder.encode import Encoder
 from kmem.profile import Profile
 from kmem.training.probes import target_nll
-from tests.tiny import byte_tokenizer, tiny_model, uniform_budget
+from tests.tiny import SCALED_LOGITS, byte_tokenizer, tiny_model, uniform_budget
 
 PAIRS = [(b"Question: what is it?", b" A fox."), (b"Short", b" text that goes on for a while"), (b"And then some more of it", b"!")]
 ASKED = [(list(context), list(target)) for context, target in PAIRS]
@@ -31,3 +31,15 @@ def test_rows_of_a_batch_read_their_own_memories(tokens_a_batch: int, monkeypatc
         assert with_memories[index] == pytest.approx(target_nll(model, context, target, memories.take(rows)), rel=1e-5)
         assert without[index] == pytest.approx(target_nll(model, context, target), rel=1e-5)
         assert with_memories[index] != pytest.approx(without[index], rel=1e-3)
+
+
+@pytest.mark.parametrize("architecture", SCALED_LOGITS)
+def test_what_a_model_does_to_its_logits_takes_part(architecture: str) -> None:
+    model = tiny_model(architecture)
+    encoder = Encoder(model, byte_tokenizer(), Profile(name="t", budget=uniform_budget(16)))
+    memories = encoder.encode(["one", "another one", "a third"], [7, 8, 9])
+    alone = target_nlls(model, ASKED)
+    reading = target_nlls(model, ASKED, memories=memories, reads=[(7,), (8,), (9,)])
+    for row, (context, target) in enumerate(ASKED):
+        assert alone[row] == pytest.approx(target_nll(model, context, target), rel=1e-4)
+        assert reading[row] == pytest.approx(target_nll(model, context, target, memories.take([row])), rel=1e-4)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from kmem.bench.questions import Question, load_questions, measure_questions, normalised, text_in_bracket, token_f1
+from kmem.bench.questions import PROMPTS, Question, load_questions, measure_questions, normalised, text_in_bracket, token_f1
 from kmem.errors import SourceError
 from kmem.profile import Profile
 from kmem.training.passages import Passage
@@ -39,6 +39,14 @@ def test_bad_files_name_the_line(tmp_path: Path, line: str, says: str) -> None:
         load_questions(str(path))
 
 
+def test_a_line_ends_where_json_lines_end(tmp_path: Path) -> None:
+    """Not at the separators that Unicode calls line ends, which JSON leaves as they are."""
+    path = tmp_path / "q.jsonl"
+    text = "One\u2028two\x85three"
+    path.write_text(json.dumps({"question": text, "answer": "a", "context": "c"}, ensure_ascii=False) + "\r\n\r\n", encoding="utf-8")
+    assert [asked.question for asked in load_questions(str(path))] == [text]
+
+
 def test_the_shipped_questions_are_answered_by_their_contexts() -> None:
     questions = load_questions(str(Path(__file__).parents[2] / "docs/results/questions-vital-articles.jsonl"))
     assert len(questions) == 40
@@ -48,13 +56,17 @@ def test_the_shipped_questions_are_answered_by_their_contexts() -> None:
 def test_every_way_is_scored() -> None:
     questions = [
         Question(question="Which animal?", answer="Fox", context="A fox."),
-        Question(question="Where?", answer="Paris", context="In Paris."),
+        Question(question="Where?", answer="Paris", context="In Paris. " + "And so on. " * 20),
     ]
-    figures = measure_questions(tiny_model(), byte_tokenizer(), questions, {"u": Profile(name="u", budget=uniform_budget(8))})
+    figures = measure_questions(tiny_model(seed=6), byte_tokenizer(), questions, {"u": Profile(name="u", budget=uniform_budget(8))})
     assert set(figures["nll"]) == set(figures["exact_match"]) == set(figures["f1"]) == {"nothing", "text", "text_in_bracket", "u"}
     assert set(figures["share_of_text_gain"]) == {"text_in_bracket", "u"}
     assert figures["share_of_bracketed_text_gain"]["text_in_bracket"] == 1.0
     assert figures["exact_match"]["u"] == 0.0
+    assert figures["prompts"].keys() == PROMPTS.keys() == {"question_answer", "q_a", "bare"}
+    assert figures["prompts"]["question_answer"] == {"u": figures["share_of_bracketed_text_gain"]["u"]}
+    assert len({prompt["u"] for prompt in figures["prompts"].values()}) == 3
+    assert figures["contexts_cut"] == 1
 
 
 def test_the_text_in_the_bracket_is_what_a_dense_memory_holds() -> None:

@@ -11,7 +11,7 @@ from kmem.training.gates import GatedReader, gated_nll, gates_of
 from kmem.training.passages import Passage
 from kmem.training.probes import PROBES, Probe, target_nll
 from kmem.training.ranked import RankedMemories, rank_memories
-from tests.tiny import SHORT_WINDOWED, byte_tokenizer, tiny_model
+from tests.tiny import SCALED_LOGITS, SHORT_WINDOWED, byte_tokenizer, tiny_model
 
 PASSAGES = (
     Passage("Fox", "A quick brown animal that jumps over lazy dogs."),
@@ -32,7 +32,7 @@ def setting(architecture: str) -> tuple[PreTrainedModel, Encoder, RankedMemories
     return model, Encoder(model, tokenizer, LIKE), ranked, probes
 
 
-@pytest.mark.parametrize("architecture", ["llama", "qwen3", "gemma3", *SHORT_WINDOWED])
+@pytest.mark.parametrize("architecture", ["llama", "qwen3", "gemma3", *SHORT_WINDOWED, *SCALED_LOGITS])
 def test_whole_gates_read_what_a_bank_with_that_budget_reads(architecture: str) -> None:
     model, encoder, ranked, probes = setting(architecture)
     rows = torch.arange(len(probes))[:, None]
@@ -74,3 +74,13 @@ def test_padding_of_a_batch_changes_nothing() -> None:
         for row, probe in enumerate(probes):
             alone = gated_nll(model, [probe], GatedReader(ranked, torch.tensor([[row]]), gates_of(BUDGET)))
             torch.testing.assert_close(alone[0], together[row], rtol=1e-5, atol=1e-5)
+
+
+def test_memories_gates_and_rows_follow_the_query_to_its_device() -> None:
+    """The meta device stands for any other: mixing it with this one's numbers raises, as on a GPU."""
+    model, _, ranked, _ = setting("llama")
+    reader = GatedReader(ranked, torch.tensor([[0, 1], [1, 2]]), gates_of(BUDGET))
+    query, key = torch.empty(2, 4, 3, 8, device="meta"), torch.empty(2, 2, 3, 8, device="meta")
+    attention = model.get_decoder().layers[1].self_attn
+    output, _ = reader.attend(attention, lambda *_: (query, None), query, key, key, None, {})
+    assert (output.device.type, tuple(output.shape)) == ("meta", (2, 3, 4, 8))

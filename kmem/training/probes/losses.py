@@ -1,9 +1,10 @@
 """Losses of many targets in one padded forward pass."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from transformers import PreTrainedModel
 
@@ -14,7 +15,8 @@ Asked = tuple[Sequence[int], Sequence[int]]
 def target_losses(model: PreTrainedModel, asked: Sequence[Asked]) -> Tensor:
     """[B] negative log-likelihood of each target after its context, nats summed over its tokens; padded on the right.
 
-    Only the decoder's forward is called on all tokens, so whatever is attached to it or handles its attention takes part; differentiable.
+    The model's own forward is called, so whatever is attached to it or handles its attention takes part, and so does what it does to its
+    logits (Granite and Cohere scale them, Gemma 2 caps them); only at the targets are logits computed. Differentiable.
     """
     length = max(len(context) + len(target) for context, target in asked)
     ids = torch.zeros(len(asked), length, dtype=torch.long)
@@ -29,7 +31,24 @@ def target_losses(model: PreTrainedModel, asked: Sequence[Asked]) -> Tensor:
         columns += range(len(context) - 1, len(whole) - 1)
         targets += target
     device = model.device
-    hidden = model.get_decoder()(input_ids=ids.to(device), attention_mask=mask.to(device), use_cache=False).last_hidden_state
-    logits = model.get_output_embeddings()(hidden[rows, columns]).float()
+    with _heading_for(model, rows, columns):
+        logits = model(input_ids=ids.to(device), attention_mask=mask.to(device), use_cache=False).logits[0].float()
     losses = cross_entropy(logits, torch.tensor(targets, device=device), reduction="none")
     return torch.zeros(len(asked), device=device).index_add(0, torch.tensor(rows, device=device), losses)
+
+
+@contextmanager
+def _heading_for(model: PreTrainedModel, rows: Sequence[int], columns: Sequence[int]) -> Iterator[None]:
+    """The output embeddings are given only the hidden states at these N places, [1, N, ·] instead of [B, T, ·].
+
+    `logits_to_keep` takes the same columns of every row, which would be most of them here.
+    """
+
+    def pick(module: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        return (args[0][rows, columns][None], *args[1:])
+
+    handle = model.get_output_embeddings().register_forward_pre_hook(pick)
+    try:
+        yield
+    finally:
+        handle.remove()
