@@ -2,10 +2,11 @@
 
 import typer
 
-from kmem.cli import bench_quality, bench_store
+from kmem.cli import bench_compression, bench_quality, bench_store
 
 app = typer.Typer(
     help="Measurements you can repeat; each prints a table, or with **--json FILE** writes one JSON object.", no_args_is_help=True
 )
 app.command("quality")(bench_quality.quality)
 app.command("store")(bench_store.store)
+app.command("compression")(bench_compression.compression)

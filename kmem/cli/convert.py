@@ -14,10 +14,12 @@ def convert(
     """Write a new bank with the same memories, stored by another quantiser."""
     from kmem.kstore.bank import open_bank
     from kmem.kstore.life import convert as run
-    from kmem.kstore.quant import quantiser
+    from kmem.kstore.trained import quantiser_for
 
     with progress_bars(quiet=as_json) as progress:
-        manifest = run(bank, quantiser(quant), out, progress=progress)
+        with open_bank(bank) as old:
+            codec = quantiser_for(quant, old, progress=progress)
+        manifest = run(bank, codec, out, progress=progress)
     with open_bank(bank) as old, open_bank(out) as new:
         sizes = {"from_bytes": old.record_bytes, "to_bytes": new.record_bytes}
     if as_json:

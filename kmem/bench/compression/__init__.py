@@ -1,0 +1,1 @@
+"""`kmem bench compression`: the paper's ledger, and what each quantiser keeps of real memories."""

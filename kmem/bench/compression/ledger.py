@@ -1,0 +1,35 @@
+"""Memory³'s ledger (its Table 17 and Appendix B), computed by the code that sizes a real bank."""
+
+from kmem.kstore.quant import quantiser, record_bytes
+from kmem.kstore.quant.family import family
+from kmem.profile import Profile
+
+REFERENCES = 112_000_000
+"""What the paper's three totals imply; its text says 1.1e8."""
+LAYERS, MEMORY_LAYERS, QUERY_HEADS, HEADS, TOKENS, KEPT, HEAD_DIM = 44, 22, 40, 8, 128, 8, 80
+PAPER = {"dense": 7.17 * 2**50, "sparse": 45.9 * 2**40, "vq": 4.02 * 2**40}
+"""7.17 PB, 45.9 TB and 4.02 TB, in binary units."""
+PLENTY = 1 << 20
+"""Samples that leave a codebook as large as it can be."""
+
+
+def ledger(references: int = REFERENCES) -> dict[str, float]:
+    """Bytes of a bank of so many references: all layers' and query heads' key-values, Memory³'s sparse ones, and those quantised."""
+    dense = Profile(name="dense", budget=((TOKENS,) * QUERY_HEADS,) * LAYERS)
+    sparse = Profile(name="memory3", budget=((KEPT,) * HEADS,) * MEMORY_LAYERS + ((0,) * HEADS,) * (LAYERS - MEMORY_LAYERS))
+    bf16 = quantiser("bf16")
+    dense_bytes = references * record_bytes(bf16, dense.slots, HEAD_DIM)
+    sparse_bytes = references * record_bytes(bf16, sparse.slots, HEAD_DIM)
+    vq_bytes = references * 2 * sparse.slots * family(HEAD_DIM, PLENTY).code_bytes
+    return {
+        "references": references,
+        "dense_bytes": dense_bytes,
+        "sparse_bytes": sparse_bytes,
+        "vq_bytes": vq_bytes,
+        "sparse_ratio": dense_bytes / sparse_bytes,
+        "vq_ratio": sparse_bytes / vq_bytes,
+        "total_ratio": dense_bytes / vq_bytes,
+        "dense_over_paper": dense_bytes / PAPER["dense"],
+        "sparse_over_paper": sparse_bytes / PAPER["sparse"],
+        "vq_over_paper": vq_bytes / PAPER["vq"],
+    }
