@@ -23,6 +23,10 @@ class UnknownNameError(KmemError, ValueError):
         super().__init__(f"Unknown {kind} {name!r}; there are {', '.join(sorted(available))}.")
 
 
+class UntrainedQuantiserError(KmemError, ValueError):
+    """A quantiser that has to be trained on memories, asked for before it was."""
+
+
 class SourceError(KmemError, ValueError):
     """A source document can't be read as what it claims to be."""
 

@@ -26,7 +26,7 @@ def build(
     model: str = typer.Option(DEFAULT.model, help="smollm2, gemma3-270m, a model folder, or a hub name."),
     profile: str = typer.Option(DEFAULT.profile, help="smollm2-720, memory3, uniform8, a profile's JSON file; auto goes by the model."),
     selector: str | None = typer.Option(DEFAULT.selector, help="Which tokens a head keeps; default: the profile's own."),
-    quantiser: str = typer.Option(DEFAULT.quantiser, help="Payload: fp16, bf16 or fp32."),
+    quantiser: str = typer.Option(DEFAULT.quantiser, help="Payload: fp16, bf16, fp32 or int8."),
     embedder: str = typer.Option(DEFAULT.embedder, help="minilm, or any sentence-transformers name or folder."),
     dtype: str = typer.Option(DEFAULT.dtype, help="Precision the model encodes in: auto, float32, bfloat16."),
     device: str = typer.Option(DEFAULT.device, help="cpu or cuda."),

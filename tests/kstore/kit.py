@@ -1,5 +1,6 @@
 """A tiny bank out of seeded random numbers, and an embedder that needs no model."""
 
+import functools
 import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from kmem.identity import Identity
 from kmem.kstore.index.build import IndexConfig
 from kmem.kstore.manifest import Manifest, Shard
 from kmem.kstore.quant import Quantiser, quantiser
+from kmem.kstore.quant.vq_train import train_vq
 from kmem.kstore.writer import BankWriter
 from kmem.memories import EMPTY_SLOT, Memories, MemorySpec
 from kmem.profile import Profile
@@ -83,6 +85,12 @@ def tiny_memories(spec: MemorySpec, chunks: Sequence[Chunk]) -> Memories:
     return Memories(kv=kv, slot_position=slot_position, lengths=lengths, ids=tuple(chunk.id for chunk in chunks), spec=spec)
 
 
+@functools.cache
+def tiny_codec(name: str) -> Quantiser:
+    """The quantiser of this name, ready for memories of `tiny_spec`: `vq` is trained on forty of them, in two layer groups."""
+    return train_vq(tiny_memories(tiny_spec(), tiny_chunks(40)), groups=2) if name == "vq" else quantiser(name)
+
+
 def write_shards(writer: BankWriter, chunks: Sequence[Chunk]) -> list[Shard]:
     shards = []
     for index in range(writer.shard_count):
@@ -105,7 +113,7 @@ def write_bank(
     """A committed bank of `count` memories; the last shard is partial unless the numbers divide."""
     embedder = embedder or NgramEmbedder()
     chunks = tiny_chunks(count)
-    writer = BankWriter(path, tiny_spec(), codec or quantiser(name), count, rows_per_shard)
+    writer = BankWriter(path, tiny_spec(), codec or tiny_codec(name), count, rows_per_shard)
     shards = write_shards(writer, chunks)
     vectors = embedder.embed([chunk.reference for chunk in chunks])
     ids = np.array([chunk.id for chunk in chunks], dtype=np.int64)

@@ -14,7 +14,7 @@ from kmem.kstore.place import LocalPlace
 from kmem.kstore.quant import QUANTISERS, quantiser
 from kmem.kstore.shard import ShardFile
 from kmem.kstore.stored import store_stream
-from tests.kstore.kit import tiny_chunks, tiny_memories, tiny_spec, write_bank
+from tests.kstore.kit import tiny_chunks, tiny_codec, tiny_memories, tiny_spec, write_bank
 
 ARRAYS = ("kv", "slot_position", "length", "id")
 
@@ -28,7 +28,7 @@ def test_zarr_python_and_our_reader_agree(tmp_path: Path, name: str, count: int,
     with open_bank(path) as bank:
         memories = bank.read(bank.ids.tolist())
         expected = tiny_memories(tiny_spec(), tiny_chunks(count))
-        codec = quantiser(name)
+        codec = tiny_codec(name)
         assert torch.equal(memories.kv, codec.decode(codec.encode(expected.kv)))
         assert torch.equal(memories.slot_position, expected.slot_position)
         assert torch.equal(memories.lengths, expected.lengths)

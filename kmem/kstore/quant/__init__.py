@@ -10,18 +10,22 @@ from typing import Any
 from torch import Tensor
 
 from kmem.errors import UnknownNameError
+from kmem.kstore.quant.int8 import Int8
 from kmem.kstore.quant.plain import Plain
 from kmem.kstore.quant.protocol import Quantiser
+from kmem.kstore.quant.vq import Vq
 
 QUANTISERS: dict[str, type[Quantiser]] = {
     "fp32": Plain,
     "fp16": Plain,
     "bf16": Plain,
+    "int8": Int8,
+    "vq": Vq,
 }
 
 
 def quantiser(name: str) -> Quantiser:
-    """The quantiser of this name with its default configuration. Raises UnknownNameError."""
+    """The quantiser of this name with its default configuration. Raises UnknownNameError, and UntrainedQuantiserError for `vq`."""
     return load_quantiser({"name": name}, {})
 
 
@@ -38,4 +42,4 @@ def record_bytes(codec: Quantiser, slots: int, head_dim: int) -> int:
     return math.prod(codec.record_shape(slots, head_dim)) * codec.record_dtype().itemsize
 
 
-__all__ = ["QUANTISERS", "Plain", "Quantiser", "load_quantiser", "quantiser", "record_bytes"]
+__all__ = ["QUANTISERS", "Int8", "Plain", "Quantiser", "Vq", "load_quantiser", "quantiser", "record_bytes"]

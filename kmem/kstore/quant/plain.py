@@ -9,7 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from kmem.errors import ConfigError, UnknownNameError
+from kmem.errors import UnknownNameError
+from kmem.kstore.quant.finite import require_finite
 
 _ELEMENTS: dict[str, tuple[torch.dtype, str]] = {
     "fp32": (torch.float32, "<f4"),
@@ -66,12 +67,7 @@ class Plain:
         kv = kv.detach().cpu()
         bits = kv.to(self._dtype).contiguous().view(torch.uint8).numpy().view(f"<u{self._dtype.itemsize}")
         if bits.size and int((bits & (_SIGN[self.name] - 1)).max()) >= _INFINITY[self.name]:
-            limit = torch.finfo(self._dtype).max
-            value = float(kv[~(kv.abs() <= limit)][0])  # True for NaN too
-            raise ConfigError(
-                f"Quantiser {self.name!r} can't store {value:g}: it holds finite numbers up to {limit:g}; "
-                "use --quantiser bf16 or fp32, and look for what made the model overflow."
-            )
+            require_finite(kv, self.name, torch.finfo(self._dtype).max)
         return bits.view(self.record_dtype()).reshape(kv.shape)
 
     def decode(self, records: NDArray[Any]) -> Tensor:

@@ -1,0 +1,105 @@
+"""Appending: only what is new is encoded, what was deleted comes back, a stopped one goes on, another model is refused."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from kmem import AppendConfig, BuildConfig, append, build
+from kmem.errors import BankNotFoundError, IdentityMismatchError, SourceNotFoundError
+from kmem.kstore.bank import open_bank
+from kmem.kstore.generation import GenerationWriter
+from kmem.kstore.life import compact, delete
+from kmem.kstore.verify import verify
+from tests.tiny import save_tiny_model, tiny_model
+
+
+@pytest.fixture
+def notes(tmp_path: Path) -> Path:
+    (tmp_path / "notes").mkdir()
+    for name, text in (("fox", "A fox jumps over the dog."), ("owl", "Owls hunt mice by night.")):
+        (tmp_path / "notes" / f"{name}.txt").write_text(text)
+    return tmp_path / "notes"
+
+
+@pytest.fixture
+def bank(tmp_path: Path, tiny_folder: Path, notes: Path) -> Path:
+    build(notes, out=tmp_path / "bank", config=BuildConfig(model=str(tiny_folder), profile="uniform8", dtype="float32"))
+    return tmp_path / "bank"
+
+
+def test_what_is_appended_reads_like_what_was_built(bank: Path, tmp_path: Path, tiny_folder: Path, notes: Path) -> None:
+    (notes / "newt.txt").write_text("Newts live in ponds.")
+    report = append(bank, notes)
+    assert (report.chunks, report.counts["there already"]) == (1, 2)
+    build(notes, out=tmp_path / "whole", config=BuildConfig(model=str(tiny_folder), profile="uniform8", dtype="float32"))
+    with open_bank(bank) as ours, open_bank(tmp_path / "whole") as whole:
+        ids = whole.ids.tolist()
+        assert sorted(ours.ids.tolist()) == sorted(ids)
+        assert torch.allclose(ours.read(ids).kv.float(), whole.read(ids).kv.float(), atol=1e-3)
+        assert ours.chunks(ids) == whole.chunks(ids)
+        assert [hit.id for hit in ours.search("pond animals", k=3)] == [hit.id for hit in whole.search("pond animals", k=3)]
+        assert len(ours.manifest.generations) == 2
+    assert not list((bank / "build").rglob("g0001*"))
+    compact(bank)
+    assert verify(bank, deep=True)["memories"] == 3
+
+
+def test_nothing_new_changes_nothing(bank: Path, notes: Path) -> None:
+    with open_bank(bank) as opened:
+        number = opened.manifest.number
+    assert append(bank, notes).chunks == 0
+    with open_bank(bank) as opened:
+        assert opened.manifest.number == number
+
+
+def test_what_was_deleted_comes_back_without_encoding(bank: Path, notes: Path) -> None:
+    with open_bank(bank) as opened:
+        ids = opened.ids.tolist()
+    delete(bank, ids[:1])
+    report = append(bank, notes)
+    assert (report.chunks, report.counts["deleted before, back again"]) == (0, 1)
+    with open_bank(bank) as opened:
+        assert opened.ids.tolist() == ids
+
+
+def test_a_stopped_append_goes_on(bank: Path, notes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(5):
+        (notes / f"{number}.txt").write_text(f"Number {number} is a note.")
+    config = AppendConfig(shard_bytes=1)
+    written: list[int] = []
+    original = GenerationWriter.write_shard
+
+    def stopping(writer: GenerationWriter, index: int, *arguments: object) -> object:
+        if len(written) == 3:
+            raise KeyboardInterrupt
+        written.append(index)
+        return original(writer, index, *arguments)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(GenerationWriter, "write_shard", stopping)
+        with pytest.raises(KeyboardInterrupt):
+            append(bank, notes, config=config)
+    with open_bank(bank) as opened:
+        assert len(opened) == 2
+    report = append(bank, notes, config=config)
+    assert (report.shards, report.shards_reused) == (5, 3)
+    with open_bank(bank) as opened:
+        assert len(opened) == 7
+
+
+def test_another_model_is_refused(bank: Path, notes: Path, tmp_path: Path) -> None:
+    (notes / "newt.txt").write_text("Newts live in ponds.")
+    other = save_tiny_model(tmp_path / "other")
+    tiny_model(seed=1).save_pretrained(other)
+    with pytest.raises(IdentityMismatchError, match="weights"):
+        append(bank, notes, config=AppendConfig(model=str(other)))
+
+
+def test_bad_input(bank: Path, tmp_path: Path) -> None:
+    with pytest.raises(BankNotFoundError):
+        append(tmp_path / "nothing", tmp_path)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(SourceNotFoundError):
+        append(bank, tmp_path / "empty")
+    assert not (tmp_path / "nothing").exists()
