@@ -231,6 +231,8 @@ def calibrate(
     Raises ConfigError for more slots than the model has, WrongTypeError for texts that are none, SourceNotFoundError for too few.
     """
     known, corpus = None, str(texts)
+    if not isinstance(texts, str | Path | Sequence):
+        raise WrongTypeError(f"texts must be a source or a list of texts, not {texts!r:.40}.")
     if not isinstance(texts, str | Path):
         corpus = f"{len(texts)} texts"
         known = part((_passage(text) for text in texts), f"The list of {corpus}", held_out=False)
@@ -240,11 +242,13 @@ def calibrate(
     return replace(found.profiles[0], provenance=provenance(found, command))
 
 
-def _passage(text: str | tuple[str, str]) -> Passage:
-    title, body = ("", text) if isinstance(text, str) else text
-    if not isinstance(title, str) or not isinstance(body, str):
-        raise WrongTypeError(f"A text must be a string or (title, text), not {text!r:.40}.")
-    return Passage(title, " ".join(body.split()))
+def _passage(text: object) -> Passage:
+    match text:
+        case str():
+            return Passage("", " ".join(text.split()))
+        case (str() as title, str() as body):
+            return Passage(title, " ".join(body.split()))
+    raise WrongTypeError(f"A text must be a string or (title, text), not {text!r:.40}.")
 
 
 @contextmanager

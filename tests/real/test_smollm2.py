@@ -84,7 +84,7 @@ def test_foldoc_shares_of_the_shipped_profile(smollm2: Smollm2) -> None:
     share = figures["share_of_text_gain"]
     assert share["dense"] == pytest.approx(1.00, abs=0.05)
     assert share["profile_720"] == pytest.approx(0.94, abs=0.05)
-    assert share["profile_360"] > 0.70
-    assert share["among_five_720"] > 0.78
-    assert share["uniform8"] == pytest.approx(0.22, abs=0.08)
+    assert share["profile_360"] > 0.72
+    assert share["among_five_720"] > 0.82
+    assert share["uniform8"] == pytest.approx(0.22, abs=0.05)
     assert share["random8"] < share["uniform8"]

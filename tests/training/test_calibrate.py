@@ -235,8 +235,11 @@ def test_from_python_with_texts_and_with_a_source(corpus: str) -> None:
     assert profile.provenance["passages"] == 4
     assert again.provenance["corpus"] == "24 texts"
     assert [parameter.requires_grad for parameter in own.parameters()] == before
-    with pytest.raises(WrongTypeError, match="must be a string or"):
-        kmem.calibrate(own, tokenizer, [("a", 3)], 64)  # type: ignore[list-item]
+    for wrong in (("a", 3), ("a", "b", "c"), 3):
+        with pytest.raises(WrongTypeError, match="A text must be a string or"):
+            kmem.calibrate(own, tokenizer, [wrong], 64)  # type: ignore[list-item]
+    with pytest.raises(WrongTypeError, match="texts must be a source or a list"):
+        kmem.calibrate(own, tokenizer, 3, 64)  # type: ignore[arg-type]
     with pytest.raises(SourceNotFoundError, match="The list of 1 texts holds no document over 150"):
         kmem.calibrate(own, tokenizer, ["short"], 64)
 
