@@ -22,7 +22,7 @@ class BuildConfig:
     model: str = SMOLLM2
     profile: str = AUTO
     selector: str | None = None
-    quantiser: str = "fp16"
+    quantiser: str = "int8"
     embedder: str = "minilm"
     dtype: str = "auto"
     device: str = DEVICE

@@ -41,7 +41,7 @@ def test_build_prints_a_summary_and_json(kmem: Run, tiny_folder: Path, tmp_path:
 def test_info(kmem: Run, bank_folder: Path) -> None:
     facts = json.loads(kmem("info", bank_folder, "--json").out)
     assert facts["memories"] == 3
-    assert facts["record_bytes"] == 2 * 64 * 8 * 2
+    assert facts["record_bytes"] == 2 * 64 * (8 + 2)
     assert facts["payload_bytes"] == 3 * facts["record_bytes"]
     assert "uniform8" in kmem("info", bank_folder).out
 

@@ -24,7 +24,7 @@ def notes(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def bank(tmp_path: Path, tiny_folder: Path, notes: Path) -> Path:
-    build(notes, out=tmp_path / "bank", config=BuildConfig(model=str(tiny_folder), profile="uniform8", dtype="float32"))
+    build(notes, out=tmp_path / "bank", config=BuildConfig(model=str(tiny_folder), profile="uniform8", dtype="float32", quantiser="fp16"))
     return tmp_path / "bank"
 
 
@@ -32,7 +32,7 @@ def test_what_is_appended_reads_like_what_was_built(bank: Path, tmp_path: Path, 
     (notes / "newt.txt").write_text("Newts live in ponds.")
     report = append(bank, notes)
     assert (report.chunks, report.counts["there already"]) == (1, 2)
-    build(notes, out=tmp_path / "whole", config=BuildConfig(model=str(tiny_folder), profile="uniform8", dtype="float32"))
+    build(notes, out=tmp_path / "whole", config=BuildConfig(model=str(tiny_folder), profile="uniform8", dtype="float32", quantiser="fp16"))
     with open_bank(bank) as ours, open_bank(tmp_path / "whole") as whole:
         ids = whole.ids.tolist()
         assert sorted(ours.ids.tolist()) == sorted(ids)
