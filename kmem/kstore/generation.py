@@ -1,7 +1,8 @@
 """Writing the memories of one build, append or rewrite: shards, each by one writer, in any order, by many processes."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -94,13 +95,17 @@ class GenerationWriter:
             raise ConfigError(f"Lengths must lie between 1 and 255 tokens, not {int(lengths.min())} to {int(lengths.max())}.")
         ids = np.array([chunk.id for chunk in chunks], dtype=np.int64)
         small = {
-            self.layout.file("slot_position", index): self.layout.encode_side("slot_position", slot_position),
-            self.layout.file("length", index): self.layout.encode_side("length", lengths),
-            self.layout.file("id", index): self.layout.encode_side("id", ids),
-            f"chunks/{self.name}-{index:05d}.parquet": encode_chunks(chunks, rows.start),
+            self.layout.file("slot_position", index): partial(self.layout.encode_side, "slot_position", slot_position),
+            self.layout.file("length", index): partial(self.layout.encode_side, "length", lengths),
+            self.layout.file("id", index): partial(self.layout.encode_side, "id", ids),
+            f"chunks/{self.name}-{index:05d}.parquet": partial(encode_chunks, chunks, rows.start),
         }
+
+        def stored(file: str, encoded: Callable[[], bytes]) -> StoredFile:
+            return store(self.place, file, encoded())
+
         with ThreadPoolExecutor(len(small)) as threads:  # waiting for the device once, not five times
-            others = [threads.submit(store, self.place, file, data) for file, data in small.items()]
+            others = [threads.submit(stored, file, encoded) for file, encoded in small.items()]
             kv = store_stream(self.place, self.layout.file("kv", index), self.layout.encode_kv(blocks))
             positions, length, identities, texts = (other.result() for other in others)
         return Shard(

@@ -91,7 +91,7 @@ class ShardFile:
     def _parse_index(self, grid_rows: int) -> NDArray[np.uint64] | None:
         """[rows] offset of each record; None where they lie one after another."""
         tail = np.empty(grid_rows * ENTRY_BYTES + CRC_BYTES, dtype=np.uint8)
-        self._place.fetch([Span(self._stored.file, self._stored.size_bytes, self._stored.size_bytes - len(tail), tail.data)])
+        self._place.fetch([Span(self._stored.file, self._stored.size_bytes, self._stored.size_bytes - len(tail), tail.data)], cold=True)
         actual, expected = google_crc32c.value(tail[:-CRC_BYTES]), int.from_bytes(tail[-CRC_BYTES:].tobytes(), "little")
         if actual != expected:
             raise CorruptBankError(f"{self._name}: the index has crc32c {actual:08x} where {expected:08x} is stored; {RESTORE}")

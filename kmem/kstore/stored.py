@@ -1,6 +1,7 @@
 """The record of a file of a bank, and its comparison with what lies there now."""
 
 import hashlib
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -12,6 +13,8 @@ from kmem.errors import CorruptBankError
 from kmem.kstore.place import Place, Span
 from kmem.kstore.place.protocol import RESTORE, batched
 
+HASHED_LATER = 8
+"""Batches that hashing, which is slower than a disk's cache, may lie behind writing."""
 PIECE_BYTES = 8 << 20
 """How much of a file is in memory at a time while it is only hashed."""
 
@@ -39,8 +42,9 @@ def store(place: Place, file: str, data: Buffer) -> StoredFile:
 
 
 def store_stream(place: Place, file: str, parts: Iterable[Buffer]) -> StoredFile:
-    """The same from parts, hashed beside the writing; each must stay as it is until the next but one is asked for."""
+    """The same from parts, hashed beside the writing; each must stay as it is until the file is written."""
     digest, size = hashlib.sha256(), 0
+    waiting: deque[Future[None]] = deque()
 
     def update(some: list[memoryview]) -> None:
         for part in some:
@@ -48,15 +52,12 @@ def store_stream(place: Place, file: str, parts: Iterable[Buffer]) -> StoredFile
 
     def passing(hasher: ThreadPoolExecutor) -> Iterator[memoryview]:
         nonlocal size
-        hashed: Future[None] | None = None
         for some in batched(parts):
-            if hashed is not None:
-                hashed.result()
-            hashed = hasher.submit(update, some)
+            waiting.append(hasher.submit(update, some))
+            if len(waiting) > HASHED_LATER:
+                waiting.popleft().result()
             size += sum(map(len, some))
             yield from some
-        if hashed is not None:
-            hashed.result()
 
     with ThreadPoolExecutor(1) as hasher:
         place.replace_stream(file, passing(hasher))

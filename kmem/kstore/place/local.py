@@ -17,6 +17,7 @@ from typing_extensions import Buffer
 
 from kmem.errors import CorruptBankError
 from kmem.kstore.place.protocol import RESTORE, Span, batched
+from kmem.kstore.place.writeback import start_writeback
 
 PARTIAL_SUFFIX = ".partial"
 """Ending of a temporary name; whatever carries it was never finished."""
@@ -172,6 +173,7 @@ def _write_new(path: Path, parts: Iterable[Buffer]) -> None:
                 left = memoryview(b"".join(some))[-rest:]
                 while len(left):
                     left = left[os.write(descriptor, left) :]
+            start_writeback(descriptor)
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
