@@ -15,12 +15,16 @@ def test_memory3_is_the_papers_uniform_first_half() -> None:
     assert profile.last_layer == 21
 
 
+SHAPES = {"smollm2": (30, 3), "gemma3-270m": (18, 1)}
+
+
 @pytest.mark.parametrize("name", shipped_profiles())
 def test_shipped_profiles_load_and_say_where_they_come_from(name: str) -> None:
-    profile = load_profile(name, layers=30, heads=3)
+    layers, heads = SHAPES[name.rpartition("-")[0]]
+    profile = load_profile(name, layers=layers, heads=heads)
     assert profile.name == name
     assert {"model", "corpus", "passages", "objective", "command", "date", "worth"} <= set(profile.provenance)
-    assert profile.slots == int(name.split("-")[1])
+    assert profile.slots == int(name.rpartition("-")[2])
     best = profile.provenance["worth"][0]
     assert profile.budget[best["layer"]][best["head"]] == max(map(max, profile.budget))
 
