@@ -10,7 +10,7 @@ def merge(
     out: str = typer.Option(..., help="Folder or URL of the new bank."),
     as_json: bool = JSON_OPTION,
 ) -> None:
-    """Write a new bank with the memories of several, each once. A stopped merge goes on when it is repeated."""
+    """Write a new bank with the memories of several, each once. A merge that was stopped can be repeated."""
     from kmem.kstore.life import merge as run
 
     with progress_bars(quiet=as_json) as progress:

@@ -67,7 +67,7 @@ def compact(path: str | Path, *, shard_bytes: int = SHARD_BYTES, held_too: bool 
 
 
 def merge(paths: Sequence[str | Path], out: str | Path, *, shard_bytes: int = SHARD_BYTES, progress: Progress = silent) -> Manifest:
-    """A new bank with the memories of all, each id once; one that was stopped goes on.
+    """A new bank with the memories of all, each id once. A merge that was stopped can be repeated.
 
     Raises IdentityMismatchError, naming what differs, unless all were written by the same model, profile, quantiser and embedder;
     ConfigError for fewer than two.

@@ -1,6 +1,7 @@
 """Deleting, compacting, merging and converting: nothing lost, readers keep their state, ids and answers stay."""
 
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from kmem.kstore.lock import locked
 from kmem.kstore.place import LocalPlace
 from kmem.kstore.quant import quantiser
 from kmem.kstore.where import Condition, matching
+from tests.kstore.golden import bank_of
 from tests.kstore.kit import NgramEmbedder, contents, tiny_chunks, write_bank
 
 
@@ -135,6 +137,19 @@ def test_converting_stores_the_same_memories_in_other_numbers(path: Path, tmp_pa
         assert torch.equal(new.slot_position(ids), old.slot_position(ids))
         assert new.chunks(ids) == old.chunks(ids)
         assert len(new.search("hash table", k=5)) == 5
+
+
+def test_a_bank_of_format_1_lives_on_in_format_2(tmp_path: Path) -> None:
+    path = Path(shutil.copytree(bank_of(1), tmp_path / "bank"))
+    with open_bank(path, NgramEmbedder()) as bank:
+        before, ids = said(bank), bank.ids.tolist()
+    delete(path, ids[:1])
+    for change in (lambda: None, lambda: compact(path)):
+        change()
+        with open_bank(path, NgramEmbedder()) as bank:
+            assert bank.manifest.format_version == 2
+            assert said(bank) == {memory_id: before[memory_id] for memory_id in ids[1:]}
+            assert len(bank.search("hash table", k=5)) == 4
 
 
 def test_one_writer_at_a_time(path: Path) -> None:
