@@ -96,8 +96,8 @@ class RemotePlace:
         """Nothing can be said in an object store; what pruning asks there is told by a person."""
         return lambda: None
 
-    def is_held(self, file: str) -> bool:
-        return True
+    def remove_unless_held(self, file: str) -> bool:
+        return False
 
     def fetch(self, spans: Sequence[Span], *, cold: bool = False) -> None:
         by_file: dict[str, list[Span]] = {}
