@@ -17,8 +17,8 @@ try:
 except ImportError as error:
     raise MissingDependencyError("A bank at a URL needs obstore, which is not installed: pip install 'kmem[s3]'.") from error
 
-COALESCED_BYTES = 1 << 20
-"""Ranges of one file this near to each other are one request."""
+COALESCED_BYTES = 128 << 10
+"""Ranges of one file this near to each other are one request: at most a memory of 90 KiB is read in vain."""
 MAX_REQUESTS = 32
 """Files asked at the same time."""
 
