@@ -32,7 +32,10 @@ def store(
     keep: str | None = typer.Option(None, metavar="DIR", help="Write here, a new or empty folder, and leave it; else a temporary one."),
     json_file: str | None = JSON_FILE,
 ) -> None:
-    """How fast are memories read and written, against numpy's memmap, tensorstore, zarr-python and zarrs on the same bytes?"""
+    """How fast are memories read and written, against numpy's memmap, tensorstore, zarr-python and zarrs on the same bytes?
+
+    And how many requests does a bank in S3 cost?
+    """
     from kmem.bench.store.measure import measure_store
 
     require_folder("--json", json_file)
@@ -65,6 +68,8 @@ def ratios_table(figures: dict[str, Any]) -> Table:
     for key, value in figures.items():
         if isinstance(value, float):
             table.add_row(key, f"{value:.3f}")
+        elif key.startswith("s3."):
+            table.add_row(key, f"{value:,}")
     return table
 
 

@@ -1,12 +1,10 @@
 """The commit point of a bank: numbered manifests, each written last, exclusively and never changed. The highest is the bank.
 
 A manifest is canonical JSON with a `checksum` (sha256 of the canonical JSON of all other fields), then a blank line: the end
-mark, since a cut leaves none. The rule is the same in every format version, so damage is told from a newer format.
+mark. The rule is the same in every format version, so damage is told from a newer format.
 
-When the highest manifest can't be used:
-- its JSON ends early (or the file is empty): a crash on a file system without hard links, before that commit ever succeeded,
-  so the next lower manifest is the bank;
-- anything else is damage to a bank that was once whole: CorruptBankError, and no silent step back to older contents.
+No place ever shows a manifest in part (`Place.create`), so one that can't be used is damage to a bank that was once whole, a cut
+included: CorruptBankError, and no silent step back to older contents.
 """
 
 import hashlib
@@ -22,9 +20,6 @@ from kmem.kstore.place import Place
 MANIFESTS = "manifests"
 
 _NAME = re.compile(r"\d{6,}\.json")
-_END_MARK = b"\n\n"
-_WHOLE = "Extra data"
-"""What Python's parser says when an object is whole and something follows it: then it was not cut short."""
 
 
 def canonical_json(data: Any) -> bytes:
@@ -61,31 +56,33 @@ def write_manifest(place: Place, manifest: Manifest) -> None:
     try:
         place.create(manifest_file(manifest.number), content)
     except FileExistsError:
-        raise BankExistsError(
-            f"{place.at(manifest_file(manifest.number))} exists: another writer committed to this bank; "
-            "open the bank again and repeat the change on top of it."
-        ) from None
+        raise _overtaken(place, manifest.number) from None
 
 
-def read_manifest(place: Place, number: int) -> Manifest | None:
-    """One manifest; None when its JSON ends early.
+def require_latest(place: Place, manifest: Manifest) -> None:
+    """Raise BankExistsError unless `manifest` still is the bank. Ask once the place is locked, before anything is written:
+    the names of new files follow from the manifest, so that a writer which was overtaken would write over files of a committed state.
+    """
+    newest = manifest_numbers(place)[-1]
+    if newest != manifest.number:
+        raise _overtaken(place, newest)
 
-    Raises CorruptBankError when it was altered, FormatVersionError when this kmem is too old for it.
+
+def read_manifest(place: Place, number: int) -> Manifest:
+    """One manifest.
+
+    Raises FileNotFoundError, CorruptBankError when it was altered, FormatVersionError when this kmem is too old for it.
     """
     path = place.at(manifest_file(number))
     try:
         raw = place.read(manifest_file(number))
-    except PlaceError:
+    except (PlaceError, FileNotFoundError):
         raise
     except OSError as error:
         raise _damaged(path, f"it can't be read ({error.strerror})") from error
     try:
         data = json.loads(raw.decode("ascii"))
-    except json.JSONDecodeError as error:
-        if not raw.endswith(_END_MARK) and error.msg != _WHOLE:
-            return None
-        raise _damaged(path, f"it is not JSON ({error})") from error
-    except (UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise _damaged(path, f"it is not JSON ({error})") from error
     _require_checksum(path, raw, data)
     try:
@@ -96,16 +93,12 @@ def read_manifest(place: Place, number: int) -> Manifest | None:
 
 def latest_manifest(place: Place) -> Manifest | None:
     """The manifest that is the bank, None where none was ever committed. Raises as `read_manifest` does."""
-    numbers = manifest_numbers(place)
-    for number in reversed(numbers):
-        manifest = read_manifest(place, number)
-        if manifest is not None:
-            return manifest
-    if numbers:
-        raise CorruptBankError(
-            f"{place.at(manifest_file(numbers[-1]))} ends early and no older manifest is left; restore it from a copy, or delete it and "
-            "repeat the kmem build that made the bank with --resume: what is whole is used again."
-        )
+    while numbers := manifest_numbers(place):
+        try:
+            return read_manifest(place, numbers[-1])
+        except FileNotFoundError:  # compacted away since it was listed: there is a newer one
+            if manifest_numbers(place) == numbers:
+                raise
     return None
 
 
@@ -128,6 +121,13 @@ def _require_checksum(path: str, raw: bytes, data: Any) -> None:
     expected = hashlib.sha256(canonical_json({key: value for key, value in data.items() if key != "checksum"})).hexdigest()
     if data["checksum"] != expected:
         raise _damaged(path, f"its contents have the checksum {expected}, it says {data['checksum']}")
+
+
+def _overtaken(place: Place, number: int) -> BankExistsError:
+    return BankExistsError(
+        f"{place.at(manifest_file(number))} exists: another writer committed to this bank; "
+        "open the bank again and repeat the change on top of it."
+    )
 
 
 def _damaged(path: str, reason: str) -> CorruptBankError:

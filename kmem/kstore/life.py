@@ -11,14 +11,14 @@ from pathlib import Path
 
 from kmem.errors import ConfigError, IdentityMismatchError
 from kmem.kstore.bank import Bank, open_bank
-from kmem.kstore.commit import write_manifest
+from kmem.kstore.commit import require_latest, write_manifest
 from kmem.kstore.generation import GenerationWriter
 from kmem.kstore.index.build import build_index
 from kmem.kstore.index.search import write_index
 from kmem.kstore.lock import locked
 from kmem.kstore.manifest import Manifest
 from kmem.kstore.place import place_of
-from kmem.kstore.prune import prune
+from kmem.kstore.prune import prune, sweep
 from kmem.kstore.quant import Quantiser, record_bytes
 from kmem.kstore.rewrite import Copied
 from kmem.kstore.writer import BankWriter
@@ -43,6 +43,7 @@ def delete(path: str | Path, ids: Sequence[int]) -> Manifest:
     Raises MemoryNotFoundError for an id that is not there, BankExistsError while another writer is at work.
     """
     with open_bank(path) as bank, locked(bank.place):
+        require_latest(bank.place, bank.manifest)
         bank.lengths(ids)  # raises for what is unknown
         manifest = bank.manifest.changed(bank.manifest.generations, bank.manifest.index, {*bank.manifest.deleted, *map(int, ids)})
         write_manifest(bank.place, manifest)
@@ -61,7 +62,12 @@ def compact(path: str | Path, *, shard_bytes: int = SHARD_BYTES, held_too: bool 
         with open_bank(path) as bank:
             manifest = bank.manifest
             if len(manifest.generations) > 1 or manifest.deleted:
-                manifest = _rewritten(bank, shard_bytes, progress)
+                try:
+                    manifest = _rewritten(bank, shard_bytes, progress)
+                except OSError:  # the disk is full: half a copy would keep it so
+                    if bank.place.folder is not None:
+                        sweep(bank.place)
+                    raise
         files, size = prune(place_of(path), held_too=held_too)
     return Compacted(manifest=manifest, deleted_files=files, deleted_bytes=size)
 

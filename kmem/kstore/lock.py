@@ -3,7 +3,7 @@
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from kmem.errors import BankExistsError
 from kmem.kstore.claim import LOCK
@@ -30,7 +30,7 @@ def locked(place: Place) -> Iterator[None]:
             raise BankExistsError(
                 f"Another build (pid {holder}) is writing to {place}; wait until it is done, or choose another place."
             ) from None
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
+        with suppress(OSError):  # the pid is for people; on a full disk the lock must do without
+            os.ftruncate(file.fileno(), 0)
+            os.write(file.fileno(), str(os.getpid()).encode())
         yield

@@ -7,7 +7,7 @@ import numpy as np
 
 from kmem.errors import BankNotFoundError, CorruptBankError
 from kmem.kstore.bank import Bank, open_bank
-from kmem.kstore.commit import held_manifest, write_manifest
+from kmem.kstore.commit import held_manifest, require_latest, write_manifest
 from kmem.kstore.index.build import build_index
 from kmem.kstore.index.embed import Embedder, TextEmbedder, require_same_embedder
 from kmem.kstore.index.search import write_index
@@ -47,6 +47,7 @@ def repair_index(path: str | Path, *, embedder: TextEmbedder | None = None, prog
     if manifest is None:
         raise BankNotFoundError(f"{place} holds no bank; make one with kmem build.")
     with locked(place), Bank(place, manifest, let_go=let_go) as bank:
+        require_latest(place, manifest)
         require_sizes(place, [file for file in manifest.files if file != manifest.index.stored])
         recorded = manifest.index.embedder
         embedder = embedder or Embedder(str(recorded["name"]))

@@ -1,6 +1,7 @@
 """`kmem.append`: more documents for a bank, as a new generation of it."""
 
 import hashlib
+import re
 from collections import Counter
 from collections.abc import Sequence
 from itertools import islice
@@ -16,7 +17,7 @@ from kmem.kbuild.chunker import Chunker
 from kmem.kbuild.sources import documents, named
 from kmem.kstore.bank import Bank, open_bank
 from kmem.kstore.claim import BUILD
-from kmem.kstore.commit import write_manifest
+from kmem.kstore.commit import require_latest, write_manifest
 from kmem.kstore.generation import GenerationWriter
 from kmem.kstore.index.build import build_index
 from kmem.kstore.index.embed import Embedder, require_same_embedder
@@ -27,6 +28,9 @@ from kmem.pipelines.receipts import Receipts
 from kmem.pipelines.report import BuildReport, Clock
 from kmem.pipelines.stages import cut, embed_shards, encode_shards, estimate
 from kmem.progress import Progress, silent
+
+RECEIPTS = re.compile(rf"{BUILD}/g(\d+)-")
+"""Where `_write` keeps the receipts of a generation."""
 
 
 def append(
@@ -77,8 +81,12 @@ def append(
         if dry_run:
             if fresh:
                 estimate(report, encoder, embedder, to_encode=fresh, to_embed=fresh, chunks=fresh)
-        elif fresh or revived:
+            return report
+        _discard_receipts(base)
+        if fresh or revived:
             with locked(base.place):
+                require_latest(base.place, base.manifest)
+                base.place.tidy()  # what an append that was killed had not finished
                 _write(base, encoder, embedder, fresh, revived, _rows_per_shard(base, config), report, clock, progress)
     return report
 
@@ -126,6 +134,13 @@ def _write(
     clock.mark("index")
     if receipts is not None:
         receipts.discard()
+
+
+def _discard_receipts(base: Bank) -> None:
+    """Those of generations that are committed: their append was killed before it had discarded them itself."""
+    committed = range(int(base.manifest.next_generation.removeprefix("g")))
+    files = [(file, RECEIPTS.match(file)) for file in base.place.sizes(BUILD)]
+    base.place.remove([file for file, found in files if found and int(found[1]) in committed])
 
 
 def _digest(chunks: Sequence[Chunk], rows_per_shard: int) -> str:

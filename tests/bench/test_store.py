@@ -1,6 +1,7 @@
 """The benchmark of the store on memories of a few hundred bytes: every figure is there, and wrong answers are never timed."""
 
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,15 +10,18 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from kmem.bench.store import cold, measure, processes
+from kmem.bench.store import cold, counted, measure, processes
 from kmem.bench.store.config import StoreConfig
 from kmem.bench.store.crowd import measure_crowd
 from kmem.bench.store.measure import measure_store
 from kmem.bench.store.reads import require_equal, time_reads
+from kmem.bench.store.s3 import measure_s3
 from kmem.bench.store.sides import SIDES, Kmem, Side, installed_sides
 from kmem.bench.store.synthetic import Stored, make_stored
 from kmem.bench.store.timing import ratios, summary
 from kmem.errors import ConfigError, CorruptBankError
+from kmem.kstore.bank import Bank
+from kmem.memories import Memories
 
 TINY = StoreConfig(
     memories=161,
@@ -29,6 +33,8 @@ TINY = StoreConfig(
     processes=2,
     process_rounds=2,
     write_rounds=1,
+    s3_memories=40,
+    s3_rounds=5,
     crowd=40,
 )
 
@@ -57,6 +63,7 @@ def test_every_figure_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert {"memmap", "kmem", "tensorstore", "zarr", "zarrs"} <= set(figures["read5"]) == set(figures["read160"])
     assert figures["read8_bandwidth_over_memmap"] == 1.0
     assert figures["missing"] == []
+    assert figures["s3.read5_requests"] <= 5
     assert figures["overhead"] > 1
     assert json.loads(json.dumps(figures)) == figures
     for stage in {name for name, _, _ in stages}:
@@ -107,6 +114,43 @@ def test_a_contender_that_is_not_installed_leaves_its_keys_out(monkeypatch: pyte
     assert "kmem" in names
     assert not {"tensorstore", "zarrs"} & set(names)
     assert "read5_zarrs_over_kmem" not in ratios(measure.READ5, {name: [1.0] for name in names})
+
+
+def test_five_memories_in_s3_are_five_requests_and_their_bytes(tmp_path: Path) -> None:
+    environment = dict(os.environ)
+    figures = measure_s3(TINY, tmp_path)
+    assert set(figures) == {
+        f"s3.{key}"
+        for key in ("write_requests", "open_requests", "first_read_requests", "read5_requests", "read5_bytes_over_payload", "read5_p50_s")
+    }
+    assert 1 <= figures["s3.read5_requests"] <= 5
+    assert figures["s3.read5_bytes_over_payload"] > 1
+    assert 5 < figures["s3.open_requests"] < 40 < figures["s3.write_requests"] < 120
+    assert dict(os.environ) == environment
+
+
+def test_without_moto_there_are_no_figures_of_s3(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kmem.bench.store.counted.find_spec", lambda name: None if name == "moto" else name)
+    assert counted.missing_packages() == ["moto"]
+    for name in ("time_writes", "time_processes", "time_cold_reads"):
+        monkeypatch.setattr(measure, name, lambda *_: {"memmap": [2.0], "kmem": [1.0], "sequential": [1.0]})
+    figures = measure_store(TINY, tmp_path)
+    assert figures["missing"] == ["moto"]
+    assert not [key for key in figures if key.startswith("s3.")]
+
+
+def test_a_wrong_answer_from_s3_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    original = Bank.read
+
+    def wrong(bank: Bank, ids: Sequence[int], *, positions: bool = True) -> Memories:
+        found = original(bank, ids, positions=positions)
+        if bank.place.folder is None:
+            found.kv[0, 0, 0, 0] += 1
+        return found
+
+    monkeypatch.setattr(Bank, "read", wrong)
+    with pytest.raises(CorruptBankError, match=r"s3://bench/bank and .* differ"):
+        measure_s3(TINY, tmp_path)
 
 
 def test_the_crowd_is_opened_in_a_process_of_its_own(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import Outcome, Run
+from tests.faults import bank_files, files_limited_to
 from tests.tiny import byte_tokenizer, tiny_model
 
 
@@ -186,3 +187,12 @@ def test_bench_writes_json(kmem: Run, bank: Path, tmp_path: Path) -> None:
     refused(kmem("bench", "store", "--json", tmp_path / "no" / "s.json"), "there is no folder")
     refused(kmem("bench", "store", "--keep", bank), "is not an empty folder", str(bank))
     assert json.loads(kmem("info", bank, "--json").out)["memories"] == 3
+
+
+def test_a_full_disk_is_one_sentence_that_names_the_file(kmem: Run, bank: Path) -> None:
+    assert kmem("delete", bank, "--where", "title=Fox").code == 0
+    before = bank_files(bank)
+    with files_limited_to(500):
+        refused(kmem("compact", bank, "--json"), f"{bank}/memories.zarr/g0001/", "(File too large)", "free space")
+    assert bank_files(bank) == before
+    assert kmem("compact", bank).code == 0

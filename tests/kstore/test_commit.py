@@ -56,6 +56,14 @@ def test_of_two_writers_exactly_one_commits(tmp_path: Path, manifest: Manifest) 
     assert [path.name for path in (tmp_path / "manifests").iterdir()] == ["000001.json"]
 
 
+def _creates(place: LocalPlace, text: str) -> bool:
+    try:
+        place.create("b", text.encode())
+    except FileExistsError:
+        return False
+    return True
+
+
 def test_a_file_system_without_hard_links_is_exclusive_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(source: object, target: object) -> None:
         raise PermissionError(1, "Operation not permitted")
@@ -66,23 +74,39 @@ def test_a_file_system_without_hard_links_is_exclusive_too(tmp_path: Path, monke
         LocalPlace(tmp_path).create("a", b"two")
     assert (tmp_path / "a").read_bytes() == b"one"
     assert len(list(tmp_path.iterdir())) == 1
+    with ThreadPoolExecutor(8) as pool:
+        assert sum(pool.map(lambda writer: _creates(LocalPlace(tmp_path), str(writer)), range(8))) == 1
 
 
-def test_a_highest_manifest_that_ends_early_was_never_committed(tmp_path: Path, manifest: Manifest) -> None:
+def test_a_manifest_cut_short_is_damage_too(tmp_path: Path, manifest: Manifest) -> None:
+    """A place never shows a file in part, so this was whole once, and the manifest below it is an older bank."""
     write_manifest(LocalPlace(tmp_path), manifest)
     write_manifest(LocalPlace(tmp_path), replace(manifest, number=2, deleted=(1,)))
     path = tmp_path / "manifests/000002.json"
     whole = path.read_bytes()
-    for length in [*range(0, 200), *range(200, len(whole) - 9, 61), *range(len(whole) - 9, len(whole) - 2)]:
+    for length in [*range(0, 200), *range(200, len(whole) - 9, 61), *range(len(whole) - 9, len(whole))]:
         path.write_bytes(whole[:length])
-        assert latest_manifest(LocalPlace(tmp_path)) == manifest, length
+        with pytest.raises(CorruptBankError, match=r"000002\.json was altered"):
+            latest_manifest(LocalPlace(tmp_path))
+    path.unlink()
+    assert latest_manifest(LocalPlace(tmp_path)) == manifest
 
 
-def test_a_manifest_that_ends_early_with_none_below_is_damage(tmp_path: Path, manifest: Manifest) -> None:
+def test_a_manifest_compacted_away_since_it_was_listed_is_not_damage(
+    tmp_path: Path, manifest: Manifest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    newer = replace(manifest, number=2)
     write_manifest(LocalPlace(tmp_path), manifest)
-    (tmp_path / "manifests/000001.json").write_bytes(b"")
-    with pytest.raises(CorruptBankError, match=r"000001\.json"):
-        latest_manifest(LocalPlace(tmp_path))
+    original = LocalPlace.read
+
+    def overtaken(place: LocalPlace, file: str) -> bytes:
+        monkeypatch.setattr(LocalPlace, "read", original)
+        write_manifest(place, newer)
+        place.remove([file])
+        return place.read(file)
+
+    monkeypatch.setattr(LocalPlace, "read", overtaken)
+    assert latest_manifest(LocalPlace(tmp_path)) == newer
 
 
 def test_damage_never_steps_back_to_an_older_bank(tmp_path: Path, manifest: Manifest) -> None:

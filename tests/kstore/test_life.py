@@ -2,7 +2,8 @@
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +14,9 @@ from kmem.errors import BankExistsError, ConfigError, IdentityMismatchError, Mem
 from kmem.kstore.bank import Bank, open_bank
 from kmem.kstore.life import compact, convert, delete, merge
 from kmem.kstore.lock import locked
-from kmem.kstore.place import LocalPlace
+from kmem.kstore.place import LocalPlace, Place
 from kmem.kstore.quant import quantiser
+from kmem.kstore.verify import repair_index
 from kmem.kstore.where import Condition, matching
 from tests.kstore.golden import bank_of
 from tests.kstore.kit import NgramEmbedder, contents, tiny_chunks, write_bank
@@ -157,6 +159,27 @@ def test_one_writer_at_a_time(path: Path) -> None:
         for change in (lambda: delete(path, [int(tiny_chunks(1)[0].id)]), lambda: compact(path)):
             with pytest.raises(BankExistsError, match="is writing to"):
                 change()
+
+
+@pytest.mark.parametrize("what", ["delete", "repair"])
+def test_a_writer_that_was_overtaken_changes_nothing(path: Path, monkeypatch: pytest.MonkeyPatch, what: str) -> None:
+    """Another one commits between opening and locking; what is named after the next manifest is that one's."""
+    ids = [chunk.id for chunk in tiny_chunks(3)]
+
+    @contextmanager
+    def late(place: Place) -> Iterator[None]:
+        monkeypatch.undo()
+        delete(path, ids[:1])
+        repair_index(path, embedder=NgramEmbedder())
+        before.append(contents(path))
+        with locked(place):
+            yield
+
+    before: list[dict[str, bytes]] = []
+    monkeypatch.setattr(f"kmem.kstore.{'life' if what == 'delete' else 'verify'}.locked", late)
+    with pytest.raises(BankExistsError, match=r"000003\.json exists: another writer committed"):
+        delete(path, ids[1:2]) if what == "delete" else repair_index(path, embedder=NgramEmbedder())
+    assert contents(path) == before[0]
 
 
 def test_where_chooses_by_whole_fields(path: Path) -> None:

@@ -1,6 +1,9 @@
 """What power cuts ask for: bytes flushed before the name appears, the name flushed after."""
 
+import fcntl
 import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -47,3 +50,44 @@ def test_partials_are_swept_and_nothing_else(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(b"")
     LocalPlace(tmp_path).tidy()
     assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()) == ["a/file", "file"]
+
+
+def test_what_is_held_is_not_deleted(tmp_path: Path) -> None:
+    place = LocalPlace(tmp_path)
+    place.create("a", b"one")
+    let_go, too = place.hold("a"), place.hold("a")
+    for last in (let_go, too):
+        assert not place.remove_unless_held("a")
+        last()
+    assert place.remove_unless_held("a")
+    with pytest.raises(FileNotFoundError):
+        place.hold("a")
+
+
+def test_whoever_takes_hold_waits_for_a_deletion_that_has_begun(tmp_path: Path) -> None:
+    """Or it would read a state whose files go the next moment."""
+    place = LocalPlace(tmp_path)
+    place.create("a", b"one")
+    with ThreadPoolExecutor(1) as pool:
+        with (tmp_path / "a").open("rb") as deleting:
+            fcntl.flock(deleting, fcntl.LOCK_EX)
+            holding = pool.submit(place.hold, "a")
+            with pytest.raises(TimeoutError):
+                holding.result(timeout=0.2)
+            place.remove(["a"])
+        with pytest.raises(FileNotFoundError):
+            holding.result()
+
+
+def test_a_file_that_goes_while_it_is_listed_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("a", "b"):
+        LocalPlace(tmp_path).create(name, b"one")
+    walk = os.walk
+
+    def slow(folder: Path) -> Iterator[object]:
+        for found in walk(folder):
+            (tmp_path / "a").unlink()
+            yield found
+
+    monkeypatch.setattr(os, "walk", slow)
+    assert LocalPlace(tmp_path).sizes() == {"b": 3}

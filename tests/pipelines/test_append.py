@@ -1,17 +1,24 @@
 """Appending: only what is new is encoded, what was deleted comes back, a stopped one goes on, another model is refused."""
 
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 
 from kmem import AppendConfig, BuildConfig, append, build
-from kmem.errors import BankNotFoundError, IdentityMismatchError, SourceNotFoundError
-from kmem.kstore.bank import open_bank
+from kmem.encoder.encode import Encoder
+from kmem.errors import BankExistsError, BankNotFoundError, IdentityMismatchError, SourceNotFoundError
+from kmem.kstore.bank import Bank, open_bank
 from kmem.kstore.generation import GenerationWriter
 from kmem.kstore.life import compact, delete
 from kmem.kstore.verify import verify
+from kmem.pipelines.receipts import Receipts
 from tests.tiny import save_tiny_model, tiny_model
+
+appending = sys.modules["kmem.pipelines.append"]
+"""The module; `kmem.append` is the function."""
 
 
 @pytest.fixture
@@ -86,6 +93,35 @@ def test_a_stopped_append_goes_on(bank: Path, notes: Path, monkeypatch: pytest.M
     assert (report.shards, report.shards_reused) == (5, 3)
     with open_bank(bank) as opened:
         assert len(opened) == 7
+
+
+def test_an_append_that_was_overtaken_writes_nothing(bank: Path, notes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both found manifest 1; the names of the second one's files would be those that the first has committed."""
+    (notes / "newt.txt").write_text("Newts live in ponds.")
+    original: Callable[[Bank, AppendConfig], Encoder] = appending._load_encoder
+
+    def overtaken(base: Bank, config: AppendConfig) -> Encoder:
+        monkeypatch.setattr(appending, "_load_encoder", original)
+        append(bank, notes)
+        (notes / "bat.txt").write_text("Bats sleep by day.")
+        return original(base, config)
+
+    monkeypatch.setattr(appending, "_load_encoder", overtaken)
+    (notes / "eel.txt").write_text("Eels swim upstream.")
+    with pytest.raises(BankExistsError, match=r"000002\.json exists: another writer committed"):
+        append(bank, notes)
+    assert verify(bank, deep=True)["memories"] == 4
+    assert append(bank, notes).chunks == 1
+
+
+def test_receipts_of_an_append_that_died_after_its_commit_are_discarded(bank: Path, notes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (notes / "newt.txt").write_text("Newts live in ponds.")
+    with monkeypatch.context() as patch:
+        patch.setattr(Receipts, "discard", lambda receipts: None)
+        append(bank, notes)
+    assert list((bank / "build").glob("g0001-*"))
+    append(bank, notes)
+    assert not list((bank / "build").glob("g0001-*"))
 
 
 def test_another_model_is_refused(bank: Path, notes: Path, tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ class StoreConfig:
 
     rounds: turns of each side at reading five memories; `large_rounds` at reading 160. cold_rounds: reads from the device of each size.
     processes read at once, `process_rounds` times. write_rounds: times that the whole bank is written.
+    s3_memories in an object store, five of which are read `s3_rounds` times.
     full: also open a bank of `crowd` tiny memories.
     Raises ConfigError for less than 160 memories: the larger reads take that many different ones.
     """
@@ -32,6 +33,8 @@ class StoreConfig:
     processes: int = 8
     process_rounds: int = 15
     write_rounds: int = 5
+    s3_memories: int = 200
+    s3_rounds: int = 30
     full: bool = False
     crowd: int = 1_000_000
     seed: int = 0
@@ -40,6 +43,8 @@ class StoreConfig:
         for entry in fields(self):
             if entry.name not in ("full", "seed"):
                 require_count(getattr(self, entry.name), entry.name)
+        if self.s3_memories < FEW:
+            raise ConfigError(f"s3_memories must be at least {FEW}, as many as are read at once, not {self.s3_memories}.")
         if self.memories < MANY:
             raise ConfigError(f"memories must be at least {MANY}, as many as the larger reads take, not {self.memories}.")
 

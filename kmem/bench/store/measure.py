@@ -6,9 +6,11 @@ from typing import Any
 
 from kmem.bench.store.cold import time_cold_reads
 from kmem.bench.store.config import FEW, MANY, StoreConfig
+from kmem.bench.store.counted import missing_packages
 from kmem.bench.store.crowd import measure_crowd
 from kmem.bench.store.processes import READS, time_processes
 from kmem.bench.store.reads import Tick, require_equal, time_reads
+from kmem.bench.store.s3 import measure_s3
 from kmem.bench.store.sides import SIDES, installed_sides
 from kmem.bench.store.synthetic import Stored, make_stored
 from kmem.bench.store.timing import p50, ratios, summary
@@ -35,6 +37,7 @@ WRITE = {"write_over_sequential": ("kmem", "sequential")}
 def measure_store(config: StoreConfig, folder: Path, *, progress: Progress = silent) -> dict[str, Any]:
     """The ratios above, `overhead` (bytes in memories.zarr over payload), a table of p50, p99 and GB/s a kind of read, and `missing`.
 
+    Where obstore and moto are installed also the `s3.…` figures of `measure_s3`.
     With `config.full` also `open_s` and `open_rss_bytes`. Everything is written below `folder`, which must be new or empty.
     """
     names = installed_sides()
@@ -53,6 +56,8 @@ def measure_store(config: StoreConfig, folder: Path, *, progress: Progress = sil
     tick = _ticking(progress, "cold", 2 * config.cold_rounds)
     cold_few = time_cold_reads(cold_names, stored, FEW, config.cold_rounds, config.seed, tick)
     cold_many = time_cold_reads(cold_names, stored, MANY, config.cold_rounds, config.seed, tick)
+    without = missing_packages()
+    remote = {} if without else measure_s3(config, folder, _ticking(progress, "s3", config.s3_rounds))
     crowd = measure_crowd(config, folder, _ticking(progress, "crowd", config.crowd)) if config.full else {}
     return {
         **ratios(READ5, few),
@@ -62,6 +67,7 @@ def measure_store(config: StoreConfig, folder: Path, *, progress: Progress = sil
         **ratios(COLD160, cold_many),
         **ratios(WRITE, writes),
         "overhead": _zarr_bytes(stored) / (config.memories * config.record_bytes),
+        **remote,
         **crowd,
         "read5": summary(few, FEW * config.record_bytes),
         "read160": summary(many, MANY * config.record_bytes),
@@ -72,7 +78,7 @@ def measure_store(config: StoreConfig, folder: Path, *, progress: Progress = sil
         "memories": config.memories,
         "record_bytes": config.record_bytes,
         "shard_rows": config.shard_rows,
-        "missing": [name for name in SIDES if name not in names],
+        "missing": [*(name for name in SIDES if name not in names), *without],
     }
 
 

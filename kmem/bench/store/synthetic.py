@@ -55,7 +55,7 @@ def make_stored(folder: Path, *, memories: int, slots: int, head_dim: int, shard
     return Stored(bank=folder / "bank", plain=plain, ids=tuple(ids), record_shape=(2, slots, head_dim))
 
 
-def new_writer(path: Path, *, memories: int, slots: int, head_dim: int, shard_rows: int) -> BankWriter:
+def new_writer(path: str | Path, *, memories: int, slots: int, head_dim: int, shard_rows: int) -> BankWriter:
     """A writer of float16 memories with `slots` slots, as few heads as hold them at 120 each."""
     heads = -(-slots // HEAD_SLOTS)
     budget = tuple(slots // heads + (head < slots % heads) for head in range(heads))

@@ -8,8 +8,8 @@ import fcntl
 import mmap
 import os
 import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
@@ -42,13 +42,14 @@ class LocalPlace:
         return str(self._folder / file)
 
     def sizes(self, below: str = "") -> Mapping[str, int]:
-        """Names that begin a temporary file are left out."""
+        """Temporary files are left out, and those that a compaction deletes between being listed and being looked at."""
         found: dict[str, int] = {}
         for parent, _, names in os.walk(self._folder / below):
             for name in names:
                 if not name.endswith(PARTIAL_SUFFIX):
                     path = os.path.join(parent, name)
-                    found[os.path.relpath(path, self._root)] = os.stat(path).st_size
+                    with suppress(FileNotFoundError):
+                        found[os.path.relpath(path, self._root)] = os.stat(path).st_size
         return dict(sorted(found.items()))
 
     def read(self, file: str) -> bytes:
@@ -63,7 +64,7 @@ class LocalPlace:
         _sync_folder(target.parent)
 
     def create(self, file: str, data: Buffer) -> None:
-        """File systems without hard links get an exclusive create instead, where a crash can leave a file that is cut short."""
+        """By a hard link; where the file system has none, by a rename while the folder is locked: never a file that is cut short."""
         target = self._folder / file
         unfinished = _write_partial(target, (data,))
         try:
@@ -71,9 +72,12 @@ class LocalPlace:
         except FileExistsError:
             raise
         except OSError:
-            _write_new(target, (data,))
+            with _locked_folder(target.parent):
+                if target.exists():
+                    raise FileExistsError(str(target)) from None
+                os.replace(unfinished, target)
         finally:
-            unfinished.unlink()
+            unfinished.unlink(missing_ok=True)
         _sync_folder(target.parent)
 
     def remove(self, files: Iterable[str]) -> None:
@@ -85,22 +89,26 @@ class LocalPlace:
                     path.rmdir()
 
     def hold(self, file: str) -> Callable[[], None]:
-        """A shared lock of the kernel's."""
+        """A shared lock of the kernel's. Whoever is about to delete the file is waited for: then it is gone, or stays."""
         held = os.open(self._folder / file, os.O_RDONLY)
         with suppress(OSError):  # a file system without locks: then pruning sees nobody
-            fcntl.flock(held, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            fcntl.flock(held, fcntl.LOCK_SH)
         if not (self._folder / file).exists():  # deleted before the lock was there
             os.close(held)
             raise FileNotFoundError(file)
         return partial(os.close, held)
 
-    def is_held(self, file: str) -> bool:
+    def remove_unless_held(self, file: str) -> bool:
+        """Under an exclusive lock, so that nobody takes hold of the file between the question and the deletion."""
         with (self._folder / file).open("rb") as asked:
             try:
                 fcntl.flock(asked, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                return True
-        return False
+                return False
+            except OSError:  # a file system without locks: then nobody is seen
+                pass
+            self.remove([file])
+        return True
 
     def fetch(self, spans: Sequence[Span], *, cold: bool = False) -> None:
         """Where the bytes are probably on disk, all are asked for before the first is waited for."""
@@ -158,6 +166,10 @@ def _write_partial(target: Path, parts: Iterable[Buffer]) -> Path:
     unfinished = target.with_name(f"{target.name}.{uuid.uuid4().hex}{PARTIAL_SUFFIX}")
     try:
         _write_new(unfinished, parts)
+    except OSError as error:
+        unfinished.unlink(missing_ok=True)
+        error.filename = error.filename or str(target)  # a full disk names no file
+        raise
     except BaseException:
         unfinished.unlink(missing_ok=True)
         raise
@@ -175,6 +187,16 @@ def _write_new(path: Path, parts: Iterable[Buffer]) -> None:
                     left = left[os.write(descriptor, left) :]
             start_writeback(descriptor)
         os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _locked_folder(folder: Path) -> Iterator[None]:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
     finally:
         os.close(descriptor)
 

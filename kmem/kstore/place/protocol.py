@@ -84,8 +84,8 @@ class Place(Protocol):
         """
         ...
 
-    def is_held(self, file: str) -> bool:
-        """Whether someone may hold the file; an object store can't tell, so there it is always so."""
+    def remove_unless_held(self, file: str) -> bool:
+        """Delete a file unless someone may hold it → whether it is gone; an object store can't tell who does, so there it stays."""
         ...
 
     def fetch(self, spans: Sequence[Span], *, cold: bool = False) -> None:

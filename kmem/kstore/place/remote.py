@@ -17,8 +17,8 @@ try:
 except ImportError as error:
     raise MissingDependencyError("A bank at a URL needs obstore, which is not installed: pip install 'kmem[s3]'.") from error
 
-COALESCED_BYTES = 1 << 20
-"""Ranges of one file this near to each other are one request."""
+COALESCED_BYTES = 128 << 10
+"""Ranges of one file this near to each other are one request: at most a memory of 90 KiB is read in vain."""
 MAX_REQUESTS = 32
 """Files asked at the same time."""
 
@@ -96,8 +96,8 @@ class RemotePlace:
         """Nothing can be said in an object store; what pruning asks there is told by a person."""
         return lambda: None
 
-    def is_held(self, file: str) -> bool:
-        return True
+    def remove_unless_held(self, file: str) -> bool:
+        return False
 
     def fetch(self, spans: Sequence[Span], *, cold: bool = False) -> None:
         by_file: dict[str, list[Span]] = {}
