@@ -10,9 +10,9 @@ import tensorstore
 import zarr
 from numpy.typing import NDArray
 
-from kmem.kstore.quant import QUANTISERS, quantiser
+from kmem.kstore.quant import QUANTISERS
 from kmem.paths import ZARR
-from tests.kstore.kit import tiny_chunks, tiny_memories, tiny_spec, write_bank
+from tests.kstore.kit import tiny_chunks, tiny_codec, tiny_memories, tiny_spec, write_bank
 
 Reader = Callable[[Path], NDArray[Any]]
 """The whole array in a folder."""
@@ -42,7 +42,7 @@ def test_other_readers_read_what_was_written(tmp_path: Path, reader: str, name: 
     write_bank(tmp_path / "bank", count=count, rows_per_shard=rows_per_shard, name=name)
     expected = tiny_memories(tiny_spec(), tiny_chunks(count))
     arrays = {
-        "kv": quantiser(name).encode(expected.kv),
+        "kv": tiny_codec(name).encode(expected.kv),
         "slot_position": expected.slot_position.numpy(),
         "length": expected.lengths.numpy(),
         "id": np.array(expected.ids, dtype=np.int64),
