@@ -6,6 +6,7 @@ from kmem.cli.build import summary
 from kmem.cli.render import JSON_OPTION, output, print_json, progress_bars
 from kmem.cli.stopped import saying_how_to_go_on
 from kmem.pipelines.config import AppendConfig
+from kmem.pipelines.report import BACK
 
 DEFAULT = AppendConfig()
 
@@ -34,4 +35,5 @@ def append(
     if as_json:
         print_json(report.to_dict())
     else:
-        output().print(summary(report, "Would append to" if dry_run else "Appended to"))
+        done = "Would append to" if dry_run else "Appended to" if any((report.chunks, report.counts[BACK])) else "Nothing new for"
+        output().print(summary(report, done))

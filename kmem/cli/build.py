@@ -72,7 +72,8 @@ def summary(report: "BuildReport", done: str) -> Table:
     """One screen: what was done to the bank, what came in, what was kept, bytes and time."""
     table = Table(title=Text(f"{done} {report.bank}"), show_header=False, title_justify="left")
     for reason, count in sorted(report.counts.items()):
-        table.add_row(reason, f"{count:,}")
+        if count:
+            table.add_row(reason, f"{count:,}")
     table.add_row("chunks", f"{report.chunks:,} ({counted(report.tokens, 'token')})")
     table.add_row("profile", report.profile)
     table.add_row("a memory", f"{report.slots} slots, {human_bytes(report.record_bytes)}")

@@ -345,7 +345,7 @@ def open_bank(path: str | Path, embedder: TextEmbedder | None = None, *, verify:
     if manifest is None:
         if is_unfinished_build(place):
             raise BankNotFoundError(
-                f"{place} holds an unfinished build, not yet a bank; repeat the kmem build that began it, with --resume."
+                f"{place} holds an unfinished build, not yet a bank; repeat the command that began it (kmem build with --resume)."
             )
         raise BankNotFoundError(f"{place} holds no bank; make one with kmem build.")
     try:

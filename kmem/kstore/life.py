@@ -22,6 +22,7 @@ from kmem.kstore.prune import prune, sweep
 from kmem.kstore.quant import Quantiser, record_bytes
 from kmem.kstore.rewrite import Copied
 from kmem.kstore.writer import BankWriter
+from kmem.profile import Profile
 from kmem.progress import Progress, silent
 
 SHARD_BYTES = 64 << 20
@@ -136,17 +137,26 @@ def _require_some(copied: Copied, bank: Bank) -> None:
 
 
 def _require_alike(first: Bank, other: Bank) -> None:
-    first.identity.require_compatible(other.identity)
     ours, theirs = first.manifest, other.manifest
+    if _kept(ours.profile) != _kept(theirs.profile):
+        raise IdentityMismatchError(
+            f"{first.place} and {other.place} differ in their profile ({ours.profile.name} and {theirs.profile.name}); "
+            "build one of them again with the other's (kmem build --profile …)."
+        )
+    first.identity.require_compatible(other.identity)
     trained = [None if manifest.quantiser_tensors is None else manifest.quantiser_tensors.sha256 for manifest in (ours, theirs)]
-    for what, here, there in (
-        ("profile", ours.profile.budget, theirs.profile.budget),
-        ("quantiser", ours.quantiser, theirs.quantiser),
-        ("trained quantiser", *trained),
-        ("embedder", ours.index.embedder, theirs.index.embedder),
-    ):
-        if here != there:
-            raise IdentityMismatchError(
-                f"{first.place} and {other.place} differ in their {what} ({here!r:.60} and {there!r:.60}); "
-                "build one of them again like the other."
-            )
+    if ours.quantiser != theirs.quantiser or trained[0] != trained[1]:
+        raise IdentityMismatchError(
+            f"{first.place} and {other.place} differ in their quantiser ({ours.quantiser['name']} and {theirs.quantiser['name']}); "
+            "convert one of them first (kmem convert --quant …)."
+        )
+    if ours.index.embedder != theirs.index.embedder:
+        names = f"{ours.index.embedder.get('name')} and {theirs.index.embedder.get('name')}"
+        raise IdentityMismatchError(
+            f"{first.place} and {other.place} differ in their embedder ({names}); build one of them again with the other's (--embedder …)."
+        )
+
+
+def _kept(profile: Profile) -> tuple[object, ...]:
+    """What decides which tokens a memory holds and how they were encoded."""
+    return profile.budget, profile.selector, profile.prefix, profile.suffix, profile.align

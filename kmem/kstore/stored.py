@@ -75,7 +75,9 @@ def require_sizes(place: Place, files: Iterable[StoredFile]) -> None:
     for stored in files:
         actual = there.get(stored.file)
         if actual is None:
-            raise CorruptBankError(f"{place.at(stored.file)} is missing; the manifest lists it with {stored.size_bytes} bytes; {RESTORE}")
+            raise CorruptBankError(
+                f"{place.at(stored.file)} is missing; the manifest lists it with {stored.size_bytes} bytes; {_way_out(stored)}"
+            )
         _require_size(place, stored, actual)
 
 
@@ -84,9 +86,7 @@ def read_verified(place: Place, stored: StoredFile) -> bytes:
     try:
         data = place.read(stored.file)
     except (FileNotFoundError, NotADirectoryError):
-        raise CorruptBankError(
-            f"{place.at(stored.file)} is missing; the manifest lists it with {stored.size_bytes} bytes; {RESTORE}"
-        ) from None
+        raise _missing(place, stored) from None
     _require_size(place, stored, len(data))
     _require_digest(place, stored, hashlib.sha256(data).hexdigest())
     return data
@@ -105,11 +105,22 @@ def require_unaltered(place: Place, stored: StoredFile) -> None:
 
 def _require_size(place: Place, stored: StoredFile, actual: int) -> None:
     if actual != stored.size_bytes:
-        raise CorruptBankError(f"{place.at(stored.file)} has {actual} bytes where the manifest lists {stored.size_bytes}; {RESTORE}")
+        raise CorruptBankError(
+            f"{place.at(stored.file)} has {actual} bytes where the manifest lists {stored.size_bytes}; {_way_out(stored)}"
+        )
 
 
 def _require_digest(place: Place, stored: StoredFile, actual: str) -> None:
     if actual != stored.sha256:
-        raise CorruptBankError(
-            f"{place.at(stored.file)} was altered: its sha256 begins with {actual[:12]}, the manifest lists {stored.sha256[:12]}; {RESTORE}"
-        )
+        digests = f"its sha256 begins with {actual[:12]}, the manifest lists {stored.sha256[:12]}"
+        raise CorruptBankError(f"{place.at(stored.file)} was altered: {digests}; {_way_out(stored)}")
+
+
+def _missing(place: Place, stored: StoredFile) -> CorruptBankError:
+    there = f"{place.at(stored.file)} is missing; the manifest lists it with {stored.size_bytes} bytes"
+    return CorruptBankError(f"{there}; {_way_out(stored)}")
+
+
+def _way_out(stored: StoredFile) -> str:
+    """An index can be made again from the texts; of all else there is no second copy in the bank."""
+    return "make it again with kmem verify --repair-index." if stored.file.startswith("index/") else RESTORE

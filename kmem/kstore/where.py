@@ -9,12 +9,17 @@ from kmem.errors import ConfigError
 from kmem.kstore.bank import Bank
 
 FIELDS = {"source": "source", "title": "title", "text": "text", "id": "id", "document": "document_id"}
+NUMBERS = ("id", "document")
+NUMERIC = set("0123456789*?[]!-")
 BLOCK_ROWS = 1024
 
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """`pattern` is compared with the whole field, case and all; `*` stands for any characters, `?` for one, `[ab]` for one of them."""
+    """`pattern` is compared with the whole field, case and all; `text` is without the title.
+
+    `*` stands for any characters, `?` for one, `[ab]` for one of them.
+    """
 
     field: str
     pattern: str
@@ -23,9 +28,16 @@ class Condition:
     def parse(cls, written: str) -> "Condition":
         """`source=notes/*.md`. Raises ConfigError naming the fields there are."""
         field, equals, pattern = written.partition("=")
-        if not equals or field.strip() not in FIELDS or not pattern:
+        field = field.strip()
+        if not equals or not field:
             raise ConfigError(f"{written!r} is not FIELD=PATTERN; fields are {', '.join(FIELDS)}, as in 'source=notes/*.md'.")
-        return cls(field.strip(), pattern)
+        if field not in FIELDS:
+            raise ConfigError(f"There is no field {field!r} to choose by; there are {', '.join(FIELDS)}.")
+        if not pattern:
+            raise ConfigError(f"{written!r} has no pattern; '*' stands for any text, as in 'source=notes/*.md'.")
+        if field in NUMBERS and not set(pattern) <= NUMERIC:
+            raise ConfigError(f"{written!r}: an id is a number, as kmem query shows it.")
+        return cls(field, pattern)
 
     def matches(self, chunk: Chunk) -> bool:
         return fnmatchcase(str(getattr(chunk, FIELDS[self.field])), self.pattern)

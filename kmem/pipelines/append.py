@@ -25,7 +25,7 @@ from kmem.kstore.index.search import write_index
 from kmem.kstore.lock import locked
 from kmem.pipelines.config import AppendConfig
 from kmem.pipelines.receipts import Receipts
-from kmem.pipelines.report import BuildReport, Clock
+from kmem.pipelines.report import BACK, THERE, BuildReport, Clock
 from kmem.pipelines.stages import cut, embed_shards, encode_shards, estimate
 from kmem.progress import Progress, silent
 
@@ -69,7 +69,7 @@ def append(
             dry_run=dry_run,
             profile=base.profile.name,
             counts={reason: count for reason, count in counts.items() if reason not in ("chunks", "tokens")}
-            | {"there already": len(chunks) - len(fresh) - len(revived), "deleted before, back again": len(revived)},
+            | {THERE: len(chunks) - len(fresh) - len(revived), BACK: len(revived)},
             chunks=len(fresh),
             tokens=sum(chunk.tokens for chunk in fresh),
             slots=base.profile.slots,

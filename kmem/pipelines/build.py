@@ -128,7 +128,7 @@ def _refuse_existing(place: Place, *, resume: bool) -> None:
     started = Receipts(place).started
     if is_committed(place):
         if not (resume and started):
-            raise BankExistsError(f"{place} already holds a finished bank; choose another --out, or delete that folder first.")
+            raise BankExistsError(f"{place} already holds a finished bank; add to it with kmem append, or choose another --out.")
         return
     if started and not resume:
         raise BankExistsError(f"{place} holds an unfinished build; pass --resume to go on with it, or choose another --out.")

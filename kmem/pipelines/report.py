@@ -4,6 +4,9 @@ import time
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+THERE, BACK = "there already", "deleted before, back again"
+"""Reasons that only an append counts."""
+
 
 @dataclass(kw_only=True)
 class BuildReport:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from kmem.errors import BankExistsError, ConfigError, IdentityMismatchError, MemoryNotFoundError
+from kmem.errors import BankExistsError, ConfigError, CorruptBankError, IdentityMismatchError, MemoryNotFoundError
 from kmem.kstore.bank import Bank, open_bank
 from kmem.kstore.life import compact, convert, delete, merge
 from kmem.kstore.lock import locked
@@ -94,6 +94,17 @@ def test_files_of_others_stay(path: Path) -> None:
     assert (path / "notes.txt").read_text() == "mine"
 
 
+def test_what_is_damaged_is_named_while_it_is_copied(path: Path, tmp_path: Path) -> None:
+    shard = next((path / "memories.zarr").rglob("kv/c/0/0/0/0"))
+    data = bytearray(shard.read_bytes())
+    data[5] ^= 1
+    shard.write_bytes(data)
+    delete(path, [int(tiny_chunks(5)[4].id)])
+    for change in (lambda: compact(path), lambda: convert(path, quantiser("bf16"), tmp_path / "new")):
+        with pytest.raises(CorruptBankError, match=f"{path}.*row 0 has crc32c"):
+            change()
+
+
 def test_nothing_left_is_refused(path: Path) -> None:
     with open_bank(path) as bank:
         ids = bank.ids.tolist()
@@ -117,7 +128,7 @@ def test_merging_keeps_each_id_once(path: Path, tmp_path: Path) -> None:
 
 def test_merging_refuses_what_is_not_alike(path: Path, tmp_path: Path) -> None:
     write_bank(tmp_path / "other", name="bf16")
-    with pytest.raises(IdentityMismatchError, match=r"quantiser.*fp16.*bf16"):
+    with pytest.raises(IdentityMismatchError, match=r"quantiser \(fp16 and bf16\).*kmem convert"):
         merge([path, tmp_path / "other"], tmp_path / "both")
     write_bank(tmp_path / "salted", embedder=NgramEmbedder(salt="x"))
     with pytest.raises(IdentityMismatchError, match="embedder"):
@@ -189,8 +200,14 @@ def test_where_chooses_by_whole_fields(path: Path) -> None:
         assert matching(bank, [Condition.parse("source=tiny*"), Condition.parse("title=Title 1")]) == [ids[1]]
         assert matching(bank, [Condition.parse(f"id={ids[4]}")]) == [ids[4]]
         assert matching(bank, [Condition.parse("text=n1")]) == []
-    for bad in ("source", "=x", "colour=red", "source="):
-        with pytest.raises(ConfigError, match="is not FIELD=PATTERN"):
+    for bad, says in (
+        ("source", "is not FIELD=PATTERN"),
+        ("=x", "is not FIELD=PATTERN"),
+        ("colour=red", "no field 'colour'"),
+        ("source=", "no pattern"),
+        ("id=abc", "an id is a number"),
+    ):
+        with pytest.raises(ConfigError, match=says):
             Condition.parse(bad)
 
 

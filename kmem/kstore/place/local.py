@@ -168,7 +168,8 @@ def _write_partial(target: Path, parts: Iterable[Buffer]) -> Path:
         _write_new(unfinished, parts)
     except OSError as error:
         unfinished.unlink(missing_ok=True)
-        error.filename = error.filename or str(target)  # a full disk names no file
+        if error.errno is not None and error.filename is None:  # a full disk names no file; our own errors say all they have to
+            error.filename = str(target)
         raise
     except BaseException:
         unfinished.unlink(missing_ok=True)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -19,6 +20,7 @@ except ImportError as error:
 
 COALESCED_BYTES = 128 << 10
 """Ranges of one file this near to each other are one request: at most a memory of 90 KiB is read in vain."""
+RETRIES: Any = {"max_retries": 3, "retry_timeout": timedelta(seconds=20)}
 MAX_REQUESTS = 32
 """Files asked at the same time."""
 
@@ -34,11 +36,10 @@ class RemotePlace:
         if not urlsplit(self._url).netloc:
             raise ConfigError(f"{url} names no bucket; write it like s3://bucket/bank.")
         try:
-            self._store: Any = from_url(self._url, client_options={"allow_http": True})
+            self._store: Any = from_url(self._url, client_options={"allow_http": True}, retry_config=RETRIES)
         except (BaseError, ValueError) as error:
-            raise ConfigError(
-                f"{url} can't be used as a place for a bank ({_first_line(error)}); write it like s3://bucket/bank."
-            ) from error
+            scheme = urlsplit(self._url).scheme
+            raise ConfigError(f"{url} is no place for a bank: {scheme}:// is not s3://, gs:// or az://.") from error
         self._threads = ThreadPoolExecutor(MAX_REQUESTS, thread_name_prefix="kmem-remote")
 
     @property
@@ -127,8 +128,14 @@ class RemotePlace:
             span.out[:] = memoryview(data)
 
     def _failed(self, what: str, file: str, error: Exception) -> PlaceError:
-        return PlaceError(f"Could not {what} {self.at(file)} ({_first_line(error)}); check address, credentials and network.")
+        return PlaceError(f"Could not {what} {self.at(file)} ({_reason(str(error))}); check address, credentials and network.")
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error) or repr(error)).splitlines()[0].rstrip(".")[:200]
+def _reason(said: str) -> str:
+    """The end of what obstore says, which is what the store or the network answered; the beginning is about its own retries."""
+    if "NoSuchBucket" in said or ("404" in said and "list request" in said):
+        return "there is no such bucket"
+    if "onnection refused" in said:
+        return "nothing answers at that address: is AWS_ENDPOINT_URL right?"
+    answered = (said or "no reason given").split("Debug source:")[0].rpartition(" - ")[2]
+    return " ".join(answered.split()).rstrip(".")[-160:]
