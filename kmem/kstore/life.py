@@ -105,7 +105,9 @@ def _rewritten(bank: Bank, shard_bytes: int, progress: Progress) -> Manifest:
     copied = Copied([bank], [bank.ids.tolist()])
     _require_some(copied, bank)
     rows = _rows_per_shard(bank, bank.quantiser, shard_bytes)
-    writer = GenerationWriter(bank.place, bank.manifest.next_generation, bank.spec, bank.quantiser, len(copied), rows)
+    writer = GenerationWriter(
+        bank.place, bank.manifest.next_generation(copied.ids.tolist(), rows), bank.spec, bank.quantiser, len(copied), rows
+    )
     generation = writer.finished(copied.write_all(writer, progress), writer.write_metadata())
     progress("index", 0, 1)
     index, stats = build_index(copied.vectors(), copied.ids)

@@ -3,6 +3,7 @@
 Everything here is plain data that goes to JSON and back. `commit.py` puts it on disk.
 """
 
+import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
@@ -164,9 +165,14 @@ class Manifest:
         return (self.bracket, *trained, self.index.stored, *(file for generation in self.generations for file in generation.files))
 
     @property
-    def next_generation(self) -> str:
-        """A name for a generation that is not taken."""
-        return f"g{1 + max(int(generation.name.removeprefix('g')) for generation in self.generations):04d}"
+    def next_number(self) -> int:
+        """Number of the generation after these."""
+        return 1 + max(int(generation.name[1:].partition("-")[0]) for generation in self.generations)
+
+    def next_generation(self, ids: Iterable[int], rows_per_shard: int) -> str:
+        """Its name, which says what goes in: of two writers at once, where there are no locks, none writes over the other's files."""
+        content = " ".join(map(str, (rows_per_shard, *ids)))
+        return f"g{self.next_number:04d}-{hashlib.sha256(content.encode()).hexdigest()[:12]}"
 
     def changed(self, generations: tuple[Generation, ...], index: IndexRecord, deleted: Iterable[int]) -> "Manifest":
         """The state after this one."""

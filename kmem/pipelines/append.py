@@ -1,6 +1,5 @@
 """`kmem.append`: more documents for a bank, as a new generation of it."""
 
-import hashlib
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -118,9 +117,10 @@ def _write(
     generations, index = manifest.generations, manifest.index
     receipts = None
     if fresh:
-        writer = GenerationWriter(place, manifest.next_generation, base.spec, base.quantiser, len(fresh), rows_per_shard)
+        name = manifest.next_generation((chunk.id for chunk in fresh), rows_per_shard)
+        writer = GenerationWriter(place, name, base.spec, base.quantiser, len(fresh), rows_per_shard)
         shards = [fresh[start : start + rows_per_shard] for start in range(0, len(fresh), rows_per_shard)]
-        receipts = Receipts(place, f"{BUILD}/{writer.name}-{_digest(fresh, rows_per_shard)}")
+        receipts = Receipts(place, f"{BUILD}/{name}")
         metadata = writer.write_metadata()
         written, report.shards_reused = encode_shards(shards, encoder, writer, receipts, progress)
         clock.mark("encode")
@@ -138,11 +138,6 @@ def _write(
 
 def _discard_receipts(base: Bank) -> None:
     """Those of generations that are committed: their append was killed before it had discarded them itself."""
-    committed = range(int(base.manifest.next_generation.removeprefix("g")))
+    committed = range(base.manifest.next_number)
     files = [(file, RECEIPTS.match(file)) for file in base.place.sizes(BUILD)]
     base.place.remove([file for file, found in files if found and int(found[1]) in committed])
-
-
-def _digest(chunks: Sequence[Chunk], rows_per_shard: int) -> str:
-    ids = np.array([rows_per_shard, *(chunk.id for chunk in chunks)], dtype=np.int64)
-    return hashlib.sha256(ids.tobytes()).hexdigest()[:12]

@@ -165,6 +165,19 @@ def test_a_bank_of_format_1_lives_on_in_format_2(tmp_path: Path) -> None:
             assert len(bank.search("hash table", k=5)) == 4
 
 
+def test_two_writers_at_once_write_files_of_their_own(path: Path) -> None:
+    """An object store has no locks: whoever commits first must find his files as he wrote them."""
+    with open_bank(path) as bank:
+        manifest = bank.manifest
+    one, other = manifest.next_generation([1, 2], 2), manifest.next_generation([1, 3], 2)
+    assert one != other
+    assert one == manifest.next_generation([1, 2], 2)
+    assert manifest.next_generation([1, 2], 1) != one
+    assert manifest.next_number == 1
+    delete(path, [int(tiny_chunks(1)[0].id)])
+    assert compact(path).manifest.next_number == 2
+
+
 def test_one_writer_at_a_time(path: Path) -> None:
     with locked(LocalPlace(path)):
         for change in (lambda: delete(path, [int(tiny_chunks(1)[0].id)]), lambda: compact(path)):

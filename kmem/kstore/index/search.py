@@ -1,5 +1,6 @@
 """The index on disk and the search in it."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -18,8 +19,13 @@ from kmem.kstore.stored import read_verified, store
 
 
 def write_index(place: Place, index: Any, stats: IndexStats, embedder: Mapping[str, Any], number: int = 1) -> IndexRecord:
-    """Write `index/<number>.faiss` durably. embedder: the `identity()` of the embedder that made the vectors."""
-    stored = store(place, f"index/{number:06d}.faiss", faiss.serialize_index(index).data)
+    """Write the index durably. embedder: the `identity()` of the embedder that made the vectors.
+
+    The name of a later one says what is in it: of two writers at once, none writes over the other's.
+    """
+    data = faiss.serialize_index(index).data
+    content = "" if number == 1 else f"-{hashlib.sha256(data).hexdigest()[:12]}"
+    stored = store(place, f"index/{number:06d}{content}.faiss", data)
     return IndexRecord(file=stored.file, size_bytes=stored.size_bytes, sha256=stored.sha256, embedder=dict(embedder), **asdict(stats))
 
 
