@@ -59,7 +59,7 @@ def ledger_table(ledger: dict[str, float]) -> Table:
 def quantisers_table(figures: dict[str, Any]) -> Table:
     """A row a quantiser."""
     settings = figures["settings"]
-    title = f"{settings['articles']} passages of {settings['corpus']}, {settings['profile']}; default: {figures['smallest_within']}"
+    title = f"{settings['articles']} passages of {settings['corpus']}, {settings['profile']}; best: {figures['smallest_within']}"
     columns = ("a memory", "of fp16", "overhead", "keys' error", "values' error", "attention's", "share", "at least", "decoded GB/s")
     table = Table("quantiser", *columns, title=title)
     for name, row in figures["quantisers"].items():

@@ -86,10 +86,10 @@ class Bank:
         self._deleted = frozenset(manifest.deleted)
         self._given_embedder = embedder
         self._closed = False
-        self._let_go = weakref.finalize(self, let_go)
         self._parts = Parts(place, manifest, self.quantiser, verify)
         self._chunks = ChunkTable(place, self._parts.shards)
         self._ids = Ids([shard.rows for shard in self._parts.shards], self._ids_of_shard)
+        self._let_go = weakref.finalize(self, let_go)  # last: whoever fails before lets go himself
 
     def __len__(self) -> int:
         return self.manifest.rows - len(self._deleted)
@@ -110,9 +110,11 @@ class Bank:
         self._let_go()
 
     def warm_up(self) -> None:
-        """In an object store, read now what would cost a request later: where every record lies, and how long it is."""
+        """In an object store, read now what would cost a request later: ids, the bracket, where every record lies, how long it is."""
         if self.place.folder is None and len(self._parts.shards) <= WARM_SHARDS:
             self._parts.open_all()
+            self._ids.positions([])
+            assert self.spec.bracket is not None
 
     @property
     def identity(self) -> Identity:
@@ -250,16 +252,35 @@ class Bank:
         return (*self.manifest.files, describe(file, self.place.read(file)))
 
     def verify(self, progress: Callable[[int, int], None] | None = None) -> int:
-        """Read every data file and compare its checksum → how many files there are. Raises CorruptBankError for the first that differs.
+        """Read every data file and compare its checksum → how many files there are.
 
-        `progress` is told files done and files in all.
+        `progress` is told files done and files in all. Raises CorruptBankError that names every file that differs.
         """
         self._require_open()
+        damage = []
         for done, file in enumerate(self.manifest.files, 1):
-            require_unaltered(self.place, file)
+            try:
+                require_unaltered(self.place, file)
+            except CorruptBankError as error:
+                damage.append(str(error))
             if progress is not None:
                 progress(done, len(self.manifest.files))
+        if damage:
+            raise CorruptBankError("\n".join(damage))
         return len(self.manifest.files)
+
+    def verify_texts(self) -> None:
+        """Compare every text with its own sha256, and the ids of texts, records and index. Raises CorruptBankError for what differs."""
+        self._require_open()
+        for number in range(len(self._parts.shards)):
+            self._chunks.require_texts(number)
+            if not np.array_equal(self._chunks.ids(number), self._ids_of_shard(number)):
+                raise CorruptBankError(f"{self.place}: shard {number} has other ids beside its records than beside its texts; {RESTORE}")
+        self.vectors(self.all_ids.tolist())
+        if self._index.ntotal != len(self.all_ids):
+            index = self.place.at(self.manifest.index.file)
+            counts = f"{self._index.ntotal} vectors for {len(self.all_ids)} memories"
+            raise CorruptBankError(f"{index} holds {counts}; make it again with kmem verify --repair-index.")
 
     def sizes(self) -> BankSizes:
         """What `kmem info` shows."""

@@ -38,7 +38,7 @@ SCHEMA = pa.schema(
 
 GROUP_ROWS = 1024
 """Rows that are decompressed to show one."""
-KEPT_GROUPS = 64
+KEPT_GROUPS, KEPT_FILES = 64, 32
 
 
 def encode_chunks(chunks: Sequence[Chunk], first_row: int) -> bytes:
@@ -62,7 +62,7 @@ class ChunkTable:
 
     def __init__(self, place: Place, shards: Sequence[Shard]) -> None:
         self._place, self._shards = place, tuple(shards)
-        self._files: dict[int, tuple[pq.ParquetFile, list[int]]] = {}
+        self._files: OrderedDict[int, tuple[pq.ParquetFile, list[int]]] = OrderedDict()
         self._groups: OrderedDict[tuple[int, int], pa.Table] = OrderedDict()
         self._lock = Lock()
 
@@ -73,14 +73,23 @@ class ChunkTable:
 
     def ids(self, number: int) -> NDArray[np.int64]:
         """[rows] ids of a shard."""
-        with self._lock:
-            table = self._open(number)[0].read(columns=["id", "row"], use_threads=False)
+        with self._lock, self._file(number) as file:
+            table = file.read(columns=["id", "row"], use_threads=False)
         found: NDArray[np.int64] = self._checked(number, table, 0)["id"].to_numpy()
         return found
 
     def chunk(self, number: int, row: int) -> Chunk:
         """The chunk at a row of a shard, as it was written."""
         return self.chunks(number, range(row, row + 1))[0]
+
+    def require_texts(self, number: int) -> None:
+        """Raise CorruptBankError unless every text of a shard has the sha256 that stands beside it."""
+        with self._lock, self._file(number) as file:
+            table = self._checked(number, file.read(use_threads=False), 0)
+        for record in table.to_pylist():
+            chunk = _chunk(record)
+            if hashlib.sha256(chunk.reference.encode()).hexdigest() != record["sha256"]:
+                raise CorruptBankError(f"{self._place.at(self._shards[number].chunks.file)}: the text of {chunk.id} was altered; {RESTORE}")
 
     def chunks(self, number: int, rows: range) -> list[Chunk]:
         """The chunks at consecutive rows of a shard."""
@@ -95,22 +104,28 @@ class ChunkTable:
         return found
 
     def _open(self, number: int) -> tuple[pq.ParquetFile, list[int]]:
-        """The file of a shard and where its row groups start; opened once its bytes are known to be those written."""
+        """The file of a shard and where its row groups start; few are held open at a time."""
         if number not in self._files:
-            stored = self._shards[number].chunks
-            if self._place.folder is None:
-                file = pq.ParquetFile(pa.BufferReader(read_verified(self._place, stored)))
-            else:
-                require_unaltered(self._place, stored)
-                file = pq.ParquetFile(self._place.folder / stored.file, memory_map=True)
+            file = self._file(number)
             sizes = [file.metadata.row_group(group).num_rows for group in range(file.metadata.num_row_groups)]
             self._files[number] = file, np.cumsum([0, *sizes]).tolist()
+            if len(self._files) > KEPT_FILES:
+                self._files.popitem(last=False)[1][0].close()
+        self._files.move_to_end(number)
         return self._files[number]
+
+    def _file(self, number: int) -> pq.ParquetFile:
+        """Opened once its bytes are known to be those written."""
+        stored = self._shards[number].chunks
+        if self._place.folder is None:
+            return pq.ParquetFile(pa.BufferReader(read_verified(self._place, stored)))
+        require_unaltered(self._place, stored)
+        return pq.ParquetFile(self._place.folder / stored.file, memory_map=True)
 
     def _group(self, number: int, group: int) -> pa.Table:
         key = number, group
         if key not in self._groups:
-            file, starts = self._files[number]
+            file, starts = self._open(number)
             self._groups[key] = self._checked(number, file.read_row_group(group, use_threads=False), starts[group])
             if len(self._groups) > KEPT_GROUPS:
                 self._groups.popitem(last=False)

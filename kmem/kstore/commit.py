@@ -16,6 +16,7 @@ from typing import Any
 from kmem.errors import BankExistsError, ConfigError, CorruptBankError, PlaceError
 from kmem.kstore.manifest import Manifest
 from kmem.kstore.place import Place
+from kmem.kstore.stored import require_sizes
 
 MANIFESTS = "manifests"
 
@@ -46,8 +47,14 @@ def manifest_numbers(place: Place) -> list[int]:
     return sorted(int(name.removesuffix(".json")) for name in names if _NAME.fullmatch(name))
 
 
+def commit(place: Place, manifest: Manifest) -> None:
+    """Make this state the bank. Raises CorruptBankError when a file of it is not there whole, BankExistsError as `write_manifest` does."""
+    require_sizes(place, manifest.files)
+    write_manifest(place, manifest)
+
+
 def write_manifest(place: Place, manifest: Manifest) -> None:
-    """Commit. Raises BankExistsError when another writer took this number first.
+    """Write a manifest. Raises BankExistsError when another writer took this number first.
 
     It is not retried under the next number: this manifest describes the whole bank and would undo the other's commit.
     """

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from kmem.document import Chunk
 from kmem.errors import ConfigError
 from kmem.kstore.chunks import encode_chunks
-from kmem.kstore.layout import Layout
+from kmem.kstore.layout import ROOT, Layout
 from kmem.kstore.manifest import Generation, Shard
 from kmem.kstore.place import Place
 from kmem.kstore.quant import Quantiser
@@ -56,8 +56,11 @@ class GenerationWriter:
         return range(first, min(first + self.rows_per_shard, self.rows))
 
     def write_metadata(self) -> tuple[StoredFile, ...]:
-        """Write every zarr.json that is not there as it should be."""
-        return tuple(store_if_other(self.place, file, data) for file, data in self.layout.metadata().items())
+        """Write every zarr.json that is not there as it should be; the root's, which generations share, only where there is none."""
+        return tuple(
+            store_if_none(self.place, file, data) if file == ROOT else store_if_other(self.place, file, data)
+            for file, data in self.layout.metadata().items()
+        )
 
     def write_shard(self, index: int, memories: Memories, chunks: Sequence[Chunk]) -> Shard:
         """Write (or write again) one shard. The same input gives the same bytes. Durable when it returns.
@@ -140,3 +143,11 @@ def store_if_other(place: Place, file: str, data: bytes) -> StoredFile:
     except (FileNotFoundError, NotADirectoryError):
         pass
     return store(place, file, data)
+
+
+def store_if_none(place: Place, file: str, data: bytes) -> StoredFile:
+    """Write a file unless there is one, whatever it holds."""
+    try:
+        return describe(file, place.read(file))
+    except (FileNotFoundError, NotADirectoryError):
+        return store(place, file, data)

@@ -25,6 +25,7 @@ from kmem.kstore.shard import CRC_BYTES, encode_shard
 from kmem.memories import EMPTY_SLOT
 from kmem.paths import ZARR
 
+ROOT = f"{ZARR}/zarr.json"
 SIDE_ARRAYS: dict[str, tuple[str, int]] = {"slot_position": ("|u1", EMPTY_SLOT), "length": ("|u1", 0), "id": ("<i8", 0)}
 """Name → element type and fill value of the arrays beside the records."""
 

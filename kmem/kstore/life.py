@@ -11,7 +11,8 @@ from pathlib import Path
 
 from kmem.errors import ConfigError, IdentityMismatchError
 from kmem.kstore.bank import Bank, open_bank
-from kmem.kstore.commit import require_latest, write_manifest
+from kmem.kstore.claim import require_claimable
+from kmem.kstore.commit import commit, require_latest
 from kmem.kstore.generation import GenerationWriter
 from kmem.kstore.index.build import build_index
 from kmem.kstore.index.search import write_index
@@ -47,7 +48,7 @@ def delete(path: str | Path, ids: Sequence[int]) -> Manifest:
         require_latest(bank.place, bank.manifest)
         bank.lengths(ids)  # raises for what is unknown
         manifest = bank.manifest.changed(bank.manifest.generations, bank.manifest.index, {*bank.manifest.deleted, *map(int, ids)})
-        write_manifest(bank.place, manifest)
+        commit(bank.place, manifest)
     return manifest
 
 
@@ -113,15 +114,17 @@ def _rewritten(bank: Bank, shard_bytes: int, progress: Progress) -> Manifest:
     index, stats = build_index(copied.vectors(), copied.ids)
     record = write_index(bank.place, index, stats, bank.manifest.index.embedder, number=bank.manifest.number + 1)
     manifest = bank.manifest.changed((generation,), record, ())
-    write_manifest(bank.place, manifest)
+    commit(bank.place, manifest)
     progress("index", 1, 1)
     return manifest
 
 
 def _into_new(copied: Copied, like: Bank, quantiser: Quantiser, out: str | Path, shard_bytes: int, progress: Progress) -> Manifest:
     _require_some(copied, like)
-    writer = BankWriter(out, like.spec, quantiser, len(copied), _rows_per_shard(like, quantiser, shard_bytes))
-    with locked(writer.place):
+    place = place_of(out)
+    require_claimable(place)
+    with locked(place):
+        writer = BankWriter(place, like.spec, quantiser, len(copied), _rows_per_shard(like, quantiser, shard_bytes))
         shards = copied.write_all(writer.generation, progress)
         progress("index", 0, 1)
         manifest = writer.commit(shards, writer.write_index(copied.vectors(), copied.ids, like.manifest.index.embedder))

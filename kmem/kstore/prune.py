@@ -13,8 +13,9 @@ OURS = re.compile(rf"({MANIFESTS}|{ZARR}|chunks|index|build/g\d+-\w+)/")
 def prune(place: Place, *, held_too: bool = False) -> tuple[int, int]:
     """Delete the states before the newest that nobody holds (with `held_too`, all of them), then `sweep` → files, bytes.
 
-    Call it only when no writer is at work. Manifests go first, so that none is ever left without its files. Raises CorruptBankError,
-    before anything is deleted, when the newest can't be read.
+    Call it only when no writer is at work: in an object store, where nobody can tell, nothing is deleted without `held_too`. Manifests
+    go first, so that none is ever left without its files. Raises CorruptBankError, before anything is deleted, when the newest can't be
+    read.
     """
     *older, newest = manifest_numbers(place)
     read_manifest(place, newest)
@@ -26,7 +27,7 @@ def prune(place: Place, *, held_too: bool = False) -> tuple[int, int]:
         elif not place.remove_unless_held(file):
             continue
         files, size = files + 1, size + sizes[file]
-    swept = sweep(place)
+    swept = (0, 0) if place.folder is None and not held_too else sweep(place)  # without locks, a writer may be at work
     return files + swept[0], size + swept[1]
 
 

@@ -1,13 +1,14 @@
 """Is everything in a bank what was written, and does it belong together? And a new index, where the old one is lost."""
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
 
 from kmem.errors import BankNotFoundError, CorruptBankError
 from kmem.kstore.bank import Bank, open_bank
-from kmem.kstore.commit import held_manifest, require_latest, write_manifest
+from kmem.kstore.commit import commit, held_manifest, require_latest
 from kmem.kstore.index.build import build_index
 from kmem.kstore.index.embed import Embedder, TextEmbedder, require_same_embedder
 from kmem.kstore.index.search import write_index
@@ -23,7 +24,7 @@ BLOCK_ROWS = 256
 
 
 def verify(path: str | Path, *, deep: bool = False, progress: Progress = silent) -> dict[str, int]:
-    """Compare every file's sha256 → how many `files` and `memories` were looked at. Raises CorruptBankError for the first that differs.
+    """Compare every file's sha256 → how many `files` and `memories` were looked at. Raises CorruptBankError naming all that differ.
 
     deep: also read every memory as generation does (its own checksum, finite numbers, slots filled by its length), every text (its
     sha256), and compare the ids of records, texts and index.
@@ -32,7 +33,7 @@ def verify(path: str | Path, *, deep: bool = False, progress: Progress = silent)
         files = bank.verify(lambda done, total: progress("files", done, total))
         if deep:
             _check_memories(bank, lambda done: progress("memories", done, len(bank)))
-            bank.vectors(bank.ids.tolist())
+            bank.verify_texts()
         return {"files": files, "memories": len(bank) if deep else 0}
 
 
@@ -46,7 +47,10 @@ def repair_index(path: str | Path, *, embedder: TextEmbedder | None = None, prog
     manifest, let_go = held_manifest(place)
     if manifest is None:
         raise BankNotFoundError(f"{place} holds no bank; make one with kmem build.")
-    with locked(place), Bank(place, manifest, let_go=let_go) as bank:
+    with ExitStack() as stack:
+        stack.callback(let_go)
+        stack.enter_context(locked(place))
+        bank = stack.enter_context(Bank(place, manifest))
         require_latest(place, manifest)
         require_sizes(place, [file for file in manifest.files if file != manifest.index.stored])
         recorded = manifest.index.embedder
@@ -64,7 +68,7 @@ def repair_index(path: str | Path, *, embedder: TextEmbedder | None = None, prog
         index, stats = build_index(vectors, ids)
         record = write_index(place, index, stats, recorded, number=manifest.number + 1)
         repaired = manifest.changed(manifest.generations, record, manifest.deleted)
-        write_manifest(place, repaired)
+        commit(place, repaired)
     return repaired
 
 

@@ -17,14 +17,13 @@ from kmem.document import Chunk
 from kmem.errors import ConfigError
 from kmem.kstore.chunks import ChunkTable
 from kmem.kstore.claim import claim
-from kmem.kstore.commit import manifest_numbers, write_manifest
+from kmem.kstore.commit import commit, manifest_numbers
 from kmem.kstore.generation import GenerationWriter, store_if_other
 from kmem.kstore.index.build import IndexConfig, build_index
 from kmem.kstore.index.search import write_index
 from kmem.kstore.manifest import FORMAT_VERSION, IndexRecord, Manifest, Shard
 from kmem.kstore.place import Place, place_of
 from kmem.kstore.quant import Quantiser
-from kmem.kstore.stored import require_sizes
 from kmem.memories import Memories, MemorySpec
 
 BRACKET = "bracket.safetensors"
@@ -111,9 +110,8 @@ class BankWriter:
             generations=(generation,),
             index=index,
         )
-        require_sizes(self.place, manifest.files)
         self.place.tidy()
-        write_manifest(self.place, manifest)
+        commit(self.place, manifest)
         return manifest
 
     def _config(self) -> Mapping[str, Any]:

@@ -16,7 +16,7 @@ from kmem.kbuild.chunker import Chunker
 from kmem.kbuild.sources import documents, named
 from kmem.kstore.bank import Bank, open_bank
 from kmem.kstore.claim import BUILD
-from kmem.kstore.commit import require_latest, write_manifest
+from kmem.kstore.commit import commit, require_latest
 from kmem.kstore.generation import GenerationWriter
 from kmem.kstore.index.build import build_index
 from kmem.kstore.index.embed import Embedder, require_same_embedder
@@ -130,7 +130,7 @@ def _write(
         built, stats = build_index(np.concatenate([base.vectors(base.all_ids.tolist()), vectors]), ids)
         index = write_index(place, built, stats, index.embedder, number=manifest.number + 1)
         generations = (*generations, writer.finished(written, metadata))
-    write_manifest(place, manifest.changed(generations, index, set(manifest.deleted) - revived))
+    commit(place, manifest.changed(generations, index, set(manifest.deleted) - revived))
     clock.mark("index")
     if receipts is not None:
         receipts.discard()

@@ -53,7 +53,7 @@ def test_output_into_a_pipe_that_closes(bank_folder: Path) -> None:
 
 
 def test_ctrl_c_says_what_is_kept_and_how_to_go_on(tiny_folder: Path, tmp_path: Path) -> None:
-    sentences = [f"Sentence {number} of a long text, about number {number * 7}." for number in range(600)]
+    sentences = [f"Sentence {number} of a long text, about number {number * 7}." for number in range(3000)]
     (tmp_path / "a b.txt").write_text("\n\n".join(sentences))
     bank = tmp_path / "bank"
     command = [
@@ -67,7 +67,7 @@ def test_ctrl_c_says_what_is_kept_and_how_to_go_on(tiny_folder: Path, tmp_path: 
         "--profile",
         "uniform8",
         "--shard-rows",
-        "2",
+        "1",
     ]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     while process.poll() is None and not any((bank / "build" / "completions").glob("*")):

@@ -156,7 +156,7 @@ def test_no_bank_is_said_in_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(BankNotFoundError, match="that is a file"):
         open_bank(tmp_path / "holiday.jpg")
     BankWriter(tmp_path / "bank", tiny_spec(), quantiser("fp16"), 5, 2)
-    with pytest.raises(BankNotFoundError, match="repeat the kmem build that began it, with --resume"):
+    with pytest.raises(BankNotFoundError, match="repeat the command that began it"):
         open_bank(tmp_path / "bank")
 
 

@@ -1,6 +1,7 @@
 """Deleting, compacting, merging and converting: nothing lost, readers keep their state, ids and answers stay."""
 
 import os
+import resource
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -9,14 +10,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import zarr
 
 from kmem.errors import BankExistsError, ConfigError, CorruptBankError, IdentityMismatchError, MemoryNotFoundError
 from kmem.kstore.bank import Bank, open_bank
+from kmem.kstore.chunks import KEPT_FILES
 from kmem.kstore.life import compact, convert, delete, merge
 from kmem.kstore.lock import locked
 from kmem.kstore.place import LocalPlace, Place
 from kmem.kstore.quant import quantiser
-from kmem.kstore.verify import repair_index
+from kmem.kstore.verify import repair_index, verify
 from kmem.kstore.where import Condition, matching
 from tests.kstore.golden import bank_of
 from tests.kstore.kit import NgramEmbedder, contents, tiny_chunks, write_bank
@@ -269,3 +272,26 @@ def test_killed_before_any_rename_the_bank_is_as_it_was(tmp_path: Path, monkeypa
     with open_bank(path) as bank:
         assert said(bank) == after
         assert np.array_equal(np.sort(bank.ids), np.sort(list(after)))
+
+
+def test_a_writer_with_another_zarr_leaves_the_shared_group_as_it_is(path: Path) -> None:
+    """How zarr-python spells metadata depends on its version and settings; the root is listed by every generation's manifest."""
+    root = path / "memories.zarr" / "zarr.json"
+    before = root.read_bytes()
+    with zarr.config.set({"json_indent": 7}):
+        delete(path, [int(tiny_chunks(1)[0].id)])
+        compact(path)
+    assert root.read_bytes() == before
+    assert verify(path, deep=True)["memories"] == 4
+
+
+def test_many_shards_need_few_descriptors(tmp_path: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (KEPT_MAPS + 2 * KEPT_FILES + 80, hard))
+    try:
+        write_bank(tmp_path / "bank", count=200, rows_per_shard=1)
+        assert verify(tmp_path / "bank", deep=True)["memories"] == 200
+        with open_bank(tmp_path / "bank") as bank:
+            assert len(said(bank)) == 200
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

@@ -69,7 +69,6 @@ def test_five_memories_cost_at_most_five_requests(bucket: str) -> None:
     write_bank(bucket, count=40, rows_per_shard=5)
     with open_bank(bucket) as bank:
         ids = bank.ids.tolist()
-        bank.read(ids[:1])  # the bracket, once
         with served() as requests:
             bank.read([ids[0], ids[11], ids[22], ids[33], ids[39]], positions=False)
         assert len(requests) == 5, requests

@@ -28,6 +28,17 @@ def test_every_damaged_file_is_named(tmp_path: Path) -> None:
     verify(tmp_path / "bank")
 
 
+def test_all_damage_is_named_at_once(tmp_path: Path) -> None:
+    write_bank(tmp_path / "bank")
+    names = [file for file in contents(tmp_path / "bank") if "/kv/c/" in file][:2]
+    for file in names:
+        data = (tmp_path / "bank" / file).read_bytes()
+        (tmp_path / "bank" / file).write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    with pytest.raises(CorruptBankError) as raised:
+        verify(tmp_path / "bank")
+    assert all(file in str(raised.value) for file in names)
+
+
 @pytest.mark.parametrize("damage", ["missing", "altered"])
 def test_an_index_is_made_again(tmp_path: Path, damage: str) -> None:
     path = tmp_path / "bank"

@@ -26,9 +26,10 @@ README = Path(__file__).parents[2] / "README.md"
 
 @pytest.fixture(scope="module")
 def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the README, docs/ and a demo bank that holds the articles the README asks about."""
+    """A folder with the README, the changelog, docs/ and a demo bank that holds the articles the README asks about."""
     folder = tmp_path_factory.mktemp("readme")
     shutil.copy(README, folder)
+    shutil.copy(README.parent / "CHANGELOG.md", folder)
     shutil.copytree(README.parent / "docs", folder / "docs", ignore=shutil.ignore_patterns("*.py", "__pycache__"))
     lines = fetch_corpus("vital-articles").read_text().splitlines()
     wanted = [line for line in lines if any(f'"title": "{title}"' in line for title in ("Kabuki", "Alhambra", "Noh", "Ukiyo-e"))]
@@ -70,7 +71,7 @@ def test_the_python_examples_run(workplace: Path, monkeypatch: pytest.MonkeyPatc
     assert "Alhambra" in printed.getvalue().splitlines()[-1]
     with contextlib.redirect_stdout(io.StringIO()) as printed:
         exec(compile(building, "README.md", "exec"), {})
-    assert printed.getvalue().startswith(f"8 {720 * 2 * 64 * 2} ")
+    assert printed.getvalue().startswith(f"8 {720 * 2 * (64 + 2)} ")
 
 
 def test_the_transcript_says_what_the_code_prints(workplace: Path, tmp_path: Path) -> None:

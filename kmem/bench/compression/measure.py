@@ -28,6 +28,7 @@ from kmem.kstore.quant.vq_train import train_vq
 from kmem.kstore.writer import BankWriter
 from kmem.memories import Memories
 from kmem.paths import ZARR
+from kmem.pipelines.config import BuildConfig
 from kmem.progress import Progress, silent
 from kmem.training.passages import passages
 from kmem.training.probes import reference_ids
@@ -45,7 +46,8 @@ def measure_compression(
     `overhead` = bytes of memories.zarr over payload), `key_error` and `value_error` (relative), `attention_error`, `share_of_text_gain`
     and `low95` of it, `decode_gb_per_s` (decoded fp16 bytes on one thread).
 
-    `smallest_within`: the smallest quantiser that loses at most `config.within` of fp16's share. Banks are written below `folder`.
+    `smallest_within`: the smallest quantiser that loses at most `config.within` of fp16's share; `default`: the one that kmem build takes.
+    Banks are written below `folder`.
     """
     anatomy = examine(model)
     encoder = Encoder(model, tokenizer, load_profile(config.profile, layers=anatomy.layers, heads=anatomy.heads))
@@ -76,6 +78,8 @@ def measure_compression(
         "ledger": ledger(),
         "quantisers": rows,
         "smallest_within": _smallest(rows, config.within),
+        "default": BuildConfig().quantiser,
+        **({"vq_decode_gb_per_s": rows["vq"]["decode_gb_per_s"]} if "vq" in rows else {}),
         "settings": {
             "model": str(model.config._name_or_path),
             "corpus": config.corpus,

@@ -8,10 +8,12 @@ import fcntl
 import mmap
 import os
 import uuid
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
+from threading import Lock
 
 from typing_extensions import Buffer
 
@@ -19,6 +21,8 @@ from kmem.errors import CorruptBankError
 from kmem.kstore.place.protocol import RESTORE, Span, batched
 from kmem.kstore.place.writeback import start_writeback
 
+KEPT_MAPS = 256
+"""Files that reading holds open at a time."""
 PARTIAL_SUFFIX = ".partial"
 """Ending of a temporary name; whatever carries it was never finished."""
 
@@ -29,7 +33,8 @@ class LocalPlace:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._root = str(folder)
-        self._maps: dict[str, _Mapped] = {}
+        self._maps: OrderedDict[str, _Mapped] = OrderedDict()
+        self._lock = Lock()
 
     @property
     def folder(self) -> Path:
@@ -100,37 +105,40 @@ class LocalPlace:
 
     def remove_unless_held(self, file: str) -> bool:
         """Under an exclusive lock, so that nobody takes hold of the file between the question and the deletion."""
-        with (self._folder / file).open("rb") as asked:
+        with (self._folder / file).open("r+b") as asked:  # NFS locks only what could be written
             try:
                 fcntl.flock(asked, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+            except OSError:  # held, or a file system without locks, where nobody can tell
                 return False
-            except OSError:  # a file system without locks: then nobody is seen
-                pass
             self.remove([file])
         return True
 
     def fetch(self, spans: Sequence[Span], *, cold: bool = False) -> None:
         """Where the bytes are probably on disk, all are asked for before the first is waited for."""
-        views = {file: self._mapped(file, file_bytes) for file, file_bytes in {span[:2] for span in spans}}
+        maps = {file: self._mapped(file, file_bytes) for file, file_bytes in {span[:2] for span in spans}}
         if cold:
             for file, _, start, out in spans:
-                self._maps[file].will_need(start, len(out))
+                maps[file].will_need(start, len(out))
+        views = {file: mapped.require_whole() for file, mapped in maps.items()}
         for file, _, start, out in spans:
             out[:] = views[file][start : start + len(out)]
 
-    def _mapped(self, file: str, file_bytes: int) -> memoryview:
+    def _mapped(self, file: str, file_bytes: int) -> "_Mapped":
         mapped = self._maps.get(file)
         if mapped is None:
-            mapped = self._maps[file] = _Mapped(self._folder / file, file_bytes)
-        return mapped.require_whole()
+            mapped = _Mapped(self._folder / file, file_bytes)
+            with self._lock:
+                self._maps[file] = mapped
+                if len(self._maps) > KEPT_MAPS:  # each holds a descriptor
+                    self._maps.popitem(last=False)
+        return mapped
 
     def tidy(self) -> None:
         for unfinished in self._folder.rglob(f"*{PARTIAL_SUFFIX}"):
             unfinished.unlink(missing_ok=True)
 
     def close(self) -> None:
-        self._maps = {}
+        self._maps = OrderedDict()
 
 
 class _Mapped:
@@ -181,9 +189,9 @@ def _write_new(path: Path, parts: Iterable[Buffer]) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
     try:
         for some in batched(parts):
-            rest = sum(map(len, some)) - os.writev(descriptor, some)
-            if rest:  # the disk took less than all of it: the rest in one piece, until it is full
-                left = memoryview(b"".join(some))[-rest:]
+            written = os.writev(descriptor, some)
+            for part in some:  # the system takes up to 2 GiB at a time, and a full disk less than all of it
+                left, written = part[written:], max(0, written - len(part))
                 while len(left):
                     left = left[os.write(descriptor, left) :]
             start_writeback(descriptor)

@@ -121,6 +121,9 @@ class RemotePlace:
         except FileNotFoundError:
             raise CorruptBankError(f"{self.at(file)} is missing; {RESTORE}") from None
         except BaseError as error:
+            actual = self.sizes(file.rpartition("/")[0]).get(file)
+            if actual != spans[0].file_bytes:
+                raise CorruptBankError(f"{self.at(file)} has {actual} bytes where {spans[0].file_bytes} were written; {RESTORE}") from error
             raise self._failed("read", file, error) from error
         for span, data in zip(spans, found, strict=True):
             if len(data) != len(span.out):
