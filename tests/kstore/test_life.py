@@ -18,6 +18,7 @@ from kmem.kstore.chunks import KEPT_FILES
 from kmem.kstore.life import compact, convert, delete, merge
 from kmem.kstore.lock import locked
 from kmem.kstore.place import LocalPlace, Place
+from kmem.kstore.place.local import KEPT_MAPS
 from kmem.kstore.quant import quantiser
 from kmem.kstore.verify import repair_index, verify
 from kmem.kstore.where import Condition, matching
