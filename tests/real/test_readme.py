@@ -83,8 +83,13 @@ def test_the_transcript_says_what_the_code_prints(workplace: Path, tmp_path: Pat
     assert {"documents", "chunks", "payload", "time"} <= labels <= printed | {"time"}
     given = Answer(knowledge="nothing", text="", seconds=0.1, first_token_s=0.1, prompt_tokens=13, new_tokens=1)
     unwrapped = " ".join(" ".join(line.split("│")[1].split()) for line in transcript.splitlines() if line.count("│") == 4)
-    assert cost(given) in unwrapped
+    assert timeless(cost(given)) in timeless(unwrapped)
     assert "(an empty answer)" in unwrapped
+
+
+def timeless(text: str) -> str:
+    """The text with every time that was measured as 0.0."""
+    return re.sub(r"\d+\.\d s", "0.0 s", text)
 
 
 def test_the_make_targets_exist() -> None:
