@@ -13,6 +13,7 @@ from kmem.errors import ConfigError, IdentityMismatchError
 from kmem.kstore.bank import Bank, open_bank
 from kmem.kstore.claim import require_claimable
 from kmem.kstore.commit import commit, require_latest
+from kmem.kstore.defaults import SHARD_BYTES
 from kmem.kstore.generation import GenerationWriter
 from kmem.kstore.index.build import build_index
 from kmem.kstore.index.search import write_index
@@ -25,9 +26,6 @@ from kmem.kstore.rewrite import Copied
 from kmem.kstore.writer import BankWriter
 from kmem.profile import Profile
 from kmem.progress import Progress, silent
-
-SHARD_BYTES = 64 << 20
-"""Payload of a shard, unless told otherwise."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

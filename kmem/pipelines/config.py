@@ -5,8 +5,7 @@ from typing import Any
 
 from kmem.arguments import require_count, require_name
 from kmem.encoder.defaults import AUTO, BATCH_SIZE, DEVICE, SMOLLM2
-
-MIB = 1 << 20
+from kmem.kstore.defaults import SHARD_BYTES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +27,7 @@ class BuildConfig:
     device: str = DEVICE
     limit: int | None = None
     batch_size: int = BATCH_SIZE
-    shard_bytes: int = 64 * MIB
+    shard_bytes: int = SHARD_BYTES
     shard_rows: int | None = None
 
     def __post_init__(self) -> None:
@@ -53,7 +52,7 @@ class AppendConfig:
     device: str = DEVICE
     limit: int | None = None
     batch_size: int = BATCH_SIZE
-    shard_bytes: int = 64 * MIB
+    shard_bytes: int = SHARD_BYTES
 
     def __post_init__(self) -> None:
         for name in ("limit", "batch_size", "shard_bytes"):

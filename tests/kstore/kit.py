@@ -2,7 +2,8 @@
 
 import functools
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -124,3 +125,14 @@ def write_bank(
 def contents(path: Path) -> dict[str, bytes]:
     """Every file below `path`, relative name → bytes."""
     return {str(file.relative_to(path)): file.read_bytes() for file in sorted(path.rglob("*")) if file.is_file()}
+
+
+@contextmanager
+def damaged(file: Path, data: bytes) -> Iterator[None]:
+    """The file holds other bytes for a while."""
+    before = file.read_bytes()
+    file.write_bytes(data)
+    try:
+        yield
+    finally:
+        file.write_bytes(before)

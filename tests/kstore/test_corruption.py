@@ -1,7 +1,5 @@
 """No damage goes unnoticed: every flipped byte, every cut, in every file, ends in an error that names the file."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +7,7 @@ import pytest
 
 from kmem.errors import CorruptBankError
 from kmem.kstore.bank import open_bank
-from tests.kstore.kit import NgramEmbedder, contents, write_bank
+from tests.kstore.kit import NgramEmbedder, contents, damaged, write_bank
 
 
 def use_everything(path: Path) -> None:
@@ -17,16 +15,6 @@ def use_everything(path: Path) -> None:
     with open_bank(path, NgramEmbedder()) as bank:
         bank.read(bank.ids.tolist())
         bank.search("hash table", k=len(bank))
-
-
-@contextmanager
-def damaged(file: Path, data: bytes) -> Iterator[None]:
-    before = file.read_bytes()
-    file.write_bytes(data)
-    try:
-        yield
-    finally:
-        file.write_bytes(before)
 
 
 def flipped(data: bytes, position: int, mask: int) -> bytes:

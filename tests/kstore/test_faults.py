@@ -2,7 +2,6 @@
 
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +12,7 @@ from kmem.kstore.bank import open_bank
 from kmem.kstore.life import compact, delete, merge
 from kmem.kstore.verify import verify
 from tests.faults import Said, answers, bank_files, disk, files_limited_to
-from tests.kstore.kit import NgramEmbedder, contents, tiny_chunks, write_bank
+from tests.kstore.kit import NgramEmbedder, contents, damaged, tiny_chunks, write_bank
 
 FEW, MANY = 40, 1000
 FEW_CUTS, MANY_CUTS = 20, 200
@@ -26,16 +25,6 @@ def bank_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_bank(path, count=20, rows_per_shard=6, name="vq")
     delete(path, [tiny_chunks(1)[0].id])
     return path
-
-
-@contextmanager
-def damaged(file: Path, data: bytes) -> Iterator[None]:
-    before = file.read_bytes()
-    file.write_bytes(data)
-    try:
-        yield
-    finally:
-        file.write_bytes(before)
 
 
 def assert_harmless(path: Path, file: str, data: bytes, right: Said, listed: set[str]) -> None:
