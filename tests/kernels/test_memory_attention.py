@@ -1,93 +1,236 @@
-"""The naive kernel against transformers' own attention, and the corner cases every faster kernel will have to meet."""
+"""The naive kernel against transformers' attention, and every other kernel against the naive one."""
+
+from collections.abc import Sequence
 
 import pytest
 import torch
 from torch import Tensor
 
-from kmem.kernels.memory_attention import memory_attention
+from kmem.errors import ConfigError
+from kmem.kernels.memory_attention import LayerMemory, PlainSlots, Prepare, Segments, cpu, naive
+from kmem.kernels.memory_attention import context as context_module
+from kmem.kernels.memory_attention.layout import causal_mask
+
+HEADS, GROUP, DIM, BRACKET = 3, 2, 16, 4
+RAGGED = (0, 5, 37)
+KERNELS = pytest.mark.parametrize("prepare", [naive.prepare, cpu.prepare], ids=["naive", "cpu"])
+RELATIVE_ERROR = {torch.float32: 1e-5, torch.bfloat16: 1e-3}
 
 
-def states(batch: int, heads: int, tokens: int, dim: int = 8, *, seed: int = 0) -> Tensor:
-    return torch.randn(batch, heads, tokens, dim, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+def noise(*shape: int, seed: int, dtype: torch.dtype = torch.float64) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(dtype)
 
 
-def causal(batch: int, length: int, keys: int) -> Tensor:
-    return (torch.arange(keys)[None] <= torch.arange(length)[:, None] + keys - length).expand(batch, 1, length, keys)
+def layer_memory(
+    memories: int = 6, *, budget: Sequence[int] = RAGGED, bracket: int = BRACKET, dtype: torch.dtype = torch.float64, empty: float = 1e30
+) -> LayerMemory:
+    """Memories of which every head's last slot is sometimes empty, and then holds `empty`."""
+    slots, starts = sum(budget), [sum(budget[:head]) for head in range(len(budget))]
+    filled = torch.ones(memories, slots, dtype=torch.bool)
+    for head, tokens in enumerate(budget):
+        if tokens > 1:
+            filled[::2, starts[head] + tokens - 1] = False
+    key, value = (noise(memories, slots, DIM, seed=seed, dtype=dtype).masked_fill(~filled[..., None], empty) for seed in (1, 2))
+    return LayerMemory(
+        slots=PlainSlots(key=key, value=value),
+        filled=filled,
+        budget=tuple(budget),
+        bracket_key=noise(len(budget), bracket, DIM, seed=3, dtype=dtype),
+        bracket_value=noise(len(budget), bracket, DIM, seed=4, dtype=dtype),
+    )
 
 
-@pytest.mark.parametrize("slots", [0, 1, 37])
+def segments(runs: Sequence[tuple[int, int, int, Sequence[int]]]) -> Segments:
+    widest = max(len(read) for *_, read in runs)
+    return Segments(
+        row=tuple(run[0] for run in runs),
+        first=tuple(run[1] for run in runs),
+        last=tuple(run[2] for run in runs),
+        resident=torch.tensor([[*read, *[-1] * (widest - len(read))] for *_, read in runs]),
+    )
+
+
+def chunked(batch: int, length: int, every: int = 64, memories: int = 6) -> Segments:
+    """Every chunk of every row with two memories of its own; in all rows but the first one less, and a gap before them."""
+    runs = []
+    for row in range(batch):
+        for first in range(row if length > 1 else 0, length, every):
+            read = [(row + first) % memories, (row + first // every + 3) % memories, (first // every + 1) % memories]
+            runs.append((row, first, min(first + every, length), tuple(dict.fromkeys(read))[: 3 if row == 0 else 2]))
+    return segments(runs)
+
+
+def states(batch: int, length: int, keys: int, dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor, Tensor]:
+    """Query, key, value as transformers gives them: transposed views."""
+    query = noise(batch, length, HEADS * GROUP, DIM, seed=5, dtype=dtype).transpose(1, 2)
+    key, value = (noise(batch, keys, HEADS, DIM, seed=seed, dtype=dtype).transpose(1, 2) for seed in (6, 7))
+    return query, key, value
+
+
+def left_padded(batch: int, length: int, keys: int) -> Tensor:
+    """[B, 1, q, n] causal, row r without its first r columns."""
+    mask = causal_mask(length, keys, torch.device("cpu")).repeat(batch, 1, 1, 1)
+    for row in range(batch):
+        mask[row, :, :, :row] = False
+    return mask
+
+
 @pytest.mark.parametrize("length", [1, 63, 64, 65])
-def test_equals_scaled_dot_product_attention(length: int, slots: int) -> None:
-    query, key, value = states(2, 6, length), states(2, 2, 80, seed=1), states(2, 2, 80, seed=2)
-    memory_key, memory_value = states(2, 2, slots, seed=3), states(2, 2, slots, seed=4)
-    seen = torch.rand(2, 2, length, slots, generator=torch.Generator().manual_seed(5)) < 0.5
-    context = causal(2, length, 80)
-    output, mass = memory_attention(query, key, value, context, memory_key, memory_value, seen, scaling=0.3)
-    mask = torch.cat([seen, context.expand(2, 2, length, 80)], dim=-1).repeat_interleave(3, dim=1)
-    expected = torch.nn.functional.scaled_dot_product_attention(
-        query,
-        torch.cat([memory_key, key], 2).repeat_interleave(3, dim=1),
-        torch.cat([memory_value, value], 2).repeat_interleave(3, dim=1),
-        attn_mask=mask,
-        scale=0.3,
+def test_naive_equals_scaled_dot_product_attention(length: int) -> None:
+    memory, (query, key, value) = layer_memory(budget=(9, 9, 9)), states(2, length, 80)
+    read = segments([(row, 0, length, (row, row + 2)) for row in range(2)])
+    output, mass = naive.prepare(memory, read)(query, key, value, None, scaling=0.3, softcap=None)
+    own = torch.tensor([[0, 2], [1, 3]])
+    slots = [part[own].view(2, 2, HEADS, 9, DIM).transpose(1, 2).flatten(2, 3) for part in memory.slots.decoded()]
+    keys, values = (
+        torch.cat([bracket.expand(2, -1, -1, -1), part, context], dim=2).repeat_interleave(GROUP, dim=1)
+        for bracket, part, context in zip((memory.bracket_key, memory.bracket_value), slots, (key, value), strict=True)
     )
+    seen = memory.filled[own].view(2, 2, HEADS, 9).transpose(1, 2).flatten(2, 3)
+    beside = torch.cat([torch.ones(2, HEADS, BRACKET, dtype=torch.bool), seen], dim=-1)[:, :, None].expand(-1, -1, length, -1)
+    mask = torch.cat([beside, causal_mask(length, 80, query.device).expand(2, HEADS, -1, -1)], dim=-1).repeat_interleave(GROUP, dim=1)
+    expected = torch.nn.functional.scaled_dot_product_attention(query, keys, values, attn_mask=mask, scale=0.3)
     torch.testing.assert_close(output, expected.transpose(1, 2), rtol=1e-12, atol=1e-12)
-    assert mass.shape == (2, 2, length, slots)
-    assert float((mass * ~seen).sum()) == 0
+    assert mass.shape == (2, 2)
 
 
-def test_what_is_masked_may_hold_anything_finite() -> None:
-    """Empty slots are zero and padding is garbage; neither may move a result."""
-    query, key, value = states(1, 2, 3), states(1, 1, 5, seed=1), states(1, 1, 5, seed=2)
-    memory_key, memory_value = states(1, 1, 4, seed=3), states(1, 1, 4, seed=4)
-    seen = torch.tensor([True, False, True, False]).expand(1, 1, 3, 4)
-    context = causal(1, 3, 5)
-    clean, _ = memory_attention(query, key, value, context, memory_key, memory_value, seen, scaling=1.0)
-    memory_key[..., [1, 3], :], memory_value[..., [1, 3], :] = 1e200, -1e200
-    dirty, _ = memory_attention(query, key, value, context, memory_key, memory_value, seen, scaling=1.0)
-    assert torch.equal(clean, dirty)
+@pytest.mark.parametrize("masked", [False, True], ids=["causal", "left padded"])
+@pytest.mark.parametrize("budget", [RAGGED, (8, 8, 8), (0, 0, 0), (1, 0, 90)], ids=str)
+@pytest.mark.parametrize(
+    ("batch", "length", "keys"), [(1, 1, 70), (3, 1, 70), (3, 63, 63), (2, 64, 64), (3, 65, 100), (2, 128, 128), (1, 1000, 1000)]
+)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_cpu_equals_naive(dtype: torch.dtype, batch: int, length: int, keys: int, budget: tuple[int, ...], masked: bool) -> None:
+    memory, read, (query, key, value) = layer_memory(budget=budget, dtype=dtype), chunked(batch, length), states(batch, length, keys, dtype)
+    mask = left_padded(batch, length, keys) if masked else None
+    arguments = (query, key, value, mask)
+    expected, expected_mass = naive.prepare(memory, read)(*arguments, scaling=0.4, softcap=None)
+    output, mass = cpu.prepare(memory, read)(*arguments, scaling=0.4, softcap=None)
+    assert output.dtype == dtype
+    assert output.shape == (batch, length, HEADS * GROUP, DIM)
+    seen = torch.ones(batch, length, dtype=torch.bool) if mask is None else mask[:, 0].any(-1)
+    require_close(output[seen], expected[seen], dtype)
+    require_close(mass, expected_mass, dtype)
 
 
-def test_a_query_that_sees_nothing_gets_finite_numbers() -> None:
+def require_close(output: Tensor, expected: Tensor, dtype: torch.dtype) -> None:
+    assert bool(output.isfinite().all())
+    error, size = (output.double() - expected.double()).norm(), expected.double().norm()
+    assert float(error) <= RELATIVE_ERROR[dtype] * float(size), float(error / size)
+
+
+@KERNELS
+def test_what_is_masked_may_hold_anything(prepare: Prepare) -> None:
+    """Empty slots and memories that a segment does not read move nothing, NaN included."""
+    query, key, value = states(2, 5, 5)
+    read = segments([(0, 0, 5, (1, 2)), (1, 1, 4, (0,))])
+    results = [prepare(layer_memory(empty=empty), read)(query, key, value, None, scaling=0.4, softcap=None) for empty in (0.0, 1e200)]
+    assert all(torch.equal(clean, dirty) for clean, dirty in zip(*results, strict=True))
+
+
+@KERNELS
+def test_columns_in_no_segment_see_the_context_alone(prepare: Prepare) -> None:
+    query, key, value = states(1, 9, 9)
+    output, _ = prepare(layer_memory(), segments([(0, 3, 6, (0, 1))]))(query, key, value, None, scaling=0.4, softcap=None)
+    alone = torch.nn.functional.scaled_dot_product_attention(query, key, value, is_causal=True, scale=0.4, enable_gqa=True).transpose(1, 2)
+    torch.testing.assert_close(output[:, [0, 1, 2, 6, 7, 8]], alone[:, [0, 1, 2, 6, 7, 8]])
+    assert not torch.allclose(output[:, 3:6], alone[:, 3:6])
+
+
+@KERNELS
+def test_a_query_that_sees_nothing_gets_finite_numbers(prepare: Prepare) -> None:
     """Left padding: such a row is never used, but NaN in it would spread through the values of later layers."""
+    query, key, value = states(1, 2, 5)
     nothing = torch.zeros(1, 1, 2, 5, dtype=torch.bool)
-    output, _ = memory_attention(
-        states(1, 2, 2), states(1, 1, 5), states(1, 1, 5), nothing, states(1, 1, 3), states(1, 1, 3), nothing[..., :3], scaling=1.0
-    )
+    output, mass = prepare(layer_memory(), segments([(0, 1, 2, (0,))]))(query, key, value, nothing, scaling=1.0, softcap=None)
     assert output.isfinite().all()
+    assert mass.isfinite().all()
 
 
-def test_mass_is_the_probability_on_the_slots() -> None:
-    zeros = torch.zeros(1, 2, 1, 8)  # all logits equal: 3 slots among 3 + 5 keys get 3/8 from each of the two query heads
-    _, mass = memory_attention(
-        zeros,
-        zeros[:, :1].expand(1, 1, 5, 8),
-        zeros[:, :1].expand(1, 1, 5, 8),
-        causal(1, 1, 5),
-        zeros[:, :1].expand(1, 1, 3, 8),
-        zeros[:, :1].expand(1, 1, 3, 8),
-        torch.ones(1, 1, 1, 3, dtype=torch.bool),
-        scaling=1.0,
+@KERNELS
+def test_a_query_whose_context_is_masked_reads_its_memories_alone(prepare: Prepare) -> None:
+    query, key, value = states(1, 1, 5)
+    nothing = torch.zeros(1, 1, 1, 5, dtype=torch.bool)
+    read = segments([(0, 0, 1, (0, 1))])
+    masked, _ = prepare(layer_memory(), read)(query, key, value, nothing, scaling=1.0, softcap=None)
+    none, _ = prepare(layer_memory(), read)(query, key[:, :, :0], value[:, :, :0], None, scaling=1.0, softcap=None)
+    torch.testing.assert_close(masked, none)
+
+
+@KERNELS
+def test_mass_is_the_probability_on_the_slots(prepare: Prepare) -> None:
+    budget = (2, 3, 0)
+    zeros = LayerMemory(
+        slots=PlainSlots(key=torch.zeros(2, 5, DIM), value=torch.zeros(2, 5, DIM)),
+        filled=torch.ones(2, 5, dtype=torch.bool),
+        budget=budget,
+        bracket_key=torch.zeros(3, 1, DIM),
+        bracket_value=torch.zeros(3, 1, DIM),
     )
-    torch.testing.assert_close(mass, torch.full((1, 1, 1, 3), 2 / 8))
+    query, context = torch.zeros(1, 6, 1, DIM), torch.zeros(1, 3, 4, DIM)
+    _, mass = prepare(zeros, segments([(0, 0, 1, (1,))]))(query, context, context, None, scaling=1.0, softcap=None)
+    torch.testing.assert_close(mass, torch.tensor([[GROUP * (2 / 7 + 3 / 8)]]))
 
 
-def test_softcap_bounds_the_logits() -> None:
-    query, key, value = states(1, 2, 1) * 100, states(1, 2, 5, seed=1), states(1, 2, 5, seed=2)
-    empty = states(1, 2, 0)
-    output, _ = memory_attention(query, key, value, causal(1, 1, 5), empty, empty, torch.ones(1, 2, 1, 0) > 0, scaling=1.0, softcap=2.0)
-    logits = 2.0 * torch.tanh(query @ key.transpose(-1, -2) / 2.0)
-    torch.testing.assert_close(output, (logits.softmax(-1) @ value).transpose(1, 2))
-
-
-def test_low_precision_is_summed_in_float32() -> None:
-    arguments = (states(1, 2, 4), states(1, 1, 900, seed=1), states(1, 1, 900, seed=2))
-    memory = (states(1, 1, 70, seed=3), states(1, 1, 70, seed=4))
-    masks = (torch.ones(1, 1, 4, 900) > 0, torch.ones(1, 1, 4, 70) > 0)
-    rough = [tensor.bfloat16() for tensor in (*arguments, *memory)]
-    exact, output = (
-        memory_attention(q, k, v, masks[0], memory_k, memory_v, masks[1], scaling=0.35)[0]
-        for q, k, v, memory_k, memory_v in ([tensor.double() for tensor in rough], rough)
+@KERNELS
+def test_softcap_bounds_the_logits(prepare: Prepare) -> None:
+    query, key, value = states(1, 3, 5)
+    memory = layer_memory(budget=(4, 4, 4))
+    far = LayerMemory(
+        slots=PlainSlots(key=memory.slots.decoded()[0] * 1e3, value=memory.slots.decoded()[1]),
+        filled=torch.ones_like(memory.filled),
+        budget=memory.budget,
+        bracket_key=memory.bracket_key,
+        bracket_value=memory.bracket_value,
     )
-    assert output.dtype == torch.bfloat16
-    torch.testing.assert_close(output.double(), exact, rtol=2**-8, atol=2**-10)
+    read = segments([(0, 0, 3, (0, 1))])
+    output, mass = prepare(far, read)(query * 1e3, key, value, None, scaling=1.0, softcap=2.0)
+    expected, expected_mass = naive.prepare(far, read)(query * 1e3, key, value, None, scaling=1.0, softcap=2.0)
+    torch.testing.assert_close(output, expected)
+    torch.testing.assert_close(mass, expected_mass)
+    assert 0.1 < float(mass.sum()) / (3 * HEADS * GROUP) < 0.99  # uncapped, one key takes all
+
+
+def test_without_torchs_private_kernel_the_answers_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    memory, read, arguments = layer_memory(), chunked(2, 65), (*states(2, 65, 70), left_padded(2, 65, 70))
+    fast, _ = cpu.prepare(memory, read)(*arguments, scaling=0.4, softcap=None)
+    assert context_module._flash() is not None  # else this compares the fallback with itself
+    monkeypatch.setattr(context_module, "_flash", lambda: None)
+    plain, _ = cpu.prepare(memory, read)(*arguments, scaling=0.4, softcap=None)
+    assert not torch.equal(fast, plain)
+    torch.testing.assert_close(fast, plain)
+
+
+def test_long_prompts_are_taken_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    memory, read, arguments = layer_memory(), segments([(0, 0, 300, (0, 1, 2))]), (*states(1, 300, 300), None)
+    whole = cpu.prepare(memory, read)(*arguments, scaling=0.4, softcap=None)
+    monkeypatch.setattr(cpu, "SCORE_BYTES", 1)
+    for ours, theirs in zip(cpu.prepare(memory, read)(*arguments, scaling=0.4, softcap=None), whole, strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+def test_no_bracket_is_fine() -> None:
+    memory, read, arguments = layer_memory(bracket=0), chunked(2, 30, every=8), (*states(2, 30, 30), None)
+    for ours, theirs in zip(
+        *(prepare(memory, read)(*arguments, scaling=0.4, softcap=None) for prepare in (cpu.prepare, naive.prepare)), strict=True
+    ):
+        torch.testing.assert_close(ours, theirs)
+
+
+def test_a_budget_that_does_not_fit_the_slots_is_refused() -> None:
+    whole = layer_memory()
+    with pytest.raises(ConfigError, match="has 41 slots, the layer 42"):
+        LayerMemory(
+            slots=whole.slots, filled=whole.filled, budget=(0, 5, 36), bracket_key=whole.bracket_key, bracket_value=whole.bracket_value
+        )
+
+
+def test_gradients_pass_through() -> None:
+    """Torch's private kernel gives no gradient for its log-sum-exp; leaving it out silently would train a model wrongly."""
+    memory, read = layer_memory(memories=2, budget=(0, 2, 3)), segments([(0, 1, 4, (0, 1))])
+    query, key, value = (part.clone().requires_grad_() for part in states(1, 5, 6))
+
+    def output(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        return cpu.prepare(memory, read)(query, key, value, None, scaling=0.4, softcap=None)[0]
+
+    assert torch.autograd.gradcheck(output, (query, key, value))

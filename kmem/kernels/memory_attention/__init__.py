@@ -1,5 +1,8 @@
 """Bracket, memories and context under one softmax (Memory³ Eq. 4)."""
 
-from kmem.kernels.memory_attention.naive import memory_attention
+from kmem.kernels.memory_attention import cpu
+from kmem.kernels.memory_attention.layout import LayerMemory, PlainSlots, Prepare, Prepared, Segments, Slots
 
-__all__ = ["memory_attention"]
+prepare: Prepare = cpu.prepare
+
+__all__ = ["LayerMemory", "PlainSlots", "Prepare", "Prepared", "Segments", "Slots", "prepare"]

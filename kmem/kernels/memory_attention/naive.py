@@ -12,7 +12,7 @@ def prepare(memory: LayerMemory, segments: Segments) -> Prepared:
     def attend(
         query: Tensor, key: Tensor, value: Tensor, context_mask: Tensor | None, *, scaling: float, softcap: float | None
     ) -> tuple[Tensor, Tensor]:
-        batch, query_heads, length, dim = query.shape
+        batch, query_heads, length, _ = query.shape
         heads, keys = key.shape[1], key.shape[2]
         wide = torch.promote_types(query.dtype, torch.float32)
         mask = causal_mask(length, keys, query.device) if context_mask is None else context_mask
