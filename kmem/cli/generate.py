@@ -10,7 +10,7 @@ from kmem.arguments import require_text
 from kmem.cli.render import JSON_OPTION, counted, human_seconds, output, print_json, printable, working
 from kmem.encoder.defaults import DEVICE, DTYPE
 from kmem.errors import ConfigError
-from kmem.runtime.defaults import AnswerConfig
+from kmem.runtime.defaults import AnswerConfig, RetrievalMode
 
 if TYPE_CHECKING:
     from kmem.runtime.answer import Answer
@@ -32,7 +32,10 @@ def generate(
     device: str = typer.Option(DEVICE, help="cpu or cuda."),
     max_new_tokens: int = typer.Option(DEFAULT.max_new_tokens, help="Tokens to generate at most."),
     top_k: int = typer.Option(DEFAULT.top_k, "--top-k", "-k", help="Memories a span reads."),
-    every: int = typer.Option(DEFAULT.every, help="Tokens between two retrievals; 0 retrieves once."),
+    every: int = typer.Option(DEFAULT.every, help="Tokens between two retrievals."),
+    mode: RetrievalMode = typer.Option(
+        DEFAULT.mode, help="What retrieves for a chunk of the prompt: paper (its text), shifted (the chunk before), once (all, only then)."
+    ),
     as_json: bool = JSON_OPTION,
 ) -> None:
     """Answer a prompt with the model that wrote the bank, **reading memories as it generates**."""
@@ -42,7 +45,7 @@ def generate(
 
     if raw and template != DEFAULT.template:
         raise ConfigError("--raw gives the prompt as it is, so --template can't be used with it: leave one out.")
-    config = AnswerConfig(max_new_tokens=max_new_tokens, top_k=top_k, every=every or None, template="{prompt}" if raw else template)
+    config = AnswerConfig(max_new_tokens=max_new_tokens, top_k=top_k, every=every, mode=mode, template="{prompt}" if raw else template)
     require_text(prompt, "prompt")
     with open_bank(bank) as opened:
         with working("loading the model", quiet=as_json):

@@ -74,7 +74,7 @@ def answer(
     inputs = tokenizer(context, return_tensors="pt").to(model.device)
     prompt_tokens = inputs["input_ids"].shape[1]
     streamer = _FirstToken()
-    reading = attach(model, bank, tokenizer=tokenizer, top_k=config.top_k, every=config.every)
+    reading = attach(model, bank, tokenizer=tokenizer, top_k=config.top_k, every=config.every, mode=config.mode)
     with reading if knowledge == "memories" else nullcontext() as memory, torch.inference_mode():
         output = model.generate(**inputs, max_new_tokens=config.max_new_tokens, do_sample=False, streamer=streamer)
     seconds = time.perf_counter() - began

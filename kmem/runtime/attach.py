@@ -16,8 +16,10 @@ from kmem.errors import AttachError, ConfigError, WrongTypeError
 from kmem.kstore.bank import Bank
 from kmem.kstore.defaults import TOP_K
 from kmem.memories import Memories, MemorySpec
-from kmem.runtime.defaults import EVERY_TOKENS, require_reading
-from kmem.runtime.schedule import Span
+from kmem.runtime.defaults import EVERY_TOKENS, MODE, RetrievalMode, require_reading
+from kmem.runtime.inputs import end_tokens
+from kmem.runtime.replay import require_schedule
+from kmem.runtime.schedule import Cadence, Span
 from kmem.runtime.session import Session
 from kmem.runtime.source import BankSource, FixedSource, Source
 
@@ -28,36 +30,43 @@ def attach(
     *,
     tokenizer: PreTrainedTokenizerBase | None = None,
     top_k: int = TOP_K,
-    every: int | None = EVERY_TOKENS,
+    every: int = EVERY_TOKENS,
+    mode: RetrievalMode = MODE,
     schedule: Sequence[Span] | None = None,
 ) -> "Attachment":
     """Let `model` read a bank, or fixed Memories, inside a `with` block; `model.generate` and plain forward calls both work.
 
-    A bank is searched with the text of each prompt span of `every` tokens and after every `every` generated tokens; `every=None` retrieves
-    once. Fixed Memories are all read by every token. `schedule`, from an earlier `memory.schedule`, replays what was read then.
-    Tokens that were in a KV cache before attaching read nothing. With beam search, memories come from the prompt alone.
+    A bank is searched with the text of each prompt chunk of `every` tokens and after every `every` generated tokens. In mode `paper` a
+    prompt chunk reads what its own text finds, in `shifted` what the chunk before it finds (the first one nothing), so that no token sees
+    what later text chose; `once` searches with the whole prompt and never again. Fixed Memories are all read by every token. `schedule`,
+    from an earlier `memory.schedule`, replays what was read then. Tokens that were in a KV cache before attaching read nothing. With beam
+    search, memories come from the prompt alone. A row of a batch that generated an end of text reads nothing more.
 
     Raises IdentityMismatchError when another model wrote the memories, UnsupportedModelError for a model that can't read any,
-    ConfigError on a bad option, WrongTypeError for what is no model or no memories; on entering the block, AttachError when something is
-    attached already.
+    ConfigError on a bad option or an impossible schedule, MemoryNotFoundError when it names a memory that is not here, WrongTypeError for
+    what is no model or no memories; on entering the block, AttachError when something is attached already.
     """
-    require_reading(top_k, every)
+    require_reading(top_k, every, mode)
     _require_types(model, memories, tokenizer)
     examine(model)
     if isinstance(memories, Memories):
         source: Source = FixedSource(memories)
-        every = None
+        cadence = Cadence(mode="once", every=every)
     else:
         source = _bank_source(memories, tokenizer, top_k)
+        cadence = Cadence(mode=mode, every=every, ends=end_tokens(model, tokenizer))
     require_same_writer(model, tokenizer, source.spec)
-    return Attachment(model, source, every, schedule)
+    if schedule is not None:
+        schedule = require_schedule(schedule)
+        source.require(list({memory_id for span in schedule for memory_id in span.ids}))
+    return Attachment(model, source, cadence, schedule)
 
 
 class Attachment(AbstractContextManager[Session]):
     """What `attach` gives: entering it attaches, leaving it detaches. One that is never entered did nothing, and says so when it goes."""
 
-    def __init__(self, model: PreTrainedModel, source: Source, every: int | None, schedule: Sequence[Span] | None) -> None:
-        self._model, self._source, self._every, self._schedule = model, source, every, schedule
+    def __init__(self, model: PreTrainedModel, source: Source, cadence: Cadence, schedule: Sequence[Span] | None) -> None:
+        self._model, self._source, self._cadence, self._schedule = model, source, cadence, schedule
         self._used = False
         self._held = ExitStack()
 
@@ -71,7 +80,7 @@ class Attachment(AbstractContextManager[Session]):
         model, self._used = self._model, True
         if is_wrapped(model.get_decoder()):
             raise AttachError("This model already has memories attached; leave that block first, or attach both sets as one.")
-        session = Session(model, self._source, every=self._every, schedule=self._schedule)
+        session = Session(model, self._source, cadence=self._cadence, schedule=self._schedule)
         with ExitStack() as stack:
             stack.callback(session.close)
             stack.enter_context(hooked(model))

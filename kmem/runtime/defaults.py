@@ -1,35 +1,43 @@
 """How a model reads and answers unless told otherwise; importable without torch."""
 
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 from kmem.arguments import require_count
-from kmem.errors import ConfigError
+from kmem.errors import ConfigError, UnknownNameError
 from kmem.kstore.defaults import TOP_K
 
 EVERY_TOKENS = 64
 """Tokens between two retrievals (Memory³ §3.3)."""
 
+RetrievalMode = Literal["paper", "shifted", "once"]
+"""What the memories of a prompt chunk are retrieved with: its own text, the chunk before it, or the whole prompt, and never again."""
 
-def require_reading(top_k: int, every: int | None) -> None:
-    """Raise ConfigError or WrongTypeError unless `top_k` is a count, and `every` one or None."""
+MODE: RetrievalMode = "paper"
+
+
+def require_reading(top_k: int, every: int, mode: RetrievalMode) -> None:
+    """Raise ConfigError, WrongTypeError or UnknownNameError unless `top_k` and `every` are counts and `mode` is one."""
     require_count(top_k, "top_k")
-    if isinstance(every, int) and every < 1:
-        raise ConfigError(f"every must be at least 1 token, or None (--every 0) to retrieve once, not {every}.")
-    if every is not None:
-        require_count(every, "every")
+    if mode not in get_args(RetrievalMode):
+        raise UnknownNameError("mode", mode, get_args(RetrievalMode))
+    if every is None or every == 0:
+        raise ConfigError(f"every must be at least 1 token, not {every}; mode='once' (--mode once) retrieves once.")
+    require_count(every, "every")
 
 
 @dataclass(frozen=True, kw_only=True)
 class AnswerConfig:
-    """Length, cadence of reading and template of an answer; `every=None` retrieves once."""
+    """Length, cadence of reading and template of an answer."""
 
     max_new_tokens: int = 64
     top_k: int = TOP_K
-    every: int | None = EVERY_TOKENS
+    every: int = EVERY_TOKENS
+    mode: RetrievalMode = MODE
     template: str = "Question: {prompt}\nAnswer:"
 
     def __post_init__(self) -> None:
         require_count(self.max_new_tokens, "max_new_tokens")
-        require_reading(self.top_k, self.every)
+        require_reading(self.top_k, self.every, self.mode)
         if "{prompt}" not in self.template:
             raise ConfigError(f"The template {self.template!r} has no {{prompt}} in it: write it where the prompt should go.")

@@ -1,10 +1,10 @@
-"""Read a decoder's forward arguments: which columns are real tokens, and how long the cache already is."""
+"""What the model and its forward arguments say: which columns are real tokens, how long the cache already is, which tokens end a text."""
 
 from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import Cache
+from transformers import Cache, PreTrainedModel, PreTrainedTokenizerBase
 
 from kmem.encoder.hook import visible
 from kmem.errors import AttachError
@@ -36,3 +36,15 @@ def real_columns(attention_mask: object, batch: int, length: int) -> Tensor:
 def cached_columns(cache: Cache | None) -> int:
     """Columns that the cache already holds."""
     return 0 if cache is None else int(cache.get_seq_length())
+
+
+def end_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None) -> frozenset[int]:
+    """Ids that end a generated text, and the ones that `generate` feeds to a row after its end while others go on.
+
+    From the generation config and the tokenizer; the mask can't tell, it grows with ones in every row. Ids given to a single `generate`
+    call alone are not seen from here.
+    """
+    config = getattr(model, "generation_config", None)
+    named = [getattr(holder, name, None) for holder in (config, tokenizer) for name in ("eos_token_id", "pad_token_id")]
+    listed = [one for ids in named for one in (ids if isinstance(ids, list | tuple) else [ids])]
+    return frozenset(one for one in listed if one is not None)

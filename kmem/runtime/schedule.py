@@ -1,14 +1,35 @@
-"""Which memories each token reads (Memory³ §3.5): spans of at most `every` tokens, counted over each row's real tokens.
+"""Which memories each token reads (Memory³ §3.5): spans of at most `every` tokens, counted over each row's real tokens, `<bos>` included.
 
-A prompt is cut into spans that retrieve with their own text. Generated tokens inherit the last prompt span's memories; after every
-`every` generated tokens the last `every` are the query and the old memories are dropped. Without a cache each forward pass is a prompt;
-with one, a forward pass of a single token is a generated token (also the last piece of a chunked prefill, where one token is left over).
+Text is cut into chunks of `every` tokens, a prompt from its own start on, generated text from its first token on; the last chunk of
+either may be shorter, and a prompt that follows generated text (a second turn) starts a chunk. What a chunk reads depends on the mode:
+
+- `paper`: a prompt chunk reads what its own text retrieves. The first generated chunk inherits the last prompt chunk's memories, each
+  later one reads what the chunk before it retrieves, so 128 tokens in and 128 out retrieve 2·128/64 − 1 = 3 times.
+- `shifted`: every chunk reads what the chunk before it retrieves, the first one nothing: no token ever sees memories that later text
+  chose. The first generated chunk reads what the last prompt chunk, full or not, retrieves: 3 times for 128 + 128, too.
+- `once`: everything reads what the first forward pass's text retrieves.
+
+A prompt in several forward passes has the same chunks. In `shifted` it reads the same, too; in `paper` the rest of a chunk that a pass
+cut in two retrieves anew, with all of the chunk that has arrived. A row without a prompt reads nothing before its second chunk (`once`:
+retrieves with its first token). A generated token that ends a text, or pads one that ended, reads and retrieves nothing, and belongs to
+no span: the next other token starts a chunk.
+
+Without a cache each forward pass is a prompt; with one, a forward pass of a single token is a generated token (also the last piece of a
+chunked prefill, where one token is left over).
 """
 
+import sys
+from abc import ABC, abstractmethod
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
+
+from kmem.runtime.defaults import RetrievalMode
 
 Ids = tuple[int, ...]
+Query = tuple[Callable[[Ids], None], Sequence[int]]
+"""Who is to be told the ids, and the tokens to search with."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,96 +42,140 @@ class Span:
     ids: Ids
 
 
-@dataclass(kw_only=True)
-class _Open:
-    """A span still growing."""
+@dataclass(frozen=True, kw_only=True)
+class Cadence:
+    """When memories change: the mode, the tokens of a chunk, and the token ids that end or pad a text."""
+
+    mode: RetrievalMode
+    every: int
+    ends: frozenset[int] = frozenset()
+
+
+@dataclass(slots=True, kw_only=True)
+class OpenSpan:
+    """A span still growing. `chunk` is the first token of the chunk that it belongs to, its own start unless a pass cut the chunk."""
 
     start: int
     stop: int
+    chunk: int
     ids: Ids = ()
-    generated: bool
+    generated: bool = False
 
 
-class RowSchedule:
-    """The spans of one row of a batch, growing as tokens arrive."""
+class RowSpans(ABC):
+    """The spans of one row of a batch, disjoint and ascending, growing as tokens arrive; adding a token to one takes constant time.
 
-    def __init__(self, row: int, every: int | None) -> None:
-        self.row, self.every = row, every
+    `version` grows whenever a span opens or gets its memories, and when a token falls out of all spans: while it stays, what the newest
+    token reads stays.
+    """
+
+    def __init__(self, row: int) -> None:
+        self.row = row
         self.tokens: list[int] = []
-        self._spans: list[_Open] = []
-        self._waiting: list[tuple[_Open, Sequence[int]]] = []
+        self.version = 0
+        self._spans: list[OpenSpan] = []
+
+    @abstractmethod
+    def read(self, tokens: Sequence[int]) -> None:
+        """Take prompt tokens."""
+
+    @abstractmethod
+    def generate(self, token: int, *, retrieve: bool = True) -> None:
+        """Take one generated token; without `retrieve`, generated text hands its memories down."""
+
+    def take_queries(self) -> list[Query]:
+        """Spans that still need memories."""
+        return []
 
     @property
     def spans(self) -> list[Span]:
-        return [Span(row=self.row, start=span.start, stop=span.stop, ids=span.ids) for span in self._spans]
+        return self.spans_between(0, len(self.tokens))
+
+    def spans_between(self, start: int, stop: int) -> list[Span]:
+        """The spans with a token among start..stop−1, whole."""
+        found = []
+        for index in range(bisect_right(self._spans, start, key=attrgetter("stop")), len(self._spans)):
+            span = self._spans[index]
+            if span.start >= stop:
+                break
+            found.append(Span(row=self.row, start=span.start, stop=span.stop, ids=span.ids))
+        return found
+
+    @property
+    def current_ids(self) -> Ids:
+        """What the newest token reads; final once the queries are answered."""
+        return self._spans[-1].ids if self._covers(len(self.tokens)) else ()
+
+    def _covers(self, stop: int) -> bool:
+        """Whether the last span reaches up to token `stop` − 1."""
+        return bool(self._spans) and self._spans[-1].stop == stop
+
+    def _open(self, span: OpenSpan) -> None:
+        self._spans.append(span)
+        self.version += 1
+
+
+class RowSchedule(RowSpans):
+    """A row that retrieves."""
+
+    def __init__(self, row: int, cadence: Cadence) -> None:
+        super().__init__(row)
+        self.cadence = cadence
+        self._longest = sys.maxsize if cadence.mode == "once" else cadence.every
+        self._waiting: list[Query] = []
 
     def read(self, tokens: Sequence[int]) -> None:
-        """Take prompt tokens."""
         cursor, end = len(self.tokens), len(self.tokens) + len(tokens)
         self.tokens.extend(tokens)
         while cursor < end:
-            span = self._open_span(cursor, generated=False)
-            span.stop = end if self.every is None else min(end, span.start + self.every)
-            if span.start == cursor and not self._inherits(span):
-                self._waiting.append((span, self.tokens[span.start : span.stop]))
-            cursor = span.stop
+            last = self._spans[-1] if self._covers(cursor) else None
+            cut = last is not None and not last.generated and cursor - last.chunk < self._longest
+            chunk = last.chunk if last is not None and cut else cursor
+            stop = min(end, chunk + self._longest)
+            if last is not None and cut and self.cadence.mode != "paper":
+                last.stop = stop
+            else:
+                self._begin(OpenSpan(start=cursor, stop=stop, chunk=chunk), retrieve=True)
+            cursor = stop
 
     def generate(self, token: int, *, retrieve: bool = True) -> None:
-        """Take one generated token; without `retrieve`, spans hand their memories down."""
         cursor = len(self.tokens)
-        span = self._open_span(cursor, generated=True)
-        if span.start == cursor:
-            before = self._spans[-2] if len(self._spans) > 1 else None
-            if before is not None and (not before.generated or not retrieve):
-                span.ids = before.ids
-            elif not self._inherits(span):
-                query = self.tokens[-self.every :] if self.every else self.tokens
-                self._waiting.append((span, query or [token]))
+        covered = self._covers(cursor)
         self.tokens.append(token)
-        span.stop = cursor + 1
+        if token in self.cadence.ends:
+            self.version += covered
+        elif covered and self._spans[-1].generated and cursor - self._spans[-1].start < self._longest:
+            self._spans[-1].stop = cursor + 1
+        else:
+            self._begin(OpenSpan(start=cursor, stop=cursor + 1, chunk=cursor, generated=True), retrieve=retrieve)
 
-    def take_queries(self) -> list[tuple[Callable[[Ids], None], Sequence[int]]]:
-        """Spans that still need memories: a setter and the query tokens of each."""
+    def take_queries(self) -> list[Query]:
         waiting, self._waiting = self._waiting, []
-        return [(_setter(span), query) for span, query in waiting]
+        return waiting
 
-    def _inherits(self, span: _Open) -> bool:
-        """Retrieve-once schedules hand the first span's memories down for ever."""
-        if self.every is not None or len(self._spans) == 1:
-            return False
-        span.ids = self._spans[0].ids
-        return True
+    def _begin(self, span: OpenSpan, *, retrieve: bool) -> None:
+        """Open the span; it inherits, or waits for what its own text or the chunk before it retrieves."""
+        before = self._spans[-1] if self._spans else None
+        self._open(span)
+        asking = span if self._asks_itself(span) else before
+        if before is not None and self._inherits(span, before, retrieve):
+            span.ids = before.ids
+        elif asking is not None:
+            self._waiting.append((self._setter(span), self.tokens[asking.chunk : asking.stop]))
 
-    def _open_span(self, cursor: int, *, generated: bool) -> _Open:
-        last = self._spans[-1] if self._spans else None
-        full = last is None or last.generated != generated or (self.every is not None and last.stop - last.start >= self.every)
-        if last is None or full:
-            last = _Open(start=cursor, stop=cursor, generated=generated)
-            self._spans.append(last)
-        return last
+    def _asks_itself(self, span: OpenSpan) -> bool:
+        return self.cadence.mode == "once" or (self.cadence.mode == "paper" and not span.generated)
 
+    def _inherits(self, span: OpenSpan, before: OpenSpan, retrieve: bool) -> bool:
+        if self.cadence.mode == "once":
+            return True
+        if before.generated:
+            return span.generated and not retrieve
+        return span.generated and self.cadence.mode == "paper"
 
-def _setter(span: _Open) -> Callable[[Ids], None]:
-    def set_ids(ids: Ids) -> None:
-        span.ids = ids
+    def _setter(self, span: OpenSpan) -> Callable[[Ids], None]:
+        def set_ids(ids: Ids) -> None:
+            span.ids = ids
+            self.version += 1
 
-    return set_ids
-
-
-class ReplayedRow(RowSchedule):
-    """A row whose spans are given beforehand: tokens past the last span, or between spans, read nothing."""
-
-    def __init__(self, row: int, given: Sequence[Span]) -> None:
-        super().__init__(row, every=None)
-        self._given = sorted((span for span in given if span.row == row), key=lambda span: span.start)
-
-    @property
-    def spans(self) -> list[Span]:
-        seen = len(self.tokens)
-        return [Span(row=span.row, start=span.start, stop=min(span.stop, seen), ids=span.ids) for span in self._given if span.start < seen]
-
-    def read(self, tokens: Sequence[int]) -> None:
-        self.tokens.extend(tokens)
-
-    def generate(self, token: int, *, retrieve: bool = True) -> None:
-        self.tokens.append(token)
+        return set_ids

@@ -17,7 +17,7 @@ from kmem.runtime.caches import CacheStreams
 from kmem.runtime.inputs import cached_columns, new_tokens, real_columns
 from kmem.runtime.plan import Block
 from kmem.runtime.pool import Pool
-from kmem.runtime.schedule import Ids, Span
+from kmem.runtime.schedule import Cadence, Ids, Span
 from kmem.runtime.source import Source
 from kmem.runtime.stats import Stats
 from kmem.runtime.stream import Stream
@@ -29,9 +29,9 @@ class Session:
 
     materialise_mask = True
 
-    def __init__(self, model: PreTrainedModel, source: Source, *, every: int | None, schedule: Sequence[Span] | None) -> None:
+    def __init__(self, model: PreTrainedModel, source: Source, *, cadence: Cadence, schedule: Sequence[Span] | None) -> None:
         self._anatomy = examine(model)
-        self._source, self._every, self._given = source, every, schedule
+        self._source, self._cadence, self._given = source, cadence, schedule
         self._pool = Pool(source.spec, device=model.device, dtype=model.dtype)
         self._caches = CacheStreams()
         self._stats = Stats()
@@ -113,7 +113,7 @@ class Session:
                 f"is not possible while memories are attached."
             )
         if stream is None:
-            stream = Stream(batch=batch, every=self._every, given=self._given, columns=columns)
+            stream = Stream(batch=batch, cadence=self._cadence, given=self._given, columns=columns)
             if cache is not None:
                 self._caches.remember(cache, stream)
         return stream

@@ -30,6 +30,10 @@ class Source(Protocol):
         """The ids that answer each query, a list of token ids."""
         ...
 
+    def require(self, ids: Sequence[int]) -> None:
+        """Raise MemoryNotFoundError unless all of these are here."""
+        ...
+
     def read(self, ids: Sequence[int]) -> Memories:
         """The memories of these ids, in order."""
         ...
@@ -40,7 +44,7 @@ class Source(Protocol):
 
 
 class BankSource:
-    """The `top_k` memories of a bank whose text is nearest to the query's text."""
+    """The `top_k` memories of a bank whose text is nearest to the query's text; none where special tokens and spaces are all of it."""
 
     def __init__(self, bank: Bank, tokenizer: PreTrainedTokenizerBase, top_k: int) -> None:
         self.bank, self.tokenizer, self.top_k = bank, tokenizer, top_k
@@ -48,7 +52,11 @@ class BankSource:
 
     def retrieve(self, queries: Sequence[Sequence[int]]) -> list[Ids]:
         texts = [self.tokenizer.decode(list(query), skip_special_tokens=True) for query in queries]
-        return [tuple(hit.id for hit in hits) for hits in self.bank.search_many(texts, self.top_k)]
+        found = iter(self.bank.search_many([text for text in texts if text.strip()], self.top_k))
+        return [tuple(hit.id for hit in next(found)) if text.strip() else () for text in texts]
+
+    def require(self, ids: Sequence[int]) -> None:
+        self.bank.lengths(ids)
 
     def read(self, ids: Sequence[int]) -> Memories:
         return self.bank.read(ids, positions=False)
@@ -68,10 +76,13 @@ class FixedSource:
     def retrieve(self, queries: Sequence[Sequence[int]]) -> list[Ids]:
         return [self.memories.ids for _ in queries]
 
-    def read(self, ids: Sequence[int]) -> Memories:
+    def require(self, ids: Sequence[int]) -> None:
         missing = [memory_id for memory_id in ids if memory_id not in self._row]
         if missing:
             raise MemoryNotFoundError(f"Memory {missing[0]} is not among the {len(self.memories)} attached ones.")
+
+    def read(self, ids: Sequence[int]) -> Memories:
+        self.require(ids)
         return self.memories.take([self._row[memory_id] for memory_id in ids])
 
     def origin(self, memory_id: int) -> Origin:

@@ -1,22 +1,23 @@
 """One batch of sequences being read and generated, from an empty KV cache on."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from torch import Tensor
 
 from kmem.runtime.plan import Block, Columns, ids_in, plan_blocks, spans_in
 from kmem.runtime.pool import Pool
-from kmem.runtime.schedule import Ids, ReplayedRow, RowSchedule, Span
+from kmem.runtime.replay import ReplayedRow
+from kmem.runtime.schedule import Cadence, Ids, Query, RowSchedule, RowSpans, Span
 from kmem.runtime.trace import MassLedger
 
 
 class Stream:
     """`columns` counts everything in the KV cache, padding included; each row's schedule counts its real tokens alone."""
 
-    def __init__(self, *, batch: int, every: int | None, given: Sequence[Span] | None, columns: int) -> None:
+    def __init__(self, *, batch: int, cadence: Cadence, given: Sequence[Span] | None, columns: int) -> None:
         self.columns = columns
         self.ledger = MassLedger()
-        self._rows = [RowSchedule(row, every) if given is None else ReplayedRow(row, given) for row in range(batch)]
+        self._rows: list[RowSpans] = [RowSchedule(row, cadence) if given is None else ReplayedRow(row, given) for row in range(batch)]
         self._now: list[Columns] = []
         self._beams = False
         self._last_plan: tuple[list[Ids], tuple[int, ...], list[Block]] | None = None
@@ -45,7 +46,7 @@ class Stream:
         """Rows were reordered: what a row generated is no longer known, so memories come from the prompt alone from now on."""
         self._beams = True
 
-    def take_queries(self) -> list[tuple[Callable[[Ids], None], Sequence[int]]]:
+    def take_queries(self) -> list[Query]:
         """Spans of any row that still need memories."""
         return [query for row in self._rows for query in row.take_queries()]
 

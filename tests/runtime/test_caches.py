@@ -1,6 +1,7 @@
 """Schedules belong to KV caches: copies go on, beams read the prompt's memories, and nothing stays behind."""
 
 import copy
+from typing import get_args
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from kmem.encoder.hook import current_handler
 from kmem.errors import UnsupportedModelError
 from kmem.kstore.bank import Bank, open_bank
 from kmem.profile import Profile
+from kmem.runtime.defaults import RetrievalMode
 from tests.runtime.conftest import TEXTS
 from tests.tiny import HashEmbedder, byte_tokenizer, tiny_model, uniform_budget, write_tiny_bank
 
@@ -60,18 +62,23 @@ def test_a_copied_cache_goes_on_with_its_schedule(bank: Bank, model: PreTrainedM
     assert "reorder_cache" not in vars(cache)
 
 
-def test_beams_read_the_memories_of_their_prompt(bank: Bank, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> None:
+@pytest.mark.parametrize("mode", get_args(RetrievalMode))
+def test_beams_read_the_memories_of_their_prompt(
+    bank: Bank, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, mode: RetrievalMode
+) -> None:
     """Reordering makes a row's generated text unknown, so no tick may retrieve with it."""
     inputs = tokenizer([PROMPT, "Moon?"], return_tensors="pt", padding=True)
-    with kmem.attach(model, bank, tokenizer=tokenizer, top_k=2, every=8) as memory:
+    with kmem.attach(model, bank, tokenizer=tokenizer, top_k=2, every=8, mode=mode) as memory:
         model.generate(**inputs, max_new_tokens=30, min_new_tokens=30, num_beams=3, do_sample=False)
         spans = memory.schedule
+    queries = {"paper": lambda text: text[(len(text) - 1) // 8 * 8 :], "once": lambda text: text}
+    queries["shifted"] = queries["paper"]
+    expected = [tuple(hit.id for hit in bank.search(queries[mode](text), k=2)) for text in (PROMPT, "Moon?") for _ in range(3)]
     lengths = [len(PROMPT)] * 3 + [len("Moon?")] * 3
     for row, length in enumerate(lengths):
-        prompt = [span for span in spans if span.row == row and span.start < length]
         generated = [span for span in spans if span.row == row and span.start >= length]
-        assert len(generated) == 4
-        assert {span.ids for span in generated} == {prompt[-1].ids}
+        assert len(generated) == (1 if mode == "once" else 4)
+        assert {span.ids for span in generated} == {expected[row]}
 
 
 def test_a_cropped_cache_is_refused(bank: Bank, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> None:

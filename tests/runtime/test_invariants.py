@@ -4,6 +4,7 @@ import hashlib
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -16,6 +17,7 @@ from kmem.errors import AttachError, BankExistsError, BankNotFoundError, Corrupt
 from kmem.kstore.bank import Bank, open_bank
 from kmem.memories import Memories
 from kmem.profile import Profile
+from kmem.runtime.defaults import RetrievalMode
 from kmem.runtime.schedule import Span
 from tests.runtime.conftest import TEXTS
 from tests.tiny import ARCHITECTURES, SHORT_WINDOWED, HashEmbedder, byte_tokenizer, tiny_model, uniform_budget, write_tiny_bank
@@ -125,25 +127,55 @@ def test_identical_memories_share_positions() -> None:
 # ---------------------------------------------------------------- 3. streaming ⇒ one forward with the same schedule
 
 
-@pytest.mark.parametrize("every", [8, 64, None])
-@pytest.mark.parametrize("architecture", ["llama", *SHORT_WINDOWED])
-def test_invariant_3_streaming_equals_one_shot(architecture: str, every: int | None, tmp_path: Path) -> None:
-    model, tokenizer = tiny_model(architecture), byte_tokenizer()
-    bank = open_bank(write_tiny_bank(tmp_path / "bank", model, tokenizer, TEXTS), embedder=HashEmbedder())
-    model = model.double()
-    inputs = tokenizer(PROMPT, return_tensors="pt")
-    with kmem.attach(model, bank, tokenizer=tokenizer, top_k=2, every=every) as memory:
-        out = model.generate(
-            **inputs, max_new_tokens=40, min_new_tokens=40, do_sample=False, output_logits=True, return_dict_in_generate=True
-        )
-        schedule = memory.schedule
-    if every == 8:
-        assert len({span.ids for span in schedule}) > 2  # the memories did change on the way
+EVERY = 8
+LENGTHS = (1, EVERY - 1, EVERY, EVERY + 1, 2 * EVERY + 3)
+
+
+def streamed(model: PreTrainedModel, inputs: Any, **options: Any) -> tuple[Tensor, Tensor]:
+    """`generate` → its sequences, and [B, 40, V] the logits of each step in the model's own precision."""
+    seen: list[Tensor] = []
+    handle = model.register_forward_hook(lambda module, given, output: seen.append(output.logits[:, -1]))
+    try:
+        sequences: Tensor = model.generate(**inputs, max_new_tokens=40, min_new_tokens=40, do_sample=False, **options)
+    finally:
+        handle.remove()
+    return sequences, torch.stack(seen[-40:], dim=1)
+
+
+def one_shot(model: PreTrainedModel, inputs: Any, sequences: Tensor) -> Tensor:
+    """[B, 40, V] the same logits from a single forward over everything but the last token."""
     prompt = inputs["input_ids"].shape[1]
-    with torch.inference_mode(), kmem.attach(model, bank, tokenizer=tokenizer, schedule=schedule):
-        replayed = model(out.sequences[:, :-1]).logits[0, prompt - 1 :]
-    # generate() hands logits out in float32, so that is how close two float64 runs can be seen to be
-    torch.testing.assert_close(torch.cat(out.logits), replayed.float(), rtol=2e-6, atol=2e-6)
+    mask = torch.cat([inputs["attention_mask"], torch.ones(len(sequences), sequences.shape[1] - prompt - 1, dtype=torch.long)], dim=1)
+    positions = (mask.cumsum(1) - 1).clamp(min=0)
+    with torch.inference_mode():
+        logits: Tensor = model(sequences[:, :-1], attention_mask=mask, position_ids=positions).logits[:, prompt - 1 :]
+    return logits
+
+
+@pytest.mark.parametrize("mode", get_args(RetrievalMode))
+@pytest.mark.parametrize("architecture", ["llama", *SHORT_WINDOWED])
+def test_invariant_3_streaming_equals_one_shot(architecture: str, mode: RetrievalMode, tmp_path: Path) -> None:
+    """Prompts around the chunk's length, alone and together in a left-padded batch, whole and prefilled in pieces; float64, 1e-9."""
+    model, tokenizer = tiny_model(architecture), byte_tokenizer()
+    prompts = [PROMPT[-length:] for length in LENGTHS]
+    with open_bank(write_tiny_bank(tmp_path / "bank", model, tokenizer, TEXTS), embedder=HashEmbedder()) as bank:
+        model = model.double()
+        cases: list[tuple[list[str], dict[str, Any]]] = [(prompts, {}), (prompts, {"prefill_chunk_size": 6}), (prompts[-1:], {})]
+        for batch, options in cases:
+            inputs = tokenizer(batch, return_tensors="pt", padding=True)
+            with kmem.attach(model, bank, tokenizer=tokenizer, top_k=2, every=EVERY, mode=mode) as memory:
+                sequences, steps = streamed(model, inputs, **options)
+                schedule = memory.schedule
+            for row, prompt in enumerate(batch):
+                own = [span for span in schedule if span.row == row]
+                assert own[-1].stop == len(prompt) + 39
+                assert len({span.ids for span in own}) > (mode != "once")  # the memories did change on the way
+            with kmem.attach(model, bank, tokenizer=tokenizer, schedule=schedule) as memory:
+                replayed = one_shot(model, inputs, sequences)
+                assert memory.schedule == schedule
+            assert float((steps - replayed).abs().max()) < 1e-9
+            with kmem.attach(model, bank, tokenizer=tokenizer, schedule=[]):
+                assert float((steps - one_shot(model, inputs, sequences)).abs().max()) > 0.01
 
 
 # ---------------------------------------------------------------- 4. reading changes nothing; the same request, the same answer
@@ -245,18 +277,21 @@ def test_invariant_5_damage_is_found_while_generating(bank_path: Path, model: Pr
 # ---------------------------------------------------------------- 6. batches
 
 
-@pytest.mark.parametrize("architecture", [*ARCHITECTURES, *SHORT_WINDOWED])
-def test_invariant_6_ragged_left_padded_batch_equals_one_by_one(architecture: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("architecture", "mode"),
+    [*((architecture, "paper") for architecture in (*ARCHITECTURES, *SHORT_WINDOWED)), ("llama", "shifted"), ("llama", "once")],
+)
+def test_invariant_6_ragged_left_padded_batch_equals_one_by_one(architecture: str, mode: RetrievalMode, tmp_path: Path) -> None:
     model, tokenizer = tiny_model(architecture), byte_tokenizer()
     prompts = (PROMPT, "Chess?", PROMPT + " " + PROMPT[:75])
     with open_bank(write_tiny_bank(tmp_path / "bank", model, tokenizer, TEXTS), embedder=HashEmbedder()) as bank:
         options = {"max_new_tokens": 20, "min_new_tokens": 20, "do_sample": False, "output_logits": True, "return_dict_in_generate": True}
-        with kmem.attach(model, bank, tokenizer=tokenizer, top_k=2, every=8) as memory:
+        with kmem.attach(model, bank, tokenizer=tokenizer, top_k=2, every=8, mode=mode) as memory:
             inputs = tokenizer(list(prompts), return_tensors="pt", padding=True)
             together = model.generate(**inputs, **options)
             spans = memory.schedule
         for row, prompt in enumerate(prompts):
-            with kmem.attach(model, bank, tokenizer=tokenizer, top_k=2, every=8) as memory:
+            with kmem.attach(model, bank, tokenizer=tokenizer, top_k=2, every=8, mode=mode) as memory:
                 alone = model.generate(**tokenizer(prompt, return_tensors="pt"), **options)
                 own = [Span(row=row, start=span.start, stop=span.stop, ids=span.ids) for span in memory.schedule]
             assert own == [span for span in spans if span.row == row]

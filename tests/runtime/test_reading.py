@@ -1,6 +1,7 @@
 """What a token sees: bracket and suffix in place, uneven budgets, sliding windows, softcaps, and nothing where nothing was read."""
 
 from dataclasses import replace
+from typing import get_args
 
 import pytest
 import torch
@@ -20,6 +21,7 @@ from kmem.errors import IdentityMismatchError
 from kmem.kstore.bank import Bank, open_bank
 from kmem.memories import EMPTY_SLOT
 from kmem.profile import Profile
+from kmem.runtime.defaults import RetrievalMode
 from kmem.runtime.schedule import Span
 from tests.tiny import SHAPE, HashEmbedder, byte_tokenizer, loud, tiny_model, uniform_budget
 
@@ -155,6 +157,76 @@ def test_retrieval_sees_the_text_without_special_tokens(
     with open_bank(bank_path, embedder=Listening()) as bank, kmem.attach(model, bank, tokenizer=tokenizer):  # type: ignore[arg-type]
         model(tokenizer("<bos>Moon?<eos>", return_tensors="pt")["input_ids"])
     assert asked == ["Moon?"]
+
+
+@pytest.mark.parametrize("prompt", ["<bos>", "  \n ", "<bos><eos>"])
+def test_without_text_to_search_with_nothing_is_read(
+    bank: Bank, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, prompt: str
+) -> None:
+    inputs = tokenizer([prompt, "Moon?"], return_tensors="pt", padding=True)
+    with kmem.attach(model, bank, tokenizer=tokenizer) as memory:
+        model(**inputs)
+    first, second = memory.schedule
+    assert first.ids == ()
+    assert len(second.ids) == 5
+
+
+@pytest.mark.parametrize("mode", get_args(RetrievalMode))
+def test_a_row_of_padding_alone(
+    bank: Bank, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, mode: RetrievalMode
+) -> None:
+    """It has no text, until it has generated some."""
+    inputs = tokenizer(["<pad>", "Moon, moon?"], return_tensors="pt", padding=True)
+    inputs["attention_mask"][0] = 0
+    with kmem.attach(model, bank, tokenizer=tokenizer, top_k=2, every=8, mode=mode) as memory:
+        model.generate(**inputs, max_new_tokens=12, min_new_tokens=12, do_sample=False)
+    first = [span for span in memory.schedule if span.row == 0]
+    assert [(span.start, span.stop) for span in first] == ([(0, 11)] if mode == "once" else [(0, 8), (8, 11)])
+    assert mode == "once" or first[0].ids == ()
+
+
+@pytest.mark.parametrize("mode", get_args(RetrievalMode))
+@pytest.mark.parametrize("configured", [True, False])
+def test_a_finished_row_stops_reading_while_others_go_on(
+    bank: Bank, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, mode: RetrievalMode, configured: bool
+) -> None:
+    """`generate` feeds padding to it, and the mask says that it is text; ids come from the generation config or the tokenizer."""
+    ends: dict[str, int | None] = {"eos_token_id": 257, "pad_token_id": 258}
+    if not configured:
+        model.generation_config.eos_token_id = model.generation_config.pad_token_id = None
+    inputs = tokenizer(["Moon?", PROMPT], return_tensors="pt", padding=True)
+
+    def stop_first_row(tokens: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        if tokens.shape[1] == inputs["input_ids"].shape[1] + 9:
+            scores = scores.clone()
+            scores[0, 257] = 1e9
+        return scores
+
+    generated = {"max_new_tokens": 40, "do_sample": False, "logits_processor": [stop_first_row], **ends}
+    with kmem.attach(model, bank, tokenizer=tokenizer, top_k=2, every=8, mode=mode) as memory:
+        out = model.generate(**inputs, **generated)
+        stopped, queries = memory.trace, memory.stats()["retrievals"]
+    assert out[0, inputs["input_ids"].shape[1] + 9 :].tolist() == [257] + [258] * 30
+    mine, others = ([span for span in stopped if span.row == row] for row in range(2))
+    assert mine[-1].stop == len("Moon?") + 9
+    assert others[-1].stop == len(PROMPT) + 39
+    own = {"paper": 1 + 1, "shifted": 1 + 1, "once": 1}[mode]
+    theirs = {"paper": 8 + 4, "shifted": 7 + 1 + 4, "once": 1}[mode]
+    assert queries == own + theirs
+
+
+def test_fixed_memories_are_read_by_every_token(bank: Bank, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> None:
+    """Also by an end of text within what is fed token by token."""
+    model = model.double()
+    context = tokenizer("One.<eos>Two.", return_tensors="pt")["input_ids"]
+    with torch.inference_mode(), kmem.attach(model, bank.read([int(bank.ids[0])]), tokenizer=tokenizer):
+        expected = model(context).logits
+        out = model(context[:, :1], use_cache=True)
+        steps = [out.logits]
+        for column in range(1, context.shape[1]):
+            out = model(context[:, column : column + 1], past_key_values=out.past_key_values)
+            steps.append(out.logits)
+    torch.testing.assert_close(torch.cat(steps, dim=1), expected, rtol=0, atol=1e-9)
 
 
 def test_fixed_memories_without_tokenizer_still_check_the_model(model: PreTrainedModel) -> None:

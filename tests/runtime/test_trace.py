@@ -1,7 +1,9 @@
 """Every answer can say which memories it read, and how much."""
 
 import threading
+from dataclasses import replace
 from itertools import pairwise
+from typing import Any
 
 import pytest
 import torch
@@ -9,7 +11,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 import kmem
 from kmem.encoder.encode import Encoder
-from kmem.errors import ConfigError, MemoryNotFoundError, WrongTypeError
+from kmem.errors import ConfigError, MemoryNotFoundError, UnknownNameError, WrongTypeError
 from kmem.kstore.bank import Bank
 from kmem.memories import EMPTY_SLOT
 from kmem.profile import Profile
@@ -110,6 +112,21 @@ def test_options_are_checked(bank: Bank, model: PreTrainedModel, tokenizer: PreT
     for query in (None, 7):
         with pytest.raises(WrongTypeError, match="query must be a string"):
             bank.search(query)  # type: ignore[arg-type]
+    nothing: Any = None
+    for every in (0, nothing):
+        with pytest.raises(ConfigError, match=f"at least 1 token, not {every}; mode='once'"):
+            kmem.attach(model, bank, tokenizer=tokenizer, every=every)
+    unknown: Any = "retro"
+    with pytest.raises(UnknownNameError, match="mode 'retro'; there are once, paper, shifted"):
+        kmem.attach(model, bank, tokenizer=tokenizer, mode=unknown)
+
+
+def test_a_schedule_that_can_not_be_replayed_is_refused(bank: Bank, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> None:
     missing = [Span(row=0, start=0, stop=9, ids=(12345,))]
-    with kmem.attach(model, bank, tokenizer=tokenizer, schedule=missing), pytest.raises(MemoryNotFoundError, match="12345"):
-        model(tokenizer(PROMPT, return_tensors="pt")["input_ids"])
+    with pytest.raises(MemoryNotFoundError, match="12345"):
+        kmem.attach(model, bank, tokenizer=tokenizer, schedule=missing)
+    with pytest.raises(MemoryNotFoundError, match="12345 is not among the 1 attached"):
+        kmem.attach(model, bank.read([int(bank.ids[0])]), schedule=missing)
+    known = Span(row=0, start=0, stop=9, ids=(int(bank.ids[0]),))
+    with pytest.raises(ConfigError, match="two spans"):
+        kmem.attach(model, bank, tokenizer=tokenizer, schedule=[known, replace(known, start=8)])
