@@ -9,6 +9,11 @@ from kmem.kstore.defaults import TOP_K
 EVERY_TOKENS = 64
 """Tokens between two retrievals (Memory³ §3.3)."""
 
+RAM_BYTES = 256 << 20
+"""Records that stay in RAM after being read, or before; memory is taken as they come."""
+AHEAD = 16
+"""Memories read ahead after a retrieval: half of what the next one wants anew is then there (docs/decisions.md)."""
+
 
 def require_reading(top_k: int, every: int | None) -> None:
     """Raise ConfigError or WrongTypeError unless `top_k` is a count, and `every` one or None."""
@@ -17,6 +22,12 @@ def require_reading(top_k: int, every: int | None) -> None:
         raise ConfigError(f"every must be at least 1 token, or None (--every 0) to retrieve once, not {every}.")
     if every is not None:
         require_count(every, "every")
+
+
+def require_tiers(ram_bytes: int, ahead: int) -> None:
+    """Raise ConfigError or WrongTypeError unless both are whole numbers from 0, which switches the tier off."""
+    require_count(ram_bytes, "ram_bytes", least=0)
+    require_count(ahead, "ahead", least=0)
 
 
 @dataclass(frozen=True, kw_only=True)
