@@ -25,12 +25,12 @@ def require_text(text: object, name: str) -> None:
         raise ConfigError(f"The {name} {text!r:.60} is not UTF-8 text (character {error.start}): type it again in UTF-8.") from None
 
 
-def require_count(value: object, name: str) -> None:
-    """Raise WrongTypeError unless `value` is a whole number, ConfigError unless it lies between 1 and MOST."""
+def require_count(value: object, name: str, *, least: int = 1) -> None:
+    """Raise WrongTypeError unless `value` is a whole number, ConfigError unless it lies between `least` and MOST."""
     if not isinstance(value, int) or isinstance(value, bool):
         raise WrongTypeError(f"{name} must be a whole number, not {_named(value)}.")
-    if not 1 <= value <= MOST:
-        raise ConfigError(f"{name} must be at least 1{'' if value < 1 else f' and at most {MOST}'}, not {value}.")
+    if not least <= value <= MOST:
+        raise ConfigError(f"{name} must be at least {least}{'' if value < least else f' and at most {MOST}'}, not {value}.")
 
 
 def require_name(value: object, name: str) -> None:

@@ -177,12 +177,31 @@ class Bank:
         require_count(k, "k")
         if not texts:
             return []
-        vectors = np.ascontiguousarray(self._embedder.embed(texts), dtype=np.float32)
-        scores, ids = search(self._index, self.manifest.index, vectors, k, self.manifest.deleted)
+        scores, ids = self.nearest(self.embed(texts), k)
         return [
             [self._hit(int(memory_id), float(score)) for score, memory_id in zip(*row, strict=True) if memory_id >= 0]
             for row in zip(scores, ids, strict=True)
         ]
+
+    def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """[n, dim] a unit vector a text, as `nearest` takes them. Raises IdentityMismatchError as `search_many` does."""
+        self._require_open()
+        return np.ascontiguousarray(self._embedder.embed(texts), dtype=np.float32)
+
+    def nearest(self, vectors: NDArray[np.float32], k: int = TOP_K) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """Scores and ids [n, k] of the memories nearest to vectors [n, dim], best first; id −1 where the bank holds fewer.
+
+        No text is read. Raises CorruptBankError when the index knows an id that the memories do not.
+        """
+        self._require_open()
+        scores, ids = search(self._index, self.manifest.index, vectors, k, self.manifest.deleted)
+        found = ids[ids >= 0]
+        try:
+            self._ids.positions(found.tolist())
+        except MemoryNotFoundError as error:
+            index, unknown = self.place.at(self.manifest.index.file), np.setdiff1d(found, self.all_ids)[0]
+            raise CorruptBankError(f"{index} knows id {unknown}, of which the bank holds no memory; {RESTORE}") from error
+        return scores, ids
 
     def read(self, ids: Sequence[int], *, positions: bool = True) -> Memories:
         """The memories with these ids, in this order; without `positions`, which generating doesn't need, fewer bytes are read.
@@ -191,9 +210,13 @@ class Bank:
         """
         if not isinstance(ids, Iterable):
             raise WrongTypeError(f"read takes a list of ids, not {ids!r:.40}; put a single one in a list.")
+        records = self.buffer(len(ids))
+        self.read_into(ids, records)
+        return self.decode(ids, records, positions=positions)
+
+    def decode(self, ids: Sequence[int], records: NDArray[Any], *, positions: bool = False) -> Memories:
+        """The memories of these ids whose records, [n, *record_shape], `read_into` gave; they may share memory with the records."""
         at = self._locate(ids)
-        records = _buffer((len(at), *self._parts.record_shape), self._parts.record_dtype)
-        self._parts.read_into(at, records)
         lengths = self._parts.lengths(at)
         return Memories(
             kv=self.quantiser.decode(records),
@@ -215,6 +238,12 @@ class Bank:
                 f"Records go into a contiguous {self._parts.record_dtype} array of shape {expected}, not {out.dtype} {out.shape}."
             )
         self._parts.read_into(at, out)
+
+    def buffer(self, count: int) -> NDArray[Any]:
+        """[count, *record_shape] to read into: pinned where there is a GPU, which then copies it without the processor's help."""
+        size = count * self._parts.record_bytes
+        raw = torch.empty(size, dtype=torch.uint8, pin_memory=torch.cuda.is_available())
+        return raw.numpy().view(self._parts.record_dtype).reshape(count, *self._parts.record_shape)
 
     @property
     def record_shape(self) -> tuple[int, ...]:
@@ -323,12 +352,7 @@ class Bank:
         return [self._ids.locate(position) for position in self._ids.positions(ids)]
 
     def _hit(self, memory_id: int, score: float) -> Hit:
-        try:
-            chunk = self.chunk(memory_id)
-        except MemoryNotFoundError as error:
-            raise CorruptBankError(
-                f"{self.place.at(self.manifest.index.file)} knows id {memory_id}, chunks/ does not; {RESTORE}"
-            ) from error
+        chunk = self.chunk(memory_id)
         return Hit(
             id=memory_id,
             score=score,
@@ -343,13 +367,6 @@ class Bank:
     def _require_open(self) -> None:
         if self._closed:
             raise ConfigError(f"The bank {self.place} was closed; open it again.")
-
-
-def _buffer(shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
-    """An array to read into: pinned where there is a GPU, which then copies it without the processor's help."""
-    count = int(np.prod(shape)) * dtype.itemsize
-    raw = torch.empty(count, dtype=torch.uint8, pin_memory=torch.cuda.is_available())
-    return raw.numpy().view(dtype).reshape(shape)
 
 
 def open_bank(path: str | Path, embedder: TextEmbedder | None = None, *, verify: Verify = "first") -> Bank:

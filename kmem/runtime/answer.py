@@ -15,6 +15,7 @@ from kmem.kstore.bank import Bank
 from kmem.runtime.attach import attach
 from kmem.runtime.defaults import AnswerConfig
 from kmem.runtime.source import BankSource
+from kmem.runtime.stats import Stats
 from kmem.runtime.trace import TraceSpan
 
 Knowledge = Literal["nothing", "memories", "text"]
@@ -94,7 +95,7 @@ def answer(
 
 def _with_text(question: str, tokenizer: PreTrainedTokenizerBase, bank: Bank, top_k: int) -> tuple[str, tuple[str, ...]]:
     tokens = tokenizer(question)["input_ids"]
-    (ids,) = BankSource(bank, tokenizer, top_k).retrieve([tokens])
+    (ids,) = BankSource(bank, tokenizer, top_k).retrieve([tokens], Stats())
     chunks = [bank.chunk(memory_id) for memory_id in ids]
     references = "\n".join(f"Reference: {chunk.reference}" for chunk in reversed(chunks))
     return f"{references}\n{question}", tuple(dict.fromkeys(chunk.source for chunk in chunks))

@@ -16,7 +16,7 @@ from kmem.errors import AttachError, ConfigError, WrongTypeError
 from kmem.kstore.bank import Bank
 from kmem.kstore.defaults import TOP_K
 from kmem.memories import Memories, MemorySpec
-from kmem.runtime.defaults import EVERY_TOKENS, MODE, RetrievalMode, require_reading
+from kmem.runtime.defaults import AHEAD, EVERY_TOKENS, MODE, RAM_BYTES, RetrievalMode, require_reading, require_tiers
 from kmem.runtime.inputs import end_tokens
 from kmem.runtime.replay import require_schedule
 from kmem.runtime.schedule import Cadence, Span
@@ -33,6 +33,8 @@ def attach(
     every: int = EVERY_TOKENS,
     mode: RetrievalMode = MODE,
     schedule: Sequence[Span] | None = None,
+    ram_bytes: int = RAM_BYTES,
+    ahead: int = AHEAD,
 ) -> "Attachment":
     """Let `model` read a bank, or fixed Memories, inside a `with` block; `model.generate` and plain forward calls both work.
 
@@ -41,19 +43,24 @@ def attach(
     what later text chose; `once` searches with the whole prompt and never again. Fixed Memories are all read by every token. `schedule`,
     from an earlier `memory.schedule`, replays what was read then. Tokens that were in a KV cache before attaching read nothing. With beam
     search, memories come from the prompt alone. A row of a batch that generated an end of text reads nothing more.
+    What was read of a bank stays in RAM, least recently used out first, within `ram_bytes`; after each retrieval a thread of its own reads
+    the next `ahead` memories nearest to the query into the same RAM. 0 switches either off, and no answer depends on them.
 
     Raises IdentityMismatchError when another model wrote the memories, UnsupportedModelError for a model that can't read any,
     ConfigError on a bad option or an impossible schedule, MemoryNotFoundError when it names a memory that is not here, WrongTypeError for
     what is no model or no memories; on entering the block, AttachError when something is attached already.
     """
     require_reading(top_k, every, mode)
+    require_tiers(ram_bytes, ahead)
     _require_types(model, memories, tokenizer)
     examine(model)
     if isinstance(memories, Memories):
         source: Source = FixedSource(memories)
         cadence = Cadence(mode="once", every=every)
     else:
-        source = _bank_source(memories, tokenizer, top_k)
+        if tokenizer is None:
+            raise ConfigError("Attaching a bank needs the model's tokenizer, to turn tokens into search text; pass tokenizer=….")
+        source = BankSource(memories, tokenizer, top_k, ram_bytes=ram_bytes, ahead=ahead)
         cadence = Cadence(mode=mode, every=every, ends=end_tokens(model, tokenizer))
     require_same_writer(model, tokenizer, source.spec)
     if schedule is not None:
@@ -104,12 +111,6 @@ def _require_types(model: object, memories: object, tokenizer: object) -> None:
         raise WrongTypeError(f"attach needs an open bank (kmem.open) or Memories, not {type(memories).__name__}.")
     if tokenizer is not None and not hasattr(tokenizer, "bos_token_id"):
         raise WrongTypeError(f"attach needs the model's tokenizer (kmem.load_model gives it), not {type(tokenizer).__name__}.")
-
-
-def _bank_source(bank: Bank, tokenizer: PreTrainedTokenizerBase | None, top_k: int) -> Source:
-    if tokenizer is None:
-        raise ConfigError("Attaching a bank needs the model's tokenizer, to turn tokens into search text; pass tokenizer=….")
-    return BankSource(bank, tokenizer, top_k)
 
 
 def require_same_writer(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None, spec: MemorySpec) -> None:

@@ -12,8 +12,12 @@ EVERY_TOKENS = 64
 
 RetrievalMode = Literal["paper", "shifted", "once"]
 """What the memories of a prompt chunk are retrieved with: its own text, the chunk before it, or the whole prompt, and never again."""
-
 MODE: RetrievalMode = "paper"
+
+RAM_BYTES = 256 << 20
+"""Records that stay in RAM after being read, or before; memory is taken as they come."""
+AHEAD = 16
+"""Memories read ahead after a retrieval: half of what the next one wants anew is then there (docs/decisions.md)."""
 
 
 def require_reading(top_k: int, every: int, mode: RetrievalMode) -> None:
@@ -24,6 +28,12 @@ def require_reading(top_k: int, every: int, mode: RetrievalMode) -> None:
     if every is None or every == 0:
         raise ConfigError(f"every must be at least 1 token, not {every}; mode='once' (--mode once) retrieves once.")
     require_count(every, "every")
+
+
+def require_tiers(ram_bytes: int, ahead: int) -> None:
+    """Raise ConfigError or WrongTypeError unless both are whole numbers from 0, which switches the tier off."""
+    require_count(ram_bytes, "ram_bytes", least=0)
+    require_count(ahead, "ahead", least=0)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -59,7 +59,7 @@ class Session:
         return trace_of(spans, self._latest.ledger, origins)
 
     def stats(self) -> dict[str, float | int]:
-        """Counters since attaching: retrievals, memories read and re-used, bytes, seconds."""
+        """Counters since attaching, the fields of `Stats`: seconds by what they went into, bytes, hits a tier."""
         return self._stats.to_dict()
 
     # ------------------------------------------------------------------ around the model's forward
@@ -101,8 +101,9 @@ class Session:
         return output
 
     def close(self) -> None:
-        """Leave no trace on the caches that are still alive."""
+        """Leave no trace on the caches that are still alive, and no thread."""
         self._caches.close()
+        self._source.close()
 
     def _stream(self, cache: Cache | None, *, batch: int) -> Stream:
         columns = cached_columns(cache)
@@ -123,23 +124,23 @@ class Session:
         if not waiting:
             return
         began = time.perf_counter()
-        found = self._source.retrieve([query for _, query in waiting])
+        found = self._source.retrieve([query for _, query in waiting], self._stats)
         for (set_ids, _), ids in zip(waiting, found, strict=True):
             set_ids(ids)
         self._stats.note_retrieval(len(waiting), time.perf_counter() - began)
 
     def _load(self, reads: Sequence[Ids]) -> None:
         wanted = tuple(dict.fromkeys(memory_id for ids in reads for memory_id in ids))
-        if set(wanted) == set(self._pool.ids):
-            return
-        missing = self._pool.missing(wanted)
-        began = time.perf_counter()
-        loaded = self._source.read(missing) if missing else None
-        self._pool.replace(wanted, loaded)
-        stored = 0 if loaded is None else loaded.kv.nbytes
-        self._stats.note_read(
-            read=len(missing), reused=len(wanted) - len(missing), loaded_bytes=stored, seconds=time.perf_counter() - began
-        )
+        if set(wanted) != set(self._pool.ids):
+            began = time.perf_counter()
+            missing = self._pool.missing(wanted)
+            loaded = self._source.read(missing, self._stats) if missing else None
+            read = time.perf_counter()
+            self._pool.replace(wanted, loaded)
+            done = time.perf_counter()
+            self._stats.note_device(len(wanted) - len(missing), len(missing), done - read)
+            self._stats.note_loading(done - began)
+        self._source.read_ahead(self._stats)
 
     # ------------------------------------------------------------------ attention
 

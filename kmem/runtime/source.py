@@ -1,15 +1,21 @@
 """Where memories come from: a bank that is searched, a fixed set, or a schedule that is replayed."""
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
+from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
 from kmem.errors import MemoryNotFoundError
 from kmem.kstore.bank import Bank
 from kmem.memories import Memories, MemorySpec
+from kmem.runtime.ahead import ReadAhead
+from kmem.runtime.ram import RamTier
 from kmem.runtime.schedule import Ids
+from kmem.runtime.stats import Stats
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,11 +28,11 @@ class Origin:
 
 
 class Source(Protocol):
-    """A supplier of memories for spans of tokens."""
+    """A supplier of memories for spans of tokens; what it did goes into `stats`."""
 
     spec: MemorySpec
 
-    def retrieve(self, queries: Sequence[Sequence[int]]) -> list[Ids]:
+    def retrieve(self, queries: Sequence[Sequence[int]], stats: Stats) -> list[Ids]:
         """The ids that answer each query, a list of token ids."""
         ...
 
@@ -34,36 +40,92 @@ class Source(Protocol):
         """Raise MemoryNotFoundError unless all of these are here."""
         ...
 
-    def read(self, ids: Sequence[int]) -> Memories:
+    def read(self, ids: Sequence[int], stats: Stats) -> Memories:
         """The memories of these ids, in order."""
+        ...
+
+    def read_ahead(self, stats: Stats) -> None:
+        """The forward pass has what it wants: prepare for the next, if it retrieved. Returns at once."""
         ...
 
     def origin(self, memory_id: int) -> Origin:
         """Where the text of this memory stands."""
         ...
 
+    def close(self) -> None:
+        """End threads and give memory back; using it again begins anew."""
+        ...
+
 
 class BankSource:
-    """The `top_k` memories of a bank whose text is nearest to the query's text; none where special tokens and spaces are all of it."""
+    """The `top_k` memories of a bank whose text is nearest to the query's text, through a RAM tier that is read ahead.
 
-    def __init__(self, bank: Bank, tokenizer: PreTrainedTokenizerBase, top_k: int) -> None:
+    A query of special tokens and spaces alone finds nothing.
+    """
+
+    def __init__(self, bank: Bank, tokenizer: PreTrainedTokenizerBase, top_k: int, *, ram_bytes: int = 0, ahead: int = 0) -> None:
         self.bank, self.tokenizer, self.top_k = bank, tokenizer, top_k
         self.spec = bank.spec
+        self._ram = RamTier(bank.record_shape, bank.record_dtype, budget_bytes=ram_bytes, most=len(bank))
+        self._ahead = ReadAhead(bank, self._ram, near=top_k, ahead=ahead)
+        self._asked: NDArray[np.float32] | None = None
 
-    def retrieve(self, queries: Sequence[Sequence[int]]) -> list[Ids]:
+    def retrieve(self, queries: Sequence[Sequence[int]], stats: Stats) -> list[Ids]:
+        self._ahead.stop()
         texts = [self.tokenizer.decode(list(query), skip_special_tokens=True) for query in queries]
-        found = iter(self.bank.search_many([text for text in texts if text.strip()], self.top_k))
-        return [tuple(hit.id for hit in next(found)) if text.strip() else () for text in texts]
+        spoken = [text for text in texts if text.strip()]
+        if not spoken:
+            return [() for _ in texts]
+        began = time.perf_counter()
+        self._asked = self.bank.embed(spoken)
+        embedded = time.perf_counter()
+        _, nearest = self.bank.nearest(self._asked, self.top_k)
+        stats.note_search(embed_s=embedded - began, search_s=time.perf_counter() - embedded)
+        found = iter(nearest.tolist())
+        return [tuple(memory_id for memory_id in next(found) if memory_id >= 0) if text.strip() else () for text in texts]
 
     def require(self, ids: Sequence[int]) -> None:
         self.bank.lengths(ids)
 
-    def read(self, ids: Sequence[int]) -> Memories:
-        return self.bank.read(ids, positions=False)
+    def read(self, ids: Sequence[int], stats: Stats) -> Memories:
+        began = time.perf_counter()
+        records = self.bank.buffer(len(ids))
+        missing, first_used = self._ram.take(ids, records, range(len(ids)))
+        if missing:
+            self._ahead.wait_for([ids[place] for place in missing])
+            missing, also_used = self._ram.take(ids, records, missing)
+            first_used += also_used
+        if missing:
+            wanted = [ids[place] for place in missing]
+            fresh = records if len(wanted) == len(ids) else np.empty((len(wanted), *records.shape[1:]), dtype=records.dtype)
+            self.bank.read_into(wanted, fresh)
+            if fresh is not records:
+                records[missing] = fresh
+            self._ram.keep(wanted, fresh)
+        read = time.perf_counter()
+        memories = self.bank.decode(ids, records)
+        stats.note_read(
+            ram_hits=len(ids) - len(missing),
+            ram_misses=len(missing),
+            stored_bytes=len(missing) * self.bank.record_bytes,
+            first_used=first_used,
+            read_s=read - began,
+            decode_s=time.perf_counter() - read,
+        )
+        return memories
+
+    def read_ahead(self, stats: Stats) -> None:
+        if self._asked is not None:
+            self._ahead.begin(self._asked, stats)
+            self._asked = None
 
     def origin(self, memory_id: int) -> Origin:
         chunk = self.bank.chunk(memory_id)
         return Origin(source=chunk.source, start=chunk.start, stop=chunk.end)
+
+    def close(self) -> None:
+        self._ahead.close()
+        self._ram.clear()
 
 
 class FixedSource:
@@ -73,7 +135,7 @@ class FixedSource:
         self.memories, self.spec = memories, memories.spec
         self._row = {memory_id: row for row, memory_id in enumerate(memories.ids)}
 
-    def retrieve(self, queries: Sequence[Sequence[int]]) -> list[Ids]:
+    def retrieve(self, queries: Sequence[Sequence[int]], stats: Stats) -> list[Ids]:
         return [self.memories.ids for _ in queries]
 
     def require(self, ids: Sequence[int]) -> None:
@@ -81,9 +143,15 @@ class FixedSource:
         if missing:
             raise MemoryNotFoundError(f"Memory {missing[0]} is not among the {len(self.memories)} attached ones.")
 
-    def read(self, ids: Sequence[int]) -> Memories:
+    def read(self, ids: Sequence[int], stats: Stats) -> Memories:
         self.require(ids)
         return self.memories.take([self._row[memory_id] for memory_id in ids])
 
+    def read_ahead(self, stats: Stats) -> None:
+        """All is in RAM."""
+
     def origin(self, memory_id: int) -> Origin:
         return Origin(source="", start=0, stop=0)
+
+    def close(self) -> None:
+        """The memories are the caller's."""

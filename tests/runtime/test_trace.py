@@ -40,7 +40,7 @@ def test_trace_names_sources_and_attention(bank: Bank, model: PreTrainedModel, t
     assert set(spans[0].ids) == {hit.id for hit in best}
     assert stats["retrievals"] == len(PROMPT) // 16 + 1
     assert stats["memories_read"] >= 3
-    assert 0 <= stats["hit_rate"] <= 1
+    assert 0 <= stats["device_hit_rate"] <= 1
 
 
 def test_attention_is_the_probability_the_model_pays() -> None:

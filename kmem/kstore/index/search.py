@@ -1,7 +1,8 @@
 """The index on disk and the search in it."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
 
@@ -16,6 +17,9 @@ from kmem.kstore.manifest import IndexRecord
 from kmem.kstore.place import Place
 from kmem.kstore.place.protocol import RESTORE
 from kmem.kstore.stored import read_verified, store
+
+FEW_QUERIES = 64
+"""Up to so many are searched by the calling thread alone: FAISS's OpenMP threads would go on spinning beside the model's."""
 
 
 def write_index(place: Place, index: Any, stats: IndexStats, embedder: Mapping[str, Any], number: int = 1) -> IndexRecord:
@@ -49,11 +53,23 @@ def search(
     Excluded ids take no place. Inverted lists are widened from the tuned `nprobe` until k are found. Safe to call from threads.
     """
     k, nprobe = min(k, record.rows), record.nprobe
-    while True:
-        scores, ids = index.search(queries, k, params=search_parameters(record.kind, nprobe, exclude))
-        if record.kind == "flat" or nprobe >= index.nlist or bool((ids >= 0).all()):
-            return scores, ids
-        nprobe *= 2
+    with _threads(1 if len(queries) <= FEW_QUERIES else faiss.omp_get_max_threads()):
+        while True:
+            scores, ids = index.search(queries, k, params=search_parameters(record.kind, nprobe, exclude))
+            if record.kind == "flat" or nprobe >= index.nlist or bool((ids >= 0).all()):
+                return scores, ids
+            nprobe *= 2
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    """FAISS computes on `count` threads in calls of this thread; OpenMP keeps the number a thread, so no other one sees it."""
+    before = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(count)
+    try:
+        yield
+    finally:
+        faiss.omp_set_num_threads(before)
 
 
 def stored_vectors(index: Any, kind: str, ids: NDArray[np.int64]) -> NDArray[np.float32]:
