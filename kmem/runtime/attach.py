@@ -16,7 +16,7 @@ from kmem.errors import AttachError, ConfigError, WrongTypeError
 from kmem.kstore.bank import Bank
 from kmem.kstore.defaults import TOP_K
 from kmem.memories import Memories, MemorySpec
-from kmem.runtime.defaults import AHEAD, EVERY_TOKENS, MODE, RAM_BYTES, RetrievalMode, require_reading, require_tiers
+from kmem.runtime.defaults import AHEAD, DEVICE_BYTES, EVERY_TOKENS, MODE, RAM_BYTES, RetrievalMode, require_reading, require_tiers
 from kmem.runtime.inputs import end_tokens
 from kmem.runtime.replay import require_schedule
 from kmem.runtime.schedule import Cadence, Span
@@ -33,6 +33,7 @@ def attach(
     every: int = EVERY_TOKENS,
     mode: RetrievalMode = MODE,
     schedule: Sequence[Span] | None = None,
+    device_bytes: int = DEVICE_BYTES,
     ram_bytes: int = RAM_BYTES,
     ahead: int = AHEAD,
 ) -> "Attachment":
@@ -43,15 +44,16 @@ def attach(
     what later text chose; `once` searches with the whole prompt and never again. Fixed Memories are all read by every token. `schedule`,
     from an earlier `memory.schedule`, replays what was read then. Tokens that were in a KV cache before attaching read nothing. With beam
     search, memories come from the prompt alone. A row of a batch that generated an end of text reads nothing more.
-    What was read of a bank stays in RAM, least recently used out first, within `ram_bytes`; after each retrieval a thread of its own reads
-    the next `ahead` memories nearest to the query into the same RAM. 0 switches either off, and no answer depends on them.
+    What was read of a bank stays on the model's device within `device_bytes`, in its own type, and in RAM within `ram_bytes`, as stored,
+    least recently used out first; after each retrieval a thread of its own reads the next `ahead` memories nearest to the query into the
+    same RAM. 0 switches each off, and no answer depends on them.
 
     Raises IdentityMismatchError when another model wrote the memories, UnsupportedModelError for a model that can't read any,
     ConfigError on a bad option or an impossible schedule, MemoryNotFoundError when it names a memory that is not here, WrongTypeError for
     what is no model or no memories; on entering the block, AttachError when something is attached already.
     """
     require_reading(top_k, every, mode)
-    require_tiers(ram_bytes, ahead)
+    require_tiers(device_bytes, ram_bytes, ahead)
     _require_types(model, memories, tokenizer)
     examine(model)
     if isinstance(memories, Memories):
@@ -66,14 +68,16 @@ def attach(
     if schedule is not None:
         schedule = require_schedule(schedule)
         source.require(list({memory_id for span in schedule for memory_id in span.ids}))
-    return Attachment(model, source, cadence, schedule)
+    return Attachment(model, source, cadence, schedule, device_bytes)
 
 
 class Attachment(AbstractContextManager[Session]):
     """What `attach` gives: entering it attaches, leaving it detaches. One that is never entered did nothing, and says so when it goes."""
 
-    def __init__(self, model: PreTrainedModel, source: Source, cadence: Cadence, schedule: Sequence[Span] | None) -> None:
-        self._model, self._source, self._cadence, self._schedule = model, source, cadence, schedule
+    def __init__(
+        self, model: PreTrainedModel, source: Source, cadence: Cadence, schedule: Sequence[Span] | None, device_bytes: int
+    ) -> None:
+        self._model, self._source, self._cadence, self._schedule, self._device_bytes = model, source, cadence, schedule, device_bytes
         self._used = False
         self._held = ExitStack()
 
@@ -87,7 +91,7 @@ class Attachment(AbstractContextManager[Session]):
         model, self._used = self._model, True
         if is_wrapped(model.get_decoder()):
             raise AttachError("This model already has memories attached; leave that block first, or attach both sets as one.")
-        session = Session(model, self._source, cadence=self._cadence, schedule=self._schedule)
+        session = Session(model, self._source, cadence=self._cadence, schedule=self._schedule, device_bytes=self._device_bytes)
         with ExitStack() as stack:
             stack.callback(session.close)
             stack.enter_context(hooked(model))

@@ -16,6 +16,8 @@ MODE: RetrievalMode = "paper"
 
 RAM_BYTES = 256 << 20
 """Records that stay in RAM after being read, or before; memory is taken as they come."""
+DEVICE_BYTES = 256 << 20
+"""Memories that stay on the model's device after being read, in its own type."""
 AHEAD = 16
 """Memories read ahead after a retrieval: half of what the next one wants anew is then there (docs/decisions.md)."""
 
@@ -30,8 +32,9 @@ def require_reading(top_k: int, every: int, mode: RetrievalMode) -> None:
     require_count(every, "every")
 
 
-def require_tiers(ram_bytes: int, ahead: int) -> None:
-    """Raise ConfigError or WrongTypeError unless both are whole numbers from 0, which switches the tier off."""
+def require_tiers(device_bytes: int, ram_bytes: int, ahead: int) -> None:
+    """Raise ConfigError or WrongTypeError unless all are whole numbers from 0, which switches the tier off."""
+    require_count(device_bytes, "device_bytes", least=0)
     require_count(ram_bytes, "ram_bytes", least=0)
     require_count(ahead, "ahead", least=0)
 

@@ -1,72 +1,89 @@
-"""Memories resident on the model's device, laid out layer by layer for attention."""
+"""The device tier: memories where the model's attention finds them, the least recently used out first."""
 
+from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from itertools import accumulate
 
 import torch
 from torch import Tensor
 
+from kmem.kernels.memory_attention import LayerMemory, PlainSlots
 from kmem.memories import Memories, MemorySpec
 
-
-@dataclass(frozen=True, eq=False)
-class LayerSlots:
-    """One layer of P resident memories, heads padded to the largest budget m: key, value [P, H, m, D]; filled [P, H, m]."""
-
-    key: Tensor
-    value: Tensor
-    filled: Tensor
+FIRST_ROWS = 16
+"""Memories there is room for at first; the room doubles as more come, up to the budget."""
 
 
 class Pool:
-    """Holds the memories that the current spans read; row p of every tensor is memory `ids[p]`."""
+    """At most `budget_bytes` of memories, or what the current spans read if that is more.
 
-    def __init__(self, spec: MemorySpec, *, device: torch.device, dtype: torch.dtype) -> None:
+    `version` grows whenever a row may hold another memory than before, and when all rows move.
+    """
+
+    def __init__(self, spec: MemorySpec, *, device: torch.device, dtype: torch.dtype, budget_bytes: int) -> None:
         self.spec, self.device, self.dtype = spec, device, dtype
-        self.bracket = spec.bracket.to(device=device, dtype=dtype)  # [L, 2, H, P, D]
-        self._slot_index = _padded_slot_index(spec).to(device)  # [L, H, m]
-        self.ids: tuple[int, ...] = ()
+        self.version = 0
+        self._bracket = spec.bracket.to(device=device, dtype=dtype)  # [L, 2, H, P, D]
+        self._bounds = tuple(accumulate((sum(heads) for heads in spec.profile.budget), initial=0))
+        self._record_bytes = 2 * spec.profile.slots * spec.head_dim * dtype.itemsize
+        self._most = budget_bytes // max(1, self._record_bytes)
+        self._row: OrderedDict[int, int] = OrderedDict()
         self._kv = torch.empty(0, 2, spec.profile.slots, spec.head_dim, device=device, dtype=dtype)
         self._filled = torch.empty(0, spec.profile.slots, device=device, dtype=torch.bool)
-        self._layers: dict[int, LayerSlots] = {}
+
+    def __len__(self) -> int:
+        return len(self._row)
 
     def missing(self, ids: Sequence[int]) -> list[int]:
         """The ids that are not resident."""
-        resident = set(self.ids)
-        return [memory_id for memory_id in ids if memory_id not in resident]
+        return [memory_id for memory_id in ids if memory_id not in self._row]
 
-    def replace(self, ids: Sequence[int], loaded: Memories | None) -> None:
-        """Make exactly `ids` resident: those already here stay, the others come from `loaded`, the rest are dropped."""
-        row_of = {memory_id: row for row, memory_id in enumerate(self.ids)}
-        kv, filled = self._kv, self._filled
-        if loaded is not None:
-            row_of |= {memory_id: len(self.ids) + row for row, memory_id in enumerate(loaded.ids)}
-            kv = torch.cat([kv, loaded.kv.to(device=self.device, dtype=self.dtype)])
-            filled = torch.cat([filled, loaded.filled.to(self.device)])
-        rows = torch.tensor([row_of[memory_id] for memory_id in ids], dtype=torch.long, device=self.device)
-        self._kv, self._filled, self.ids, self._layers = kv[rows], filled[rows], tuple(ids), {}
+    def hold(self, ids: Sequence[int], loaded: Memories | None) -> None:
+        """Make `ids` resident and the ones used last; `loaded` are those that were missing. Others go where there is no room."""
+        for memory_id in ids:
+            if memory_id in self._row:
+                self._row.move_to_end(memory_id)
+        if loaded is None:
+            return
+        needed = len(self._row) + len(loaded)
+        if needed > len(self._kv):
+            self._grow(needed, least=len(ids))
+        rows = [self._place_for(memory_id) for memory_id in loaded.ids]
+        at = torch.tensor(rows, device=self.device)
+        self._kv[at] = loaded.kv.to(device=self.device, dtype=self.dtype)
+        self._filled[at] = loaded.filled.to(self.device)
 
-    def layer(self, index: int) -> LayerSlots:
-        """The resident memories of one layer."""
-        if index not in self._layers:
-            slots = self._slot_index[index]
-            slots = slots[:, : max(self.spec.profile.budget[index])]
-            absent = slots < 0
-            picked = slots.clamp(min=0)
-            self._layers[index] = LayerSlots(
-                key=self._kv[:, 0, picked], value=self._kv[:, 1, picked], filled=self._filled[:, picked] & ~absent
-            )
-        return self._layers[index]
+    def rows(self, ids: Sequence[int]) -> list[int]:
+        """Where they lie."""
+        return [self._row[memory_id] for memory_id in ids]
+
+    def layer(self, index: int) -> LayerMemory:
+        """All resident memories of one layer, in place."""
+        slots = slice(*self._bounds[index : index + 2])
+        return LayerMemory(
+            slots=PlainSlots(key=self._kv[:, 0, slots], value=self._kv[:, 1, slots]),
+            filled=self._filled[:, slots],
+            budget=self.spec.profile.budget[index],
+            bracket_key=self._bracket[index, 0],
+            bracket_value=self._bracket[index, 1],
+        )
+
+    def _grow(self, needed: int, *, least: int) -> None:
+        rows = max(least, min(self._most, max(FIRST_ROWS, 2 * len(self._kv), needed)))
+        if rows > len(self._kv):
+            self._kv, self._filled = _longer(self._kv, rows), _longer(self._filled, rows)
+            self.version += 1
+
+    def _place_for(self, memory_id: int) -> int:
+        row = len(self._row)
+        if row == len(self._kv):
+            _, row = self._row.popitem(last=False)
+            self.version += 1
+        self._row[memory_id] = row
+        return row
 
 
-def _padded_slot_index(spec: MemorySpec) -> Tensor:
-    """[L, H, m] index of each head's slots in a record, −1 where the head has fewer than m."""
-    budget = spec.profile.budget
-    widest = max(max(row) for row in budget)
-    index = torch.full((len(budget), len(budget[0]), widest), -1, dtype=torch.long)
-    start = 0
-    for layer, row in enumerate(budget):
-        for head, tokens in enumerate(row):
-            index[layer, head, :tokens] = torch.arange(start, start + tokens)
-            start += tokens
-    return index
+def _longer(tensor: Tensor, rows: int) -> Tensor:
+    longer = tensor.new_empty(rows, *tensor.shape[1:])
+    longer[: len(tensor)] = tensor
+    return longer

@@ -12,10 +12,8 @@ from transformers import Cache, PreTrainedModel
 from kmem.encoder.anatomy import examine
 from kmem.encoder.hook import Attention, boolean_mask, current_handler, handling, scaling_of
 from kmem.errors import UnsupportedModelError
-from kmem.kernels.memory_attention import memory_attention
 from kmem.runtime.caches import CacheStreams
 from kmem.runtime.inputs import cached_columns, new_tokens, real_columns
-from kmem.runtime.plan import Block
 from kmem.runtime.pool import Pool
 from kmem.runtime.schedule import Cadence, Ids, Span
 from kmem.runtime.source import Source
@@ -27,17 +25,24 @@ from kmem.runtime.trace import TraceSpan, trace_of
 class Session:
     """What `with kmem.attach(...) as memory` yields: read `trace`, `schedule` and `stats()` from it at any time."""
 
-    materialise_mask = True
+    materialise_mask = False
 
-    def __init__(self, model: PreTrainedModel, source: Source, *, cadence: Cadence, schedule: Sequence[Span] | None) -> None:
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        source: Source,
+        *,
+        cadence: Cadence,
+        schedule: Sequence[Span] | None,
+        device_bytes: int,
+    ) -> None:
         self._anatomy = examine(model)
         self._source, self._cadence, self._given = source, cadence, schedule
-        self._pool = Pool(source.spec, device=model.device, dtype=model.dtype)
+        self._pool = Pool(source.spec, device=model.device, dtype=model.dtype, budget_bytes=device_bytes)
         self._caches = CacheStreams()
         self._stats = Stats()
         self._latest: Stream | None = None
-        self._blocks: list[Block] = []
-        self._turn = Lock()  # one forward pass at a time: the pool and the blocks serve whoever holds it
+        self._turn = Lock()  # one forward pass at a time: the pool and the plan serve whoever holds it
         budget = source.spec.profile.budget
         groups = self._anatomy.query_heads // self._anatomy.heads
         self._reading_heads = sum(tokens > 0 for row in budget for tokens in row) * groups
@@ -56,7 +61,7 @@ class Session:
             return []
         spans = self._latest.spans
         origins = {memory_id: self._source.origin(memory_id) for span in spans for memory_id in span.ids}
-        return trace_of(spans, self._latest.ledger, origins)
+        return trace_of(spans, self._latest.ledger(), origins, heads=self._reading_heads)
 
     def stats(self) -> dict[str, float | int]:
         """Counters since attaching, the fields of `Stats`: seconds by what they went into, bytes, hits a tier."""
@@ -85,16 +90,15 @@ class Session:
             try:
                 stream.advance(tokens, real)
                 self._retrieve(stream)
-                reads = stream.reads()
-                self._load(reads)
-                self._blocks = stream.plan(reads, self._pool)
-                with handling(self) if self._blocks else nullcontext():
+                if not stream.still(self._pool):
+                    self._load(stream.reads())
+                    stream.replan(self._pool)
+                with handling(self) if stream.plan else nullcontext():
                     output = original(**arguments)
             except BaseException:
                 if cache is not None:  # what a failed pass left in the cache is unknown
                     self._caches.forget(cache)
                 raise
-            stream.settle(self._blocks, self._reading_heads)
             made = getattr(output, "past_key_values", None)
             if made is not None and self._caches.stream(made) is not stream:
                 self._caches.remember(made, stream)
@@ -129,17 +133,15 @@ class Session:
             set_ids(ids)
         self._stats.note_retrieval(len(waiting), time.perf_counter() - began)
 
-    def _load(self, reads: Sequence[Ids]) -> None:
-        wanted = tuple(dict.fromkeys(memory_id for ids in reads for memory_id in ids))
-        if set(wanted) != set(self._pool.ids):
-            began = time.perf_counter()
-            missing = self._pool.missing(wanted)
-            loaded = self._source.read(missing, self._stats) if missing else None
-            read = time.perf_counter()
-            self._pool.replace(wanted, loaded)
-            done = time.perf_counter()
-            self._stats.note_device(len(wanted) - len(missing), len(missing), done - read)
-            self._stats.note_loading(done - began)
+    def _load(self, wanted: Ids) -> None:
+        began = time.perf_counter()
+        missing = self._pool.missing(wanted)
+        loaded = self._source.read(missing, self._stats) if missing else None
+        read = time.perf_counter()
+        self._pool.hold(wanted, loaded)
+        done = time.perf_counter()
+        self._stats.note_device(len(wanted) - len(missing), len(missing), done - read)
+        self._stats.note_loading(done - began)
         self._source.read_ahead(self._stats)
 
     # ------------------------------------------------------------------ attention
@@ -147,24 +149,20 @@ class Session:
     def attend(
         self, module: nn.Module, base: Attention, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, options: dict[str, Any]
     ) -> tuple[Tensor, Tensor | None]:
-        """One softmax over bracket, memories and context, block by block of query columns."""
+        """One softmax over bracket, memories and context, for all runs of columns at once."""
+        stream = self._latest
+        assert stream is not None  # forward made it the latest, and planned
+        assert stream.plan is not None
         layer = int(module.layer_idx)  # type: ignore[arg-type]
-        length = query.shape[2]
-        context = boolean_mask(mask, query, key)
-        output = query.new_empty(query.shape[0], length, query.shape[1], value.shape[-1])
-        for block in self._blocks:
-            columns = slice(block.first, block.last)
-            memory_key, memory_value, memory_mask = block.layer(self._pool, layer)
-            output[:, columns], slot_mass = memory_attention(
-                query[:, :, columns],
-                key,
-                value,
-                context[:, :, columns],
-                memory_key,
-                memory_value,
-                memory_mask,
-                scaling=scaling_of(query, options),
-                softcap=options.get("softcap"),
-            )
-            block.add_mass(slot_mass, self._pool.bracket.shape[3])
+        length, keys = query.shape[2], key.shape[2]
+        plain = mask is None and length in (1, keys)
+        output, mass = stream.plan.layer(self._pool, layer, keep=stream.generating)(
+            query,
+            key,
+            value,
+            None if plain else boolean_mask(mask, query, key),
+            scaling=scaling_of(query, options),
+            softcap=options.get("softcap"),
+        )
+        stream.plan.mass += mass.detach()
         return output, None

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from kmem.runtime.plan import Block, Columns, ids_in, plan_blocks, spans_in
+from kmem.runtime.plan import Columns, Plan, ids_in, plan_of
 from kmem.runtime.pool import Pool
 from kmem.runtime.replay import ReplayedRow
 from kmem.runtime.schedule import Cadence, Ids, Query, RowSchedule, RowSpans, Span
@@ -16,15 +16,21 @@ class Stream:
 
     def __init__(self, *, batch: int, cadence: Cadence, given: Sequence[Span] | None, columns: int) -> None:
         self.columns = columns
-        self.ledger = MassLedger()
+        self._ledger = MassLedger()
         self._rows: list[RowSpans] = [RowSchedule(row, cadence) if given is None else ReplayedRow(row, given) for row in range(batch)]
         self._now: list[Columns] = []
         self._beams = False
-        self._last_plan: tuple[list[Ids], tuple[int, ...], list[Block]] | None = None
+        self._plan: Plan | None = None
+        self._planned: tuple[int, ...] = ()
 
     @property
     def spans(self) -> list[Span]:
         return [span for row in self._rows for span in row.spans]
+
+    @property
+    def generating(self) -> bool:
+        """Whether this forward pass has one column, so that the next will read the same unless a span begins."""
+        return len(self._now[0].real) == 1
 
     def advance(self, tokens: Tensor, real: Tensor) -> None:
         """Take the columns of one forward pass, tokens and real [B, q]; several at once are prompt, a single one was generated."""
@@ -33,13 +39,10 @@ class Stream:
         self._now = []
         for row, ids, is_real in zip(self._rows, tokens.tolist(), real.tolist(), strict=True):
             self._now.append(Columns(start=len(row.tokens), real=tuple(is_real)))
-            kept = [token for token, keep in zip(ids, is_real, strict=True) if keep]
-            if not kept:
-                continue
-            if generated:
-                row.generate(kept[0], retrieve=not self._beams)
-            else:
-                row.read(kept)
+            if not generated:
+                row.read([token for token, keep in zip(ids, is_real, strict=True) if keep])
+            elif is_real[0]:
+                row.generate(ids[0], retrieve=not self._beams)
         self.columns += length
 
     def note_beams(self) -> None:
@@ -50,30 +53,38 @@ class Stream:
         """Spans of any row that still need memories."""
         return [query for row in self._rows for query in row.take_queries()]
 
-    def reads(self) -> list[Ids]:
-        """For each row, the ids that any column of this forward pass reads; ask once the queries are answered."""
-        read: list[Ids] = []
-        for row, now in zip(self._rows, self._now, strict=True):
-            read.append(ids_in(spans_in(row.spans, now.start, now.start + sum(now.real))))
-        return read
+    def still(self, pool: Pool) -> bool:
+        """Whether this forward pass reads what the last one's plan says; ask once the queries are answered."""
+        return self.generating and self._planned == self._state(pool)
 
-    def plan(self, reads: list[Ids], pool: Pool) -> list[Block]:
-        """Blocks for this forward pass with these `reads()`; while generating, the last one serves until some row's memories change."""
-        single = len(self._now[0].real) == 1
-        if single and self._last_plan is not None and self._last_plan[:2] == (reads, pool.ids):
-            return self._last_plan[2]
-        blocks = plan_blocks([row.spans for row in self._rows], self._now, pool) if any(reads) else []
-        self._last_plan = (reads, pool.ids, blocks) if single else None
-        return blocks
+    def reads(self) -> Ids:
+        """What any column of this forward pass reads; ask once the queries are answered."""
+        return ids_in([span for spans in self._current() for span in spans])
 
-    def settle(self, blocks: Sequence[Block], reading_heads: int) -> None:
-        """Book the attention mass of this forward pass to tokens and memories."""
-        for block in blocks:
-            mass = (block.mass / max(1, reading_heads)).tolist()
-            block.mass.zero_()
-            for index, (row, ids) in enumerate(zip(self._now, block.ids, strict=True)):
-                token = row.start + sum(row.real[: block.first])
-                for is_real, shares in zip(row.real[block.first : block.last], mass[index], strict=True):
-                    if is_real:
-                        self.ledger.add(index, token, ids, shares)
-                        token += 1
+    def replan(self, pool: Pool) -> None:
+        """Make the plan of this forward pass; `pool` holds what it reads."""
+        self._book()
+        self._plan = plan_of(self._current(), self._now, pool)
+        self._planned = self._state(pool)
+
+    @property
+    def plan(self) -> Plan | None:
+        return self._plan
+
+    def ledger(self) -> MassLedger:
+        """The attention mass of every forward pass so far."""
+        self._book()
+        return self._ledger
+
+    def _current(self) -> list[list[Span]]:
+        return [row.spans_between(now.start, now.stop) for row, now in zip(self._rows, self._now, strict=True)]
+
+    def _state(self, pool: Pool) -> tuple[int, ...]:
+        """Changes whenever a plan for one column a row would; padding in a generated column makes a plan of its own."""
+        return (pool.version, *(row.version for row in self._rows), *(now.real[0] for now in self._now))
+
+    def _book(self) -> None:
+        if self._plan is not None:
+            for span, mass in zip(self._plan.spans, self._plan.mass.tolist(), strict=True):
+                self._ledger.add(span, mass)
+            self._plan.mass.zero_()

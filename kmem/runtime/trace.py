@@ -40,28 +40,29 @@ class TraceSpan:
 
 
 class MassLedger:
-    """Sums attention mass per (row, token, memory) until somebody asks."""
+    """Attention mass per span and memory: probabilities summed over tokens, layers and query heads."""
 
     def __init__(self) -> None:
         self._mass: dict[tuple[int, int, int], float] = {}
 
-    def add(self, row: int, token: int, ids: Sequence[int], mass: Sequence[float]) -> None:
-        """Add the mass that one token paid to each of its memories."""
-        for memory_id, share in zip(ids, mass, strict=False):
-            key = (row, token, memory_id)
+    def add(self, span: Span, mass: Sequence[float]) -> None:
+        """Add what some tokens of a span paid to each of its memories; numbers past the last memory are padding."""
+        for memory_id, share in zip(span.ids, mass, strict=False):
+            key = (span.row, span.start, memory_id)
             self._mass[key] = self._mass.get(key, 0.0) + share
 
     def of(self, span: Span, memory_id: int) -> float:
-        """Mean mass per token of the span."""
-        tokens = range(span.start, span.stop)
-        return sum(self._mass.get((span.row, token, memory_id), 0.0) for token in tokens) / max(1, len(tokens))
+        """Mass per token of the span."""
+        return self._mass.get((span.row, span.start, memory_id), 0.0) / max(1, span.stop - span.start)
 
 
-def trace_of(spans: Sequence[Span], ledger: MassLedger, origins: Mapping[int, Origin]) -> list[TraceSpan]:
-    """Spans with what they read; `origins` says where the text of each id stands."""
+def trace_of(spans: Sequence[Span], ledger: MassLedger, origins: Mapping[int, Origin], *, heads: int) -> list[TraceSpan]:
+    """Spans with what they read; `origins` says where the text of each id stands, `heads` how many query heads of all layers read slots."""
     traced = []
     for span in spans:
-        reads = [Read(id=memory_id, attention=ledger.of(span, memory_id), **asdict(origins[memory_id])) for memory_id in span.ids]
+        reads = [
+            Read(id=memory_id, attention=ledger.of(span, memory_id) / max(1, heads), **asdict(origins[memory_id])) for memory_id in span.ids
+        ]
         reads.sort(key=lambda read: -read.attention)
         traced.append(TraceSpan(row=span.row, start=span.start, stop=span.stop, reads=tuple(reads)))
     return traced

@@ -172,9 +172,7 @@ def test_without_text_to_search_with_nothing_is_read(
 
 
 @pytest.mark.parametrize("mode", get_args(RetrievalMode))
-def test_a_row_of_padding_alone(
-    bank: Bank, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, mode: RetrievalMode
-) -> None:
+def test_a_row_of_padding_alone(bank: Bank, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, mode: RetrievalMode) -> None:
     """It has no text, until it has generated some."""
     inputs = tokenizer(["<pad>", "Moon, moon?"], return_tensors="pt", padding=True)
     inputs["attention_mask"][0] = 0

@@ -132,10 +132,10 @@ def test_no_answer_depends_on_the_tiers(bank: Bank, model: PreTrainedModel, toke
     ram_bytes, ahead = TIERS[tiers]
     ids = tokenizer(PROMPT, return_tensors="pt")["input_ids"]
     with torch.inference_mode():
-        with kmem.attach(model, bank, tokenizer=tokenizer, top_k=2, every=8, ram_bytes=0, ahead=0) as memory:
+        with kmem.attach(model, bank, tokenizer=tokenizer, top_k=2, every=8, device_bytes=0, ram_bytes=0, ahead=0) as memory:
             plain, plain_logits = generate(model, tokenizer), model(ids).logits
             spans = memory.schedule
-        with kmem.attach(model, bank, tokenizer=tokenizer, top_k=2, every=8, ram_bytes=ram_bytes, ahead=ahead) as memory:
+        with kmem.attach(model, bank, tokenizer=tokenizer, top_k=2, every=8, device_bytes=0, ram_bytes=ram_bytes, ahead=ahead) as memory:
             assert torch.equal(generate(model, tokenizer), plain)
             assert torch.equal(model(ids).logits, plain_logits)
             assert memory.schedule == spans
@@ -151,7 +151,7 @@ def test_two_sessions_read_one_bank(bank: Bank, tokenizer: PreTrainedTokenizerFa
     answers: dict[int, torch.Tensor] = {}
 
     def run(index: int, which: PreTrainedModel) -> None:
-        with kmem.attach(which, bank, tokenizer=tokenizer, top_k=2, every=8, ram_bytes=8300, ahead=3):
+        with kmem.attach(which, bank, tokenizer=tokenizer, top_k=2, every=8, device_bytes=0, ram_bytes=8300, ahead=3):
             answers[index] = generate(which, tokenizer, prompts[index])
 
     threads = [threading.Thread(target=run, args=(index, which)) for index, which in enumerate((model, other))]
@@ -160,7 +160,7 @@ def test_two_sessions_read_one_bank(bank: Bank, tokenizer: PreTrainedTokenizerFa
     for thread in threads:
         thread.join()
     for index, prompt in enumerate(prompts):
-        with kmem.attach(model, bank, tokenizer=tokenizer, top_k=2, every=8, ram_bytes=0):
+        with kmem.attach(model, bank, tokenizer=tokenizer, top_k=2, every=8, device_bytes=0, ram_bytes=0):
             assert torch.equal(answers[index], generate(model, tokenizer, prompt))
     assert not ahead_threads()
 
