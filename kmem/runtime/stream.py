@@ -33,13 +33,10 @@ class Stream:
         self._now = []
         for row, ids, is_real in zip(self._rows, tokens.tolist(), real.tolist(), strict=True):
             self._now.append(Columns(start=len(row.tokens), real=tuple(is_real)))
-            kept = [token for token, keep in zip(ids, is_real, strict=True) if keep]
-            if not kept:
-                continue
-            if generated:
-                row.generate(kept[0], retrieve=not self._beams)
-            else:
-                row.read(kept)
+            if not generated:
+                row.read([token for token, keep in zip(ids, is_real, strict=True) if keep])
+            elif is_real[0]:
+                row.generate(ids[0], retrieve=not self._beams)
         self.columns += length
 
     def note_beams(self) -> None:
