@@ -34,7 +34,8 @@ def generate(
     top_k: int = typer.Option(DEFAULT.top_k, "--top-k", "-k", help="Memories a span reads."),
     every: int = typer.Option(DEFAULT.every, help="Tokens between two retrievals."),
     mode: RetrievalMode = typer.Option(
-        DEFAULT.mode, help="What retrieves for a chunk of the prompt: paper (its text), shifted (the chunk before), once (all, only then)."
+        DEFAULT.mode,
+        help="What finds the memories of a prompt chunk: its text (paper), the chunk before (shifted), the whole prompt, for good (once).",
     ),
     as_json: bool = JSON_OPTION,
 ) -> None:

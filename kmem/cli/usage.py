@@ -13,13 +13,18 @@ def explain(error: Exception) -> str:
         return ""
     problems: list[dict[str, str]] = getattr(error.__context__, "errors", list)()  # pydantic's, which know the value that Typer leaves out
     if problems:
-        reason = problems[0]["msg"].partition(",")[0].replace("Input", "it")
-        said = f"{_parameter(error)} can't be {problems[0]['input']!r}: {reason}"
+        said = f"{_parameter(error)} can't be {problems[0]['input']!r}: {_reason(problems[0])}"
     elif said.startswith("No such option"):
         said += "; write -- before a value that begins with a minus"
     context = getattr(error, "ctx", None)
     said = said.rstrip(".").replace(". Did", "; did")
     return f"{said}; see {context.command_path if context else 'kmem'} --help."
+
+
+def _reason(problem: dict[str, str]) -> str:
+    if problem["type"] == "value_error":  # Typer's own words, about one of several choices
+        return problem["msg"].removeprefix("Value error, ").replace(repr(problem["input"]), "it")
+    return problem["msg"].partition(",")[0].replace("Input", "it")
 
 
 def _parameter(error: Exception) -> str:

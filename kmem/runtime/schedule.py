@@ -140,12 +140,12 @@ class RowSchedule(RowSpans):
 
     def generate(self, token: int, *, retrieve: bool = True) -> None:
         cursor = len(self.tokens)
-        covered = self._covers(cursor)
         self.tokens.append(token)
+        last = self._spans[-1] if self._covers(cursor) else None
         if token in self.cadence.ends:
-            self.version += covered
-        elif covered and self._spans[-1].generated and cursor - self._spans[-1].start < self._longest:
-            self._spans[-1].stop = cursor + 1
+            self.version += last is not None
+        elif last is not None and last.generated and cursor - last.start < self._longest:
+            last.stop = cursor + 1
         else:
             self._begin(OpenSpan(start=cursor, stop=cursor + 1, chunk=cursor, generated=True), retrieve=retrieve)
 

@@ -141,7 +141,9 @@ def test_text_that_can_not_be_asked_with(kmem: Run, bank: Path) -> None:
     refused(kmem("query", bank, ""), "query is empty")
     refused(kmem("query", bank, "caf\udce9"), "'caf\\udce9'", "UTF-8")
     refused(kmem("generate", bank, "--prompt", "caf\udce9"), "prompt", "UTF-8")
-    refused(kmem("generate", bank, "--prompt", "x", "--every", "-1"), "-1", "--every 0")
+    refused(kmem("generate", bank, "--prompt", "x", "--every", "-1"), "every must be at least 1, not -1")
+    refused(kmem("generate", bank, "--prompt", "x", "--every", "0"), "not 0", "--mode once")
+    refused(kmem("generate", bank, "--prompt", "x", "--mode", "retro"), "--mode", "'retro'", "'shifted'")
 
 
 def test_options_out_of_bounds_or_against_each_other(kmem: Run, bank: Path) -> None:

@@ -140,14 +140,15 @@ def test_generate_and_compare(kmem: Run, bank_folder: Path) -> None:
     assert "prompt tokens" in shown
 
 
-@pytest.mark.parametrize("every", [0, 2])
-def test_generate_raw_prompt_and_cadence(kmem: Run, bank_folder: Path, every: int) -> None:
+@pytest.mark.parametrize(("mode", "first", "reads"), [("paper", 2, 1), ("shifted", 2, 0), ("once", 3, 1)])
+def test_generate_raw_prompt_and_cadence(kmem: Run, bank_folder: Path, mode: str, first: int, reads: int) -> None:
+    cadence = ("--every", "2", "--mode", mode)
     (given,) = json.loads(
-        kmem("generate", bank_folder, "--prompt", "fox", "--raw", "--every", every, "--max-new-tokens", "6", "--top-k", "1", "--json").out
+        kmem("generate", bank_folder, "--prompt", "fox", "--raw", *cadence, "--max-new-tokens", "6", "--top-k", "1", "--json").out
     )["answers"]
     assert given["prompt_tokens"] == 3
-    spans = [(span["start"], span["stop"]) for span in given["trace"]]
-    assert spans[0] == (0, 3 if every == 0 else 2)
+    span = given["trace"][0]
+    assert (span["start"], span["stop"], len(span["reads"])) == (0, first, reads)
 
 
 def test_bench_store(kmem: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,6 +22,7 @@ from kmem.kstore.bank import Bank, open_bank
 from kmem.memories import EMPTY_SLOT
 from kmem.profile import Profile
 from kmem.runtime.defaults import RetrievalMode
+from kmem.runtime.inputs import end_tokens
 from kmem.runtime.schedule import Span
 from tests.tiny import SHAPE, HashEmbedder, byte_tokenizer, loud, tiny_model, uniform_budget
 
@@ -211,6 +212,14 @@ def test_a_finished_row_stops_reading_while_others_go_on(
     own = {"paper": 1 + 1, "shifted": 1 + 1, "once": 1}[mode]
     theirs = {"paper": 8 + 4, "shifted": 7 + 1 + 4, "once": 1}[mode]
     assert queries == own + theirs
+
+
+def test_end_tokens_are_those_of_the_model_and_of_the_tokenizer(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> None:
+    assert end_tokens(model, tokenizer) == {257, 258}
+    model.generation_config.eos_token_id = [5, 6]
+    model.generation_config.pad_token_id = None
+    assert end_tokens(model, tokenizer) == {5, 6, 257, 258}
+    assert end_tokens(model, None) == {5, 6}
 
 
 def test_fixed_memories_are_read_by_every_token(bank: Bank, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> None:

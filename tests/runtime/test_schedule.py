@@ -245,7 +245,7 @@ def test_an_impossible_schedule_is_refused() -> None:
     with pytest.raises(ConfigError, match="row -1"):
         require_schedule(spanning((0, 1), row=-1))
     not_spans: Any = [{"row": 0, "start": 0, "stop": 4, "ids": [1]}]
-    with pytest.raises(WrongTypeError, match="list of Span.*not of dict"):
+    with pytest.raises(WrongTypeError, match=r"list of Span.*not of dict"):
         require_schedule(not_spans)
     assert require_schedule(spanning((4, 4), (0, 4), (4, 6)) + spanning((0, 9), row=1)) == tuple(
         spanning((0, 4), (4, 6)) + spanning((0, 9), row=1)
