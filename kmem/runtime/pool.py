@@ -17,7 +17,7 @@ FIRST_ROWS = 16
 class Pool:
     """At most `budget_bytes` of memories, or what the current spans read if that is more.
 
-    `version` grows whenever a row may hold another memory than before, and when all rows move.
+    `version` grows whenever rows are written or moved: what was planned before may then read another memory.
     """
 
     def __init__(self, spec: MemorySpec, *, device: torch.device, dtype: torch.dtype, budget_bytes: int) -> None:
@@ -28,6 +28,7 @@ class Pool:
         self._record_bytes = 2 * spec.profile.slots * spec.head_dim * dtype.itemsize
         self._most = budget_bytes // max(1, self._record_bytes)
         self._row: OrderedDict[int, int] = OrderedDict()
+        self._free: list[int] = []
         self._kv = torch.empty(0, 2, spec.profile.slots, spec.head_dim, device=device, dtype=dtype)
         self._filled = torch.empty(0, spec.profile.slots, device=device, dtype=torch.bool)
 
@@ -43,15 +44,20 @@ class Pool:
         for memory_id in ids:
             if memory_id in self._row:
                 self._row.move_to_end(memory_id)
+        fresh = () if loaded is None else loaded.ids
+        most = max(self._most, len(ids))
+        while len(self._row) + len(fresh) > most:
+            self._free.append(self._row.popitem(last=False)[1])
         if loaded is None:
             return
-        needed = len(self._row) + len(loaded)
-        if needed > len(self._kv):
-            self._grow(needed, least=len(ids))
-        rows = [self._place_for(memory_id) for memory_id in loaded.ids]
+        if len(fresh) > len(self._free):
+            self._grow(min(most, max(FIRST_ROWS, 2 * len(self._kv), len(self._row) + len(fresh))))
+        rows = [self._free.pop() for _ in fresh]
+        self._row.update(zip(fresh, rows, strict=True))
         at = torch.tensor(rows, device=self.device)
         self._kv[at] = loaded.kv.to(device=self.device, dtype=self.dtype)
         self._filled[at] = loaded.filled.to(self.device)
+        self.version += 1
 
     def rows(self, ids: Sequence[int]) -> list[int]:
         """Where they lie."""
@@ -68,19 +74,9 @@ class Pool:
             bracket_value=self._bracket[index, 1],
         )
 
-    def _grow(self, needed: int, *, least: int) -> None:
-        rows = max(least, min(self._most, max(FIRST_ROWS, 2 * len(self._kv), needed)))
-        if rows > len(self._kv):
-            self._kv, self._filled = _longer(self._kv, rows), _longer(self._filled, rows)
-            self.version += 1
-
-    def _place_for(self, memory_id: int) -> int:
-        row = len(self._row)
-        if row == len(self._kv):
-            _, row = self._row.popitem(last=False)
-            self.version += 1
-        self._row[memory_id] = row
-        return row
+    def _grow(self, rows: int) -> None:
+        self._free.extend(range(len(self._kv), rows))
+        self._kv, self._filled = _longer(self._kv, rows), _longer(self._filled, rows)
 
 
 def _longer(tensor: Tensor, rows: int) -> Tensor:
