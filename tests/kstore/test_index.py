@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from kmem.errors import ConfigError
+from kmem.errors import ConfigError, CorruptBankError
 from kmem.kstore.bank import open_bank
 from kmem.kstore.index.build import IndexConfig, build_index, list_count
-from kmem.kstore.index.search import read_index, search, write_index
+from kmem.kstore.index.search import FEW_QUERIES, read_index, search, write_index
 from kmem.kstore.place import LocalPlace
 from tests.kstore.kit import NgramEmbedder, tiny_chunks, write_bank
 
@@ -73,6 +73,29 @@ def test_excluded_ids_take_no_place(tmp_path: Path, flat_below: int) -> None:
     assert (after >= 0).all()
     _, everything = search(loaded, record, vectors[:1], 1000, exclude=ids[:4].tolist())
     assert (everything[0] >= 0).sum() == 196  # the lists are widened until all are found
+
+
+def test_few_queries_are_searched_alone_and_leave_the_number_of_threads(tmp_path: Path) -> None:
+    vectors, ids = unit_vectors(200), some_ids(200)
+    index, stats = build_index(vectors, ids)
+    record = write_index(LocalPlace(tmp_path), index, stats, {"name": "none"})
+    before = faiss.omp_get_max_threads()
+    try:
+        faiss.omp_set_num_threads(2)
+        few, many = (search(index, record, vectors[:count], 3)[1] for count in (FEW_QUERIES, 200))
+        assert faiss.omp_get_max_threads() == 2
+    finally:
+        faiss.omp_set_num_threads(before)
+    assert np.array_equal(few, many[:FEW_QUERIES])
+
+
+def test_an_index_of_other_memories_is_reported(tmp_path: Path) -> None:
+    write_bank(tmp_path / "bank", count=6)
+    with open_bank(tmp_path / "bank", NgramEmbedder()) as bank:
+        vectors = bank.vectors(bank.ids.tolist())
+        bank.__dict__["_index"], _ = build_index(vectors, np.arange(1, 7))
+        with pytest.raises(CorruptBankError, match=r"\.faiss knows id [1-6], of which the bank holds no memory"):
+            bank.nearest(vectors[:1])
 
 
 def test_an_ivf_bank_searches(tmp_path: Path) -> None:

