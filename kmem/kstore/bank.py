@@ -278,7 +278,7 @@ class Bank:
                 raise CorruptBankError(f"{self.place}: shard {number} has other ids beside its records than beside its texts; {RESTORE}")
         self.vectors(self.all_ids.tolist())
         if self._index.ntotal != len(self.all_ids):
-            index = self.place.at(self.manifest.index.file)
+            index = self.place.at(self.manifest.index.stored.file)
             counts = f"{self._index.ntotal} vectors for {len(self.all_ids)} memories"
             raise CorruptBankError(f"{index} holds {counts}; make it again with kmem verify --repair-index.")
 
@@ -327,7 +327,7 @@ class Bank:
             chunk = self.chunk(memory_id)
         except MemoryNotFoundError as error:
             raise CorruptBankError(
-                f"{self.place.at(self.manifest.index.file)} knows id {memory_id}, chunks/ does not; {RESTORE}"
+                f"{self.place.at(self.manifest.index.stored.file)} knows id {memory_id}, chunks/ does not; {RESTORE}"
             ) from error
         return Hit(
             id=memory_id,
