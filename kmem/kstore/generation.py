@@ -18,7 +18,7 @@ from kmem.kstore.quant import Quantiser
 from kmem.kstore.stored import StoredFile, describe, store, store_stream
 from kmem.memories import UNREAD_POSITION, Memories, MemorySpec
 
-BLOCK_BYTES = 4 << 20
+BLOCK_BYTES = 8 << 20
 """About how much of a shard is encoded at a time."""
 
 

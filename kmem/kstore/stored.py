@@ -1,6 +1,5 @@
 """The record of a file of a bank, and its comparison with what lies there now."""
 
-from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -13,8 +12,6 @@ from kmem.kstore.digest import Digest, digest_of
 from kmem.kstore.place import Place, Span
 from kmem.kstore.place.protocol import RESTORE
 
-HASHED_LATER = 8
-"""Parts that hashing may lie behind writing."""
 PIECE_BYTES = 8 << 20
 """How much of a file is in memory at a time while it is only hashed."""
 
@@ -50,21 +47,24 @@ def store(place: Place, file: str, data: Buffer) -> StoredFile:
 
 
 def store_stream(place: Place, file: str, parts: Iterable[Buffer]) -> StoredFile:
-    """The same from parts, hashed beside the writing; each must stay as it is until the file is written."""
-    digest, size = Digest(), 0
-    waiting: deque[Future[None]] = deque()
+    """The same from parts, pieces of some megabytes: the next is made and hashed, in another thread, while one is written."""
+    digest, size, remaining = Digest(), 0, iter(parts)
 
-    def passing(hasher: ThreadPoolExecutor) -> Iterator[Buffer]:
+    def following() -> Buffer | None:
+        part = next(remaining, None)
+        if part is not None:
+            digest.update(part)
+        return part
+
+    def passing(coming: Future[Buffer | None]) -> Iterator[Buffer]:
         nonlocal size
-        for part in parts:
-            waiting.append(hasher.submit(digest.update, part))
-            if len(waiting) > HASHED_LATER:
-                waiting.popleft().result()
+        while (part := coming.result()) is not None:
+            coming = beside.submit(following)
             size += memoryview(part).nbytes
             yield part
 
-    with ThreadPoolExecutor(1) as hasher:
-        place.replace_stream(file, passing(hasher))
+    with ThreadPoolExecutor(1) as beside:
+        place.replace_stream(file, passing(beside.submit(following)))
     return StoredFile(file=file, size_bytes=size, digest=str(digest))
 
 
