@@ -25,11 +25,14 @@ def compact(
                 "manifest": manifest.number,
                 "deleted_files": done.deleted_files,
                 "deleted_bytes": done.deleted_bytes,
+                "held_states": done.held_states,
             }
         )
         return
+    held, them = counted(done.held_states, "older state"), "it" if done.held_states == 1 else "them"
+    stays = f" {held} kept: a reader may have {them} open; compact again later, or with --prune-held." if done.held_states else ""
     output().print(
         f"{bank} holds {manifest.rows:,} memories as manifest {manifest.number}; "
-        f"{counted(done.deleted_files, 'file')} of older states deleted, {human_bytes(done.deleted_bytes)}.",
+        f"{counted(done.deleted_files, 'file')} of older states deleted, {human_bytes(done.deleted_bytes)}.{stays}",
         markup=False,
     )

@@ -19,8 +19,8 @@ def verify(
         repaired = repair(bank, progress=progress) if repair_index else None
         found = run(bank, deep=deep, progress=progress)
     if as_json:
-        print_json({"bank": bank, **found, "repaired_index": None if repaired is None else repaired.index.file})
+        print_json({"bank": bank, **found, "repaired_index": None if repaired is None else repaired.index.stored.file})
         return
-    mended = "" if repaired is None else f" The index was made again as {repaired.index.file}."
+    mended = "" if repaired is None else f" The index was made again as {repaired.index.stored.file}."
     looked = f", {found['memories']:,} memories" if deep else ""
     output().print(f"{bank} is whole: {counted(found['files'], 'file')}{looked}.{mended}", markup=False)

@@ -199,7 +199,7 @@ class Bank:
         try:
             self._ids.positions(found.tolist())
         except MemoryNotFoundError as error:
-            index, unknown = self.place.at(self.manifest.index.file), np.setdiff1d(found, self.all_ids)[0]
+            index, unknown = self.place.at(self.manifest.index.stored.file), np.setdiff1d(found, self.all_ids)[0]
             raise CorruptBankError(f"{index} knows id {unknown}, of which the bank holds no memory; {RESTORE}") from error
         return scores, ids
 
@@ -307,7 +307,7 @@ class Bank:
                 raise CorruptBankError(f"{self.place}: shard {number} has other ids beside its records than beside its texts; {RESTORE}")
         self.vectors(self.all_ids.tolist())
         if self._index.ntotal != len(self.all_ids):
-            index = self.place.at(self.manifest.index.file)
+            index = self.place.at(self.manifest.index.stored.file)
             counts = f"{self._index.ntotal} vectors for {len(self.all_ids)} memories"
             raise CorruptBankError(f"{index} holds {counts}; make it again with kmem verify --repair-index.")
 

@@ -36,6 +36,8 @@ SCHEMA = pa.schema(
 )
 """`row` counts within the generation; `sha256` is the hex digest of the reference text in UTF-8."""
 
+_FIELDS = [name for name in SCHEMA.names if name not in ("row", "sha256")]
+"""Columns that are a Chunk's."""
 GROUP_ROWS = 1024
 """Rows that are decompressed to show one."""
 KEPT_GROUPS, KEPT_FILES = 64, 32
@@ -43,20 +45,18 @@ KEPT_GROUPS, KEPT_FILES = 64, 32
 
 def encode_chunks(chunks: Sequence[Chunk], first_row: int) -> bytes:
     """A Parquet file of these chunks; the same chunks give the same bytes (with the same pyarrow)."""
-    rows = [
-        {field: getattr(chunk, field, None) for field in SCHEMA.names}
-        | {"row": first_row + offset, "sha256": hashlib.sha256(chunk.reference.encode()).hexdigest()}
-        for offset, chunk in enumerate(chunks)
-    ]
+    columns: dict[str, Sequence[Any]] = {name: [getattr(chunk, name) for chunk in chunks] for name in _FIELDS}
+    columns["row"] = range(first_row, first_row + len(chunks))
+    columns["sha256"] = [hashlib.sha256(chunk.reference.encode()).hexdigest() for chunk in chunks]
     sink = BytesIO()
-    pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), sink, compression="zstd", compression_level=3, row_group_size=GROUP_ROWS)
+    pq.write_table(pa.Table.from_pydict(columns, schema=SCHEMA), sink, compression="zstd", compression_level=3, row_group_size=GROUP_ROWS)
     return sink.getvalue()
 
 
 class ChunkTable:
     """The chunks of a bank's shards, in the order given.
 
-    Files are read, and their sha256 checked, when first needed. Safe to use from threads.
+    Files are read, and their digest checked, when first needed. Safe to use from threads.
     Raises CorruptBankError for a file that is not what the manifest says.
     """
 
@@ -143,4 +143,4 @@ class ChunkTable:
 
 
 def _chunk(record: dict[str, Any]) -> Chunk:
-    return Chunk(**{field: record[field] for field in SCHEMA.names if field not in ("row", "sha256")})
+    return Chunk(**{field: record[field] for field in _FIELDS})

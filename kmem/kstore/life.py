@@ -30,11 +30,12 @@ from kmem.progress import Progress, silent
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Compacted:
-    """The manifest after a compaction, and what could be deleted of the states before it."""
+    """The manifest after a compaction, what could be deleted of the states before it, and how many stay since somebody may read them."""
 
     manifest: Manifest
     deleted_files: int
     deleted_bytes: int
+    held_states: int
 
 
 def delete(path: str | Path, ids: Sequence[int]) -> Manifest:
@@ -68,8 +69,8 @@ def compact(path: str | Path, *, shard_bytes: int = SHARD_BYTES, held_too: bool 
                     if bank.place.folder is not None:
                         sweep(bank.place)
                     raise
-        files, size = prune(place_of(path), held_too=held_too)
-    return Compacted(manifest=manifest, deleted_files=files, deleted_bytes=size)
+        files, size, held = prune(place_of(path), held_too=held_too)
+    return Compacted(manifest=manifest, deleted_files=files, deleted_bytes=size, held_states=held)
 
 
 def merge(paths: Sequence[str | Path], out: str | Path, *, shard_bytes: int = SHARD_BYTES, progress: Progress = silent) -> Manifest:
@@ -95,8 +96,13 @@ def merge(paths: Sequence[str | Path], out: str | Path, *, shard_bytes: int = SH
 def convert(
     path: str | Path, quantiser: Quantiser, out: str | Path, *, shard_bytes: int = SHARD_BYTES, progress: Progress = silent
 ) -> Manifest:
-    """A new bank with the same memories, stored by another quantiser. Raises ConfigError for a value that it can't hold."""
+    """A new bank with the same memories, stored by another quantiser.
+
+    Raises ConfigError for a value that it can't hold, and for the quantiser that the bank has already.
+    """
     with open_bank(path) as bank:
+        if bank.manifest.quantiser == quantiser.to_dict():
+            raise ConfigError(f"{bank.place} stores its memories as {quantiser.name} already: name another quantiser (--quant).")
         return _into_new(Copied([bank], [bank.ids.tolist()]), bank, quantiser, out, shard_bytes, progress)
 
 
@@ -147,8 +153,7 @@ def _require_alike(first: Bank, other: Bank) -> None:
             "build one of them again with the other's (kmem build --profile …)."
         )
     first.identity.require_compatible(other.identity)
-    trained = [None if manifest.quantiser_tensors is None else manifest.quantiser_tensors.sha256 for manifest in (ours, theirs)]
-    if ours.quantiser != theirs.quantiser or trained[0] != trained[1]:
+    if ours.quantiser != theirs.quantiser:  # of a trained one it holds a digest of what was trained
         raise IdentityMismatchError(
             f"{first.place} and {other.place} differ in their quantiser ({ours.quantiser['name']} and {theirs.quantiser['name']}); "
             "convert one of them first (kmem convert --quant …)."

@@ -14,9 +14,9 @@ from kmem.identity import Identity
 from kmem.kstore.stored import StoredFile
 from kmem.profile import Profile
 
-FORMAT_VERSION = 2
-READABLE_VERSIONS = (1, 2)
-"""Version 1 had no `ids` file: ids stood in the Parquet files alone."""
+FORMAT_VERSION = 3
+READABLE_VERSIONS = (1, 2, 3)
+"""Version 1 had no `ids` file: ids stood in the Parquet files alone. Before version 3 a digest was a bare sha256."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,11 +42,9 @@ class Shard:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> "Shard":
-        def file(name: str) -> StoredFile:
-            return StoredFile(file=data[f"{name}_file"], size_bytes=data[f"{name}_bytes"], sha256=data[f"{name}_sha256"])
-
         first = "kv_file" in data  # format version 1
-        stored = {name: file(name) if first else StoredFile.from_dict(data[name]) for name in ("kv", "slot_position", "length", "chunks")}
+        names = ("kv", "slot_position", "length", "chunks")
+        stored = {name: StoredFile.from_flat(data, name) if first else StoredFile.from_dict(data[name]) for name in names}
         return cls(
             index=data["index"],
             rows=data["rows"],
@@ -92,15 +90,13 @@ class Generation:
 
 @dataclass(frozen=True, kw_only=True)
 class IndexRecord:
-    """The search index: its file, how to search it, how well that works, and the embedder whose vectors it holds.
+    """The search index: the file it is `stored` in, how to search it, how well that works, and the embedder whose vectors it holds.
 
     `recall_at_5` is the share of the five exact neighbours found with `nprobe`, over `recall_sample` queries
     (1.0 over 0 queries for an exact index).
     """
 
-    file: str
-    size_bytes: int
-    sha256: str
+    stored: StoredFile
     kind: str
     factory: str
     metric: str
@@ -111,16 +107,14 @@ class IndexRecord:
     rows: int
     dim: int
 
-    @property
-    def stored(self) -> StoredFile:
-        return StoredFile(file=self.file, size_bytes=self.size_bytes, sha256=self.sha256)
-
     def to_dict(self) -> dict[str, Any]:
-        return {field.name: getattr(self, field.name) for field in fields(self)} | {"embedder": dict(self.embedder)}
+        plain = {field.name: getattr(self, field.name) for field in fields(self)}
+        return plain | {"stored": self.stored.to_dict(), "embedder": dict(self.embedder)}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> "IndexRecord":
-        return cls(**{field.name: data[field.name] for field in fields(cls)})
+        stored = StoredFile.from_dict(data.get("stored", data))  # side by side with the rest before format version 3
+        return cls(**{field.name: data[field.name] for field in fields(cls) if field.name != "stored"}, stored=stored)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,17 +135,11 @@ class Manifest:
     encoder_dtype: str
     quantiser: Mapping[str, Any]
     quantiser_tensors: StoredFile | None
-    bracket_file: str
-    bracket_bytes: int
-    bracket_sha256: str
+    bracket: StoredFile
     bracket_tokens: tuple[int, ...]
     generations: tuple[Generation, ...]
     index: IndexRecord
     deleted: tuple[int, ...] = ()
-
-    @property
-    def bracket(self) -> StoredFile:
-        return StoredFile(file=self.bracket_file, size_bytes=self.bracket_bytes, sha256=self.bracket_sha256)
 
     @property
     def rows(self) -> int:
@@ -191,6 +179,7 @@ class Manifest:
             "identity": self.identity.to_dict(),
             "profile": self.profile.to_dict(),
             "quantiser": dict(self.quantiser),
+            "bracket": self.bracket.to_dict(),
             "quantiser_tensors": None if self.quantiser_tensors is None else self.quantiser_tensors.to_dict(),
             "generations": [generation.to_dict() for generation in self.generations],
             "index": self.index.to_dict(),
@@ -206,9 +195,11 @@ class Manifest:
                 f"The bank has format version {data['format_version']}; kmem reads {', '.join(map(str, READABLE_VERSIONS))}; "
                 "upgrade kmem (pip install --upgrade kmem)."
             )
+        before = "bracket_file" in data  # format version 3
         return cls(
-            **{field.name: data[field.name] for field in fields(cls)}
+            **{field.name: data[field.name] for field in fields(cls) if field.name != "bracket"}
             | {
+                "bracket": StoredFile.from_flat(data, "bracket") if before else StoredFile.from_dict(data["bracket"]),
                 "identity": Identity.from_dict(data["identity"]),
                 "profile": Profile.from_dict(data["profile"]),
                 "generations": tuple(map(Generation.from_dict, data["generations"])),

@@ -29,6 +29,7 @@ class Parts:
         self.shards = tuple(shard for _, shard in self._places)
         self._kv: dict[int, ShardFile] = {}
         self._lengths: dict[int, NDArray[np.uint8]] = {}
+        self._positions: tuple[int, NDArray[np.uint8]] | None = None
 
     def open_all(self) -> None:
         """Read every shard's index and lengths now, so that reading a record later asks for that record only."""
@@ -59,11 +60,13 @@ class Parts:
         return np.fromiter((self._lengths_of(number)[row] for number, row in at), dtype=np.int64, count=len(at))
 
     def slot_position(self, at: Sequence[tuple[int, int]]) -> NDArray[np.uint8]:
-        """[n, S] positions that the slots at (shard, row) pairs keep; the rows of a shard are read, and verified, as a whole."""
+        """[n, S] positions that the slots at (shard, row) pairs keep; the rows of a shard are read, and verified, as a whole.
+
+        Those of the last shard are kept, since a bank that is gone through in blocks asks for them again at once.
+        """
         found = np.empty((len(at), self._slots), dtype=np.uint8)
         for number in sorted({number for number, _ in at}):
-            grid_rows, shard = self._places[number]
-            rows = read_side_array(self._place, shard.slot_position, (grid_rows, self._slots), np.dtype(np.uint8))
+            rows = self._positions_of(number)
             for target, (other, row) in enumerate(at):
                 if other == number:
                     found[target] = rows[row]
@@ -84,6 +87,14 @@ class Parts:
                 self._place, shard.kv, rows=shard.rows, grid_rows=grid_rows, record_bytes=self.record_bytes, verify=self._verify
             )
         return found
+
+    def _positions_of(self, number: int) -> NDArray[np.uint8]:
+        kept = self._positions
+        if kept is None or kept[0] != number:
+            grid_rows, shard = self._places[number]
+            kept = number, read_side_array(self._place, shard.slot_position, (grid_rows, self._slots), np.dtype(np.uint8))
+            self._positions = kept
+        return kept[1]
 
     def _lengths_of(self, number: int) -> NDArray[np.uint8]:
         found = self._lengths.get(number)

@@ -10,8 +10,8 @@ OURS = re.compile(rf"({MANIFESTS}|{ZARR}|chunks|index|build/g\d+-\w+)/")
 """What else lies in the folder is somebody's, or the build's; `build/g…` are receipts of stopped appends."""
 
 
-def prune(place: Place, *, held_too: bool = False) -> tuple[int, int]:
-    """Delete the states before the newest that nobody holds (with `held_too`, all of them), then `sweep` → files, bytes.
+def prune(place: Place, *, held_too: bool = False) -> tuple[int, int, int]:
+    """Delete the states before the newest that nobody holds (with `held_too`, all of them), then `sweep` → files, bytes, states kept.
 
     Call it only when no writer is at work: in an object store, where nobody can tell, nothing is deleted without `held_too`. Manifests
     go first, so that none is ever left without its files. Raises CorruptBankError, before anything is deleted, when the newest can't be
@@ -20,15 +20,16 @@ def prune(place: Place, *, held_too: bool = False) -> tuple[int, int]:
     *older, newest = manifest_numbers(place)
     read_manifest(place, newest)
     sizes = place.sizes(MANIFESTS)
-    files = size = 0
+    files = size = kept = 0
     for file in map(manifest_file, older):
         if held_too:
             place.remove([file])
         elif not place.remove_unless_held(file):
+            kept += 1
             continue
         files, size = files + 1, size + sizes[file]
     swept = (0, 0) if place.folder is None and not held_too else sweep(place)  # without locks, a writer may be at work
-    return files + swept[0], size + swept[1]
+    return files + swept[0], size + swept[1], kept
 
 
 def sweep(place: Place) -> tuple[int, int]:

@@ -28,7 +28,7 @@ Verify = Literal["first", "always"]
 
 
 def encode_shard(records: Iterable[NDArray[Any]], grid_rows: int) -> Iterator[Buffer]:
-    """A shard's bytes, in pieces: the records of blocks [n, *record], each followed by its checksum, then the index.
+    """A shard's bytes, a piece a block: the records of blocks [n, *record], each followed by its checksum, then the index.
 
     The same bytes as zarr-python's for an array in chunks of one record. Raises ValueError for more than `grid_rows` records.
     """
@@ -37,9 +37,11 @@ def encode_shard(records: Iterable[NDArray[Any]], grid_rows: int) -> Iterator[Bu
         plain = np.ascontiguousarray(block)
         flat = plain.reshape(len(plain), -1).view(np.uint8)
         rows, size = rows + len(flat), flat.shape[1] + CRC_BYTES
-        for row in flat:
-            yield row.data
-            yield google_crc32c.value(row).to_bytes(CRC_BYTES, "little")
+        piece = np.empty((len(flat), size), dtype=np.uint8)
+        piece[:, :-CRC_BYTES] = flat
+        checksums = np.array([google_crc32c.value(row) for row in flat], dtype="<u4")
+        piece[:, -CRC_BYTES:] = checksums.view(np.uint8).reshape(-1, CRC_BYTES)
+        yield piece.reshape(-1).data
     index = np.full((grid_rows, 2), MISSING, dtype="<u8")
     index[:rows] = np.stack([np.arange(rows) * size, np.full(rows, size)], axis=1)
     tail = index.tobytes()

@@ -13,7 +13,7 @@ from kmem.kstore.stored import StoredFile, read_verified
 
 
 def read_side_array(place: Place, stored: StoredFile, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
-    """The chunk as a read-only array of `shape` and `dtype`, after checking its sha256. Raises CorruptBankError."""
+    """The chunk as a read-only array of `shape` and `dtype`, after checking its digest. Raises CorruptBankError."""
     expected = int(np.prod(shape)) * dtype.itemsize + CRC_BYTES
     if stored.size_bytes != expected:
         raise CorruptBankError(

@@ -1,7 +1,5 @@
 """The record of a file of a bank, and its comparison with what lies there now."""
 
-import hashlib
-from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -10,29 +8,36 @@ from typing import Any
 from typing_extensions import Buffer
 
 from kmem.errors import CorruptBankError
+from kmem.kstore.digest import Digest, digest_of
 from kmem.kstore.place import Place, Span
-from kmem.kstore.place.protocol import RESTORE, batched
+from kmem.kstore.place.protocol import RESTORE
 
-HASHED_LATER = 8
-"""Batches that hashing, which is slower than a disk's cache, may lie behind writing."""
 PIECE_BYTES = 8 << 20
 """How much of a file is in memory at a time while it is only hashed."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class StoredFile:
-    """A file of a bank: its path relative to the bank's root, its length and the sha256 of its bytes in hex."""
+    """A file of a bank: its path relative to the bank's root, its length and the digest of its bytes (`digest.py`)."""
 
     file: str
     size_bytes: int
-    sha256: str
+    digest: str
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> "StoredFile":
-        return cls(file=str(data["file"]), size_bytes=int(data["size_bytes"]), sha256=str(data["sha256"]))
+        """Raises KeyError for a missing field or an unknown algorithm. Formats 1 and 2 have a bare `sha256`."""
+        digest = str(data["digest"]) if "digest" in data else f"sha256:{data['sha256']}"
+        Digest(digest)
+        return cls(file=str(data["file"]), size_bytes=int(data["size_bytes"]), digest=digest)
+
+    @classmethod
+    def from_flat(cls, data: Mapping[str, Any], name: str) -> "StoredFile":
+        """From the fields `<name>_file`, `<name>_bytes` and `<name>_sha256`, as formats 1 and 2 have some."""
+        return cls(file=data[f"{name}_file"], size_bytes=data[f"{name}_bytes"], digest=f"sha256:{data[f'{name}_sha256']}")
 
 
 def store(place: Place, file: str, data: Buffer) -> StoredFile:
@@ -42,31 +47,30 @@ def store(place: Place, file: str, data: Buffer) -> StoredFile:
 
 
 def store_stream(place: Place, file: str, parts: Iterable[Buffer]) -> StoredFile:
-    """The same from parts, hashed beside the writing; each must stay as it is until the file is written."""
-    digest, size = hashlib.sha256(), 0
-    waiting: deque[Future[None]] = deque()
+    """The same from parts, pieces of some megabytes: the next is made and hashed, in another thread, while one is written."""
+    digest, size, remaining = Digest(), 0, iter(parts)
 
-    def update(some: list[memoryview]) -> None:
-        for part in some:
+    def following() -> Buffer | None:
+        part = next(remaining, None)
+        if part is not None:
             digest.update(part)
+        return part
 
-    def passing(hasher: ThreadPoolExecutor) -> Iterator[memoryview]:
+    def passing(coming: Future[Buffer | None]) -> Iterator[Buffer]:
         nonlocal size
-        for some in batched(parts):
-            waiting.append(hasher.submit(update, some))
-            if len(waiting) > HASHED_LATER:
-                waiting.popleft().result()
-            size += sum(map(len, some))
-            yield from some
+        while (part := coming.result()) is not None:
+            coming = beside.submit(following)
+            size += memoryview(part).nbytes
+            yield part
 
-    with ThreadPoolExecutor(1) as hasher:
-        place.replace_stream(file, passing(hasher))
-    return StoredFile(file=file, size_bytes=size, sha256=digest.hexdigest())
+    with ThreadPoolExecutor(1) as beside:
+        place.replace_stream(file, passing(beside.submit(following)))
+    return StoredFile(file=file, size_bytes=size, digest=str(digest))
 
 
 def describe(file: str, data: Buffer) -> StoredFile:
     """The record of a file with these bytes."""
-    return StoredFile(file=file, size_bytes=memoryview(data).nbytes, sha256=hashlib.sha256(data).hexdigest())
+    return StoredFile(file=file, size_bytes=memoryview(data).nbytes, digest=digest_of(data))
 
 
 def require_sizes(place: Place, files: Iterable[StoredFile]) -> None:
@@ -82,25 +86,25 @@ def require_sizes(place: Place, files: Iterable[StoredFile]) -> None:
 
 
 def read_verified(place: Place, stored: StoredFile) -> bytes:
-    """All bytes of a file after checking length and sha256. Raises CorruptBankError."""
+    """All bytes of a file after checking length and digest. Raises CorruptBankError."""
     try:
         data = place.read(stored.file)
     except (FileNotFoundError, NotADirectoryError):
         raise _missing(place, stored) from None
     _require_size(place, stored, len(data))
-    _require_digest(place, stored, hashlib.sha256(data).hexdigest())
+    _require_digest(place, stored, digest_of(data, like=stored.digest))
     return data
 
 
 def require_unaltered(place: Place, stored: StoredFile) -> None:
-    """Raise CorruptBankError unless length and sha256 are those written; a file of any size, never whole in memory."""
-    digest = hashlib.sha256()
+    """Raise CorruptBankError unless length and digest are those written; a file of any size, never whole in memory."""
+    digest = Digest(like=stored.digest)
     piece = memoryview(bytearray(min(PIECE_BYTES, stored.size_bytes)))
     for start in range(0, stored.size_bytes, PIECE_BYTES):
         part = piece[: min(PIECE_BYTES, stored.size_bytes - start)]
         place.fetch([Span(stored.file, stored.size_bytes, start, part)], cold=True)
         digest.update(part)
-    _require_digest(place, stored, digest.hexdigest())
+    _require_digest(place, stored, str(digest))
 
 
 def _require_size(place: Place, stored: StoredFile, actual: int) -> None:
@@ -111,8 +115,9 @@ def _require_size(place: Place, stored: StoredFile, actual: int) -> None:
 
 
 def _require_digest(place: Place, stored: StoredFile, actual: str) -> None:
-    if actual != stored.sha256:
-        digests = f"its sha256 begins with {actual[:12]}, the manifest lists {stored.sha256[:12]}"
+    if actual != stored.digest:
+        algorithm, _, expected = stored.digest.partition(":")
+        digests = f"its {algorithm} begins with {actual.partition(':')[2][:12]}, the manifest lists {expected[:12]}"
         raise CorruptBankError(f"{place.at(stored.file)} was altered: {digests}; {_way_out(stored)}")
 
 

@@ -24,7 +24,7 @@ BLOCK_ROWS = 256
 
 
 def verify(path: str | Path, *, deep: bool = False, progress: Progress = silent) -> dict[str, int]:
-    """Compare every file's sha256 → how many `files` and `memories` were looked at. Raises CorruptBankError naming all that differ.
+    """Compare every file's digest → how many `files` and `memories` were looked at. Raises CorruptBankError naming all that differ.
 
     deep: also read every memory as generation does (its own checksum, finite numbers, slots filled by its length), every text (its
     sha256), and compare the ids of records, texts and index.

@@ -11,6 +11,7 @@ from kmem import __version__
 from kmem.bench.store import measure
 from kmem.bench.store.config import StoreConfig
 from kmem.cli import bench_store
+from kmem.kstore.bank import open_bank
 from tests.cli.conftest import Run
 
 
@@ -83,12 +84,17 @@ def test_the_life_of_a_bank(kmem: Run, bank_folder: Path, tiny_folder: Path, tmp
     assert json.loads(kmem("delete", bank, "--where", "source=*owl.md", "--json").out)["left"] == 4
     assert "none matches" in kmem("delete", bank, "--where", "source=*owl.md").out
     assert "Owls" not in kmem("query", bank, "who hunts mice at night?").out
-    assert json.loads(kmem("compact", bank, "--json").out)["memories"] == 4
+    with open_bank(bank):
+        assert json.loads(kmem("compact", bank, "--json").out)["memories"] == 4
+        assert "1 older state kept: a reader may have it open" in kmem("compact", bank).out
+    assert "kept" not in kmem("compact", bank).out
     back = json.loads(kmem("append", bank, notes, "--json").out)
     assert (back["chunks"], back["counts"]["there already"]) == (1, 1)
 
     assert json.loads(kmem("merge", bank, bank_folder, "--out", tmp_path / "both", "--json").out)["memories"] == 5
     assert json.loads(kmem("convert", bank, "--quant", "bf16", "--out", tmp_path / "bf16", "--json").out)["memories"] == 5
+    refused = kmem("convert", bank, "--quant", "int8", "--out", tmp_path / "int8")
+    assert (refused.code, "stores its memories as int8 already" in refused.err) == (2, True)
     assert "is whole" in kmem("verify", tmp_path / "both", "--deep").out
     (tmp_path / "both" / "index" / "000001.faiss").unlink()
     assert kmem("verify", tmp_path / "both").code == 2

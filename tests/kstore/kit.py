@@ -2,6 +2,7 @@
 
 import functools
 import hashlib
+import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 
 from kmem.document import Chunk
 from kmem.identity import Identity
+from kmem.kstore.commit import canonical_json
 from kmem.kstore.index.build import IndexConfig
 from kmem.kstore.manifest import Manifest, Shard
 from kmem.kstore.quant import Quantiser, quantiser
@@ -120,6 +122,30 @@ def write_bank(
     ids = np.array([chunk.id for chunk in chunks], dtype=np.int64)
     record = writer.write_index(vectors, ids, embedder.identity(), index)
     return writer.commit(shards, record)
+
+
+def as_format_2(path: Path) -> None:
+    """Give a bank of one state the manifest that kmem wrote before format version 3: bare sha256 digests, fields side by side."""
+    manifest = path / "manifests/000001.json"
+    data = json.loads(manifest.read_bytes(), object_hook=functools.partial(_with_sha256, path))
+    bracket = data.pop("bracket")
+    data |= {"bracket_file": bracket["file"], "bracket_bytes": bracket["size_bytes"], "bracket_sha256": bracket["sha256"]}
+    data["format_version"] = 2
+    data["index"] |= data["index"].pop("stored")
+    write_manifest_json(manifest, data)
+
+
+def _with_sha256(path: Path, fields: dict[str, Any]) -> dict[str, Any]:
+    if "digest" in fields:
+        del fields["digest"]
+        fields["sha256"] = hashlib.sha256((path / fields["file"]).read_bytes()).hexdigest()
+    return fields
+
+
+def write_manifest_json(file: Path, data: dict[str, Any]) -> None:
+    """A manifest of any fields, whole and with the checksum that they have."""
+    plain = {key: value for key, value in data.items() if key != "checksum"}
+    file.write_bytes(canonical_json(plain | {"checksum": hashlib.sha256(canonical_json(plain)).hexdigest()}) + b"\n")
 
 
 def contents(path: Path) -> dict[str, bytes]:

@@ -1,6 +1,5 @@
 """Manifests: exclusive, immutable, and honest about damage."""
 
-import hashlib
 import json
 import os
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +14,7 @@ from kmem.kstore.bank import open_bank
 from kmem.kstore.commit import canonical_json, latest_manifest, manifest_numbers, read_manifest, write_manifest
 from kmem.kstore.manifest import Manifest, Shard
 from kmem.kstore.place import LocalPlace
-from tests.kstore.kit import write_bank
+from tests.kstore.kit import write_bank, write_manifest_json
 
 
 @pytest.fixture(scope="module")
@@ -132,11 +131,10 @@ def test_an_edited_value_is_damage(tmp_path: Path, manifest: Manifest) -> None:
 
 
 def test_a_newer_format_is_told_from_damage(tmp_path: Path, manifest: Manifest) -> None:
-    data = manifest.to_dict() | {"format_version": 3}
+    data = manifest.to_dict() | {"format_version": 4}
     (tmp_path / "manifests").mkdir()
-    content = canonical_json(data | {"checksum": hashlib.sha256(canonical_json(data)).hexdigest()})
-    (tmp_path / "manifests/000001.json").write_bytes(content + b"\n")
-    with pytest.raises(FormatVersionError, match=r"version 3; kmem reads 1, 2; upgrade"):
+    write_manifest_json(tmp_path / "manifests/000001.json", data)
+    with pytest.raises(FormatVersionError, match=r"version 4; kmem reads 1, 2, 3; upgrade"):
         latest_manifest(LocalPlace(tmp_path))
 
 

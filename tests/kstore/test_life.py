@@ -1,5 +1,6 @@
 """Deleting, compacting, merging and converting: nothing lost, readers keep their state, ids and answers stay."""
 
+import json
 import os
 import resource
 import shutil
@@ -17,13 +18,14 @@ from kmem.kstore.bank import Bank, open_bank
 from kmem.kstore.chunks import KEPT_FILES
 from kmem.kstore.life import compact, convert, delete, merge
 from kmem.kstore.lock import locked
+from kmem.kstore.manifest import FORMAT_VERSION, READABLE_VERSIONS
 from kmem.kstore.place import LocalPlace, Place
 from kmem.kstore.place.local import KEPT_MAPS
 from kmem.kstore.quant import quantiser
 from kmem.kstore.verify import repair_index, verify
 from kmem.kstore.where import Condition, matching
 from tests.kstore.golden import bank_of
-from tests.kstore.kit import NgramEmbedder, contents, tiny_chunks, write_bank
+from tests.kstore.kit import NgramEmbedder, as_format_2, contents, damaged, tiny_chunks, write_bank, write_manifest_json
 
 
 @pytest.fixture
@@ -79,8 +81,10 @@ def test_a_reader_keeps_its_state_through_a_compaction(path: Path) -> None:
         assert len(reader.search("hash table", k=5)) == 5
         with open_bank(path) as newer:
             assert newer.ids.tolist() == ids[4:]
+        assert compact(path).held_states == 1
     files = len(contents(path))
-    assert compact(path).deleted_files > 0  # nobody reads the older states any more
+    done = compact(path)
+    assert (done.deleted_files > 0, done.held_states) == (True, 0)  # nobody reads the older states any more
     assert len(contents(path)) < files
 
 
@@ -156,17 +160,60 @@ def test_converting_stores_the_same_memories_in_other_numbers(path: Path, tmp_pa
         assert len(new.search("hash table", k=5)) == 5
 
 
-def test_a_bank_of_format_1_lives_on_in_format_2(tmp_path: Path) -> None:
-    path = Path(shutil.copytree(bank_of(1), tmp_path / "bank"))
+def test_converting_to_the_quantiser_it_has_is_refused(path: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=f"{path} stores its memories as fp16 already"):
+        convert(path, quantiser("fp16"), tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("version", READABLE_VERSIONS[:-1])
+def test_a_bank_of_an_older_format_lives_on_in_this_one(tmp_path: Path, version: int) -> None:
+    path = Path(shutil.copytree(bank_of(version), tmp_path / "bank"))
     with open_bank(path, NgramEmbedder()) as bank:
         before, ids = said(bank), bank.ids.tolist()
     delete(path, ids[:1])
     for change in (lambda: None, lambda: compact(path)):
         change()
         with open_bank(path, NgramEmbedder()) as bank:
-            assert bank.manifest.format_version == 2
+            assert bank.manifest.format_version == FORMAT_VERSION
             assert said(bank) == {memory_id: before[memory_id] for memory_id in ids[1:]}
             assert len(bank.search("hash table", k=5)) == 4
+        assert verify(path, deep=True)["memories"] == 4
+
+
+@pytest.mark.parametrize("version", READABLE_VERSIONS)
+def test_each_file_is_verified_by_the_digest_it_was_written_with(tmp_path: Path, version: int) -> None:
+    path = Path(shutil.copytree(bank_of(version), tmp_path / "bank"))
+    with open_bank(path) as bank:
+        delete(path, bank.ids.tolist()[:1])  # a manifest of this format that lists files of an older one
+        shard = path / bank.manifest.generations[0].shards[0].kv.file
+    algorithm = "blake3" if version == FORMAT_VERSION else "sha256"
+    data = shard.read_bytes()
+    with damaged(shard, data[:5] + bytes([data[5] ^ 1]) + data[6:]), pytest.raises(CorruptBankError, match=f"its {algorithm} begins with"):
+        verify(path)
+
+
+@pytest.mark.parametrize("version", READABLE_VERSIONS)
+def test_banks_of_all_formats_merge(path: Path, tmp_path: Path, version: int) -> None:
+    merge([bank_of(version), path], tmp_path / "both")
+    assert verify(tmp_path / "both", deep=True)["memories"] == 5
+
+
+def test_banks_of_a_trained_quantiser_merge_whatever_their_digests(tmp_path: Path) -> None:
+    for name in ("old", "new"):
+        write_bank(tmp_path / name, name="vq")
+    as_format_2(tmp_path / "old")
+    merge([tmp_path / "old", tmp_path / "new"], tmp_path / "both")
+    assert verify(tmp_path / "both", deep=True)["memories"] == 5
+
+
+def test_an_unknown_digest_is_not_trusted(path: Path) -> None:
+    manifest = path / "manifests/000001.json"
+    data = json.loads(manifest.read_bytes())
+    data["bracket"]["digest"] = "md5:" + data["bracket"]["digest"].partition(":")[2]
+    write_manifest_json(manifest, data)
+    with pytest.raises(CorruptBankError, match=r"000001\.json was altered: a field is missing or misshapen \(KeyError\('md5'\)\)"):
+        open_bank(path)
 
 
 def test_two_writers_at_once_write_files_of_their_own(path: Path) -> None:

@@ -4,11 +4,9 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from urllib.request import Request, urlopen
 
 import pytest
 import torch
-from moto.server import ThreadedMotoServer
 
 from kmem.errors import BankExistsError, BankNotFoundError, ConfigError, CorruptBankError, PlaceError
 from kmem.kstore.bank import open_bank
@@ -16,20 +14,18 @@ from kmem.kstore.commit import write_manifest
 from kmem.kstore.life import compact, delete, merge
 from kmem.kstore.place import place_of
 from kmem.kstore.verify import verify
+from tests import s3
 from tests.kstore.kit import NgramEmbedder, write_bank
 
 
 @pytest.fixture(scope="module")
 def endpoint() -> Iterator[str]:
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
+    with s3.served() as endpoint:
+        yield endpoint
 
 
 @contextmanager
-def served() -> Iterator[list[str]]:
+def asked() -> Iterator[list[str]]:
     """What the server is asked, a line each."""
     lines: list[str] = []
     log, handler = logging.getLogger("werkzeug"), logging.Handler()
@@ -45,11 +41,7 @@ def served() -> Iterator[list[str]]:
 
 @pytest.fixture
 def bucket(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> str:
-    for name, value in (("ACCESS_KEY_ID", "test"), ("SECRET_ACCESS_KEY", "test"), ("REGION", "us-east-1"), ("ENDPOINT_URL", endpoint)):
-        monkeypatch.setenv(f"AWS_{name}", value)
-    urlopen(Request(f"{endpoint}/moto-api/reset", method="POST")).close()
-    urlopen(Request(f"{endpoint}/banks", method="PUT")).close()
-    return "s3://banks/some/bank"
+    return s3.use_bucket(endpoint, monkeypatch)
 
 
 def test_written_and_read_as_on_a_disk(bucket: str, tmp_path: Path) -> None:
@@ -69,12 +61,20 @@ def test_five_memories_cost_at_most_five_requests(bucket: str) -> None:
     write_bank(bucket, count=40, rows_per_shard=5)
     with open_bank(bucket) as bank:
         ids = bank.ids.tolist()
-        with served() as requests:
+        with asked() as requests:
             bank.read([ids[0], ids[11], ids[22], ids[33], ids[39]], positions=False)
         assert len(requests) == 5, requests
-        with served() as requests:
+        with asked() as requests:
             bank.read(ids[5:10], positions=False)  # neighbours in one shard
         assert len(requests) == 1, requests
+
+
+def test_slot_positions_are_asked_for_once_a_shard(bucket: str) -> None:
+    write_bank(bucket, count=8, rows_per_shard=4)
+    with open_bank(bucket) as bank, asked() as requests:
+        for memory_id in bank.ids.tolist():
+            bank.slot_position([memory_id])
+        assert len(requests) == 2, requests
 
 
 def test_changes(bucket: str) -> None:
@@ -83,7 +83,8 @@ def test_changes(bucket: str) -> None:
     with open_bank(bucket) as bank:
         ids = bank.ids.tolist()
         delete(bucket, ids[:1])
-        assert compact(bucket).deleted_files == 0  # nobody can tell who reads
+        done = compact(bucket)
+        assert (done.deleted_files, done.held_states) == (0, 2)  # nobody can tell who reads
         assert len(bank.read(ids)) == 5
     assert compact(bucket, held_too=True).deleted_files > 5
     merge([bucket, "s3://banks/other"], "s3://banks/both")

@@ -13,8 +13,10 @@ from kmem.errors import BankExistsError, BankNotFoundError, IdentityMismatchErro
 from kmem.kstore.bank import Bank, open_bank
 from kmem.kstore.generation import GenerationWriter
 from kmem.kstore.life import compact, delete
+from kmem.kstore.manifest import FORMAT_VERSION
 from kmem.kstore.verify import verify
 from kmem.pipelines.receipts import Receipts
+from tests.kstore.kit import as_format_2
 from tests.tiny import save_tiny_model, tiny_model
 
 appending = sys.modules["kmem.pipelines.append"]
@@ -49,6 +51,17 @@ def test_what_is_appended_reads_like_what_was_built(bank: Path, tmp_path: Path, 
         assert len(ours.manifest.generations) == 2
     assert not list((bank / "build").rglob("g0001*"))
     compact(bank)
+    assert verify(bank, deep=True)["memories"] == 3
+
+
+def test_a_bank_of_an_older_format_is_appended_to(bank: Path, notes: Path) -> None:
+    as_format_2(bank)
+    (notes / "newt.txt").write_text("Newts live in ponds.")
+    append(bank, notes)
+    with open_bank(bank) as opened:
+        assert opened.manifest.format_version == FORMAT_VERSION
+        old, new = (generation.shards[0].kv.digest.partition(":")[0] for generation in opened.manifest.generations)
+        assert (old, new) == ("sha256", "blake3")
     assert verify(bank, deep=True)["memories"] == 3
 
 

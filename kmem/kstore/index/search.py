@@ -1,6 +1,5 @@
 """The index on disk and the search in it."""
 
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -11,12 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kmem.errors import CorruptBankError, MemoryNotFoundError
+from kmem.kstore.digest import digest_of
 from kmem.kstore.index.build import IndexStats
 from kmem.kstore.index.parameters import search_parameters
 from kmem.kstore.manifest import IndexRecord
 from kmem.kstore.place import Place
 from kmem.kstore.place.protocol import RESTORE
-from kmem.kstore.stored import read_verified, store
+from kmem.kstore.stored import StoredFile, read_verified
 
 FEW_QUERIES = 64
 """Up to so many are searched by the calling thread alone: FAISS's OpenMP threads would go on spinning beside the model's."""
@@ -28,9 +28,11 @@ def write_index(place: Place, index: Any, stats: IndexStats, embedder: Mapping[s
     The name of a later one says what is in it: of two writers at once, none writes over the other's.
     """
     data = faiss.serialize_index(index).data
-    content = "" if number == 1 else f"-{hashlib.sha256(data).hexdigest()[:12]}"
-    stored = store(place, f"index/{number:06d}{content}.faiss", data)
-    return IndexRecord(file=stored.file, size_bytes=stored.size_bytes, sha256=stored.sha256, embedder=dict(embedder), **asdict(stats))
+    digest = digest_of(data)
+    content = "" if number == 1 else f"-{digest.partition(':')[2][:12]}"
+    stored = StoredFile(file=f"index/{number:06d}{content}.faiss", size_bytes=data.nbytes, digest=digest)
+    place.replace(stored.file, data)
+    return IndexRecord(stored=stored, embedder=dict(embedder), **asdict(stats))
 
 
 def read_index(place: Place, record: IndexRecord) -> Any:
@@ -39,7 +41,7 @@ def read_index(place: Place, record: IndexRecord) -> Any:
     index = faiss.deserialize_index(np.frombuffer(data, dtype=np.uint8))
     if (index.ntotal, index.d) != (record.rows, record.dim):
         raise CorruptBankError(
-            f"{place.at(record.file)} holds {index.ntotal} vectors of {index.d} "
+            f"{place.at(record.stored.file)} holds {index.ntotal} vectors of {index.d} "
             f"where the manifest lists {record.rows} of {record.dim}; {RESTORE}"
         )
     return index

@@ -18,7 +18,7 @@ from threading import Lock
 from typing_extensions import Buffer
 
 from kmem.errors import CorruptBankError
-from kmem.kstore.place.protocol import RESTORE, Span, batched
+from kmem.kstore.place.protocol import RESTORE, Span
 from kmem.kstore.place.writeback import start_writeback
 
 KEPT_MAPS = 256
@@ -188,12 +188,10 @@ def _write_partial(target: Path, parts: Iterable[Buffer]) -> Path:
 def _write_new(path: Path, parts: Iterable[Buffer]) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
     try:
-        for some in batched(parts):
-            written = os.writev(descriptor, some)
-            for part in some:  # the system takes up to 2 GiB at a time, and a full disk less than all of it
-                left, written = part[written:], max(0, written - len(part))
-                while len(left):
-                    left = left[os.write(descriptor, left) :]
+        for part in parts:
+            left = memoryview(part).cast("B")
+            while len(left):  # the system takes up to 2 GiB at a time, and a full disk less than all of it
+                left = left[os.write(descriptor, left) :]
             start_writeback(descriptor)
         os.fsync(descriptor)
     finally:

@@ -1,6 +1,6 @@
 """What the store asks of the place where a bank's files are."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -8,25 +8,6 @@ from typing_extensions import Buffer
 
 RESTORE = "restore the file from a copy or rebuild the bank (kmem build)."
 """What to do about a damaged file."""
-
-
-BATCH_BYTES = 8 << 20
-BATCH_PARTS = 1000
-"""The kernel takes 1,024 buffers at a time."""
-
-
-def batched(parts: Iterable[Buffer]) -> Iterator[list[memoryview]]:
-    """The parts as bytes, in lists of about BATCH_BYTES."""
-    some: list[memoryview] = []
-    size = 0
-    for part in parts:
-        some.append(memoryview(part).cast("B"))
-        size += len(some[-1])
-        if size >= BATCH_BYTES or len(some) == BATCH_PARTS:
-            yield some
-            some, size = [], 0
-    if some:
-        yield some
 
 
 class Span(NamedTuple):
@@ -66,7 +47,7 @@ class Place(Protocol):
         ...
 
     def replace_stream(self, file: str, parts: Iterable[Buffer]) -> None:
-        """The same from parts, of which no more than a few are in memory at a time."""
+        """The same from parts, each a piece of some megabytes; no more than a few are in memory at a time."""
         ...
 
     def create(self, file: str, data: Buffer) -> None:

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from typing_extensions import Buffer
 
 from kmem.errors import ConfigError, CorruptBankError, MissingDependencyError, PlaceError
-from kmem.kstore.place.protocol import RESTORE, Span, batched
+from kmem.kstore.place.protocol import RESTORE, Span
 
 try:
     import obstore
@@ -72,7 +72,7 @@ class RemotePlace:
 
     def replace_stream(self, file: str, parts: Iterable[Buffer]) -> None:
         try:
-            obstore.put(self._store, file, (b"".join(some) for some in batched(parts)), use_multipart=True)
+            obstore.put(self._store, file, (bytes(part) for part in parts), use_multipart=True)
         except BaseError as error:
             raise self._failed("write", file, error) from error
 

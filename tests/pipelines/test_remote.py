@@ -1,0 +1,94 @@
+"""Builds and appends into S3 (moto's server): the same bytes as on a disk, and a stopped one goes on."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+import kmem
+from kmem import AppendConfig, BuildConfig, append, build
+from kmem.errors import BankExistsError, BankNotFoundError
+from kmem.kstore.generation import GenerationWriter
+from kmem.kstore.place import place_of
+from kmem.kstore.verify import verify
+from tests import s3
+
+
+@pytest.fixture(scope="module")
+def endpoint() -> Iterator[str]:
+    with s3.served() as endpoint:
+        yield endpoint
+
+
+@pytest.fixture
+def bucket(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    return s3.use_bucket(endpoint, monkeypatch)
+
+
+def config(tiny_folder: Path) -> BuildConfig:
+    return BuildConfig(model=str(tiny_folder), profile="uniform8", dtype="float32", shard_rows=8)
+
+
+def bank_bytes(bank: str) -> dict[str, bytes]:
+    """Every file that is the bank; `build/` is the log of how it came to be."""
+    place = place_of(bank)
+    return {file: place.read(file) for file in place.sizes() if not file.startswith("build/")}
+
+
+@contextmanager
+def stopped_after(shards: int) -> Iterator[None]:
+    """Whatever writes memories is interrupted once it has written so many shards."""
+    original = GenerationWriter.write_shard
+    written: list[int] = []
+
+    def stopping(writer: GenerationWriter, index: int, *arguments: object) -> object:
+        if len(written) == shards:
+            raise KeyboardInterrupt
+        written.append(index)
+        return original(writer, index, *arguments)  # type: ignore[arg-type]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(GenerationWriter, "write_shard", stopping)
+        with pytest.raises(KeyboardInterrupt):
+            yield
+
+
+def test_a_bank_is_built_and_grows_in_s3_as_on_a_disk(bucket: str, tiny_folder: Path, corpus: Path, tmp_path: Path) -> None:
+    local = str(tmp_path / "bank")
+    for bank in (local, bucket):
+        build(corpus, out=bank, config=config(tiny_folder))
+    assert bank_bytes(bucket) == bank_bytes(local)
+    with pytest.raises(BankExistsError, match="finished bank"):
+        build(corpus, out=bucket, config=config(tiny_folder))
+    (corpus / "owl.txt").write_text("Owls hunt mice by night.")
+    with kmem.open(bucket) as reader:
+        for bank in (local, bucket):
+            assert append(bank, corpus).chunks == 1
+        assert bank_bytes(bucket) == bank_bytes(local)
+        with kmem.open(bucket) as newer:
+            assert len(newer) == len(reader) + 1
+            hit = newer.search("who hunts mice?", k=1)[0]
+            assert hit.text == "Owls hunt mice by night."
+            assert newer.read([hit.id]).kv.shape == (1, 2, 64, 8)
+            assert verify(bucket, deep=True)["memories"] == len(newer)
+
+
+def test_what_was_stopped_goes_on_in_s3(bucket: str, tiny_folder: Path, corpus: Path, tmp_path: Path) -> None:
+    whole = str(tmp_path / "whole")
+    build(corpus, out=whole, config=config(tiny_folder))
+    with stopped_after(3):
+        build(corpus, out=bucket, config=config(tiny_folder))
+    with pytest.raises(BankNotFoundError, match="unfinished"):
+        kmem.open(bucket)
+    assert build(corpus, out=bucket, config=config(tiny_folder), resume=True).shards_reused == 3
+    assert bank_bytes(bucket) == bank_bytes(whole)
+
+    for number in range(3):
+        (corpus / f"note{number}.txt").write_text(f"Number {number} is a note.")
+    with stopped_after(2):
+        append(bucket, corpus, config=AppendConfig(shard_bytes=1))
+    report = append(bucket, corpus, config=AppendConfig(shard_bytes=1))
+    assert (report.shards, report.shards_reused) == (3, 2)
+    append(whole, corpus, config=AppendConfig(shard_bytes=1))
+    assert bank_bytes(bucket) == bank_bytes(whole)

@@ -1,0 +1,27 @@
+"""An object store for tests: moto's server, asked over real HTTP."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from urllib.request import Request, urlopen
+
+import pytest
+from moto.server import ThreadedMotoServer
+
+
+@contextmanager
+def served() -> Iterator[str]:
+    """The address of a server that lives as long as this."""
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+def use_bucket(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Point the environment at the server and empty it → a prefix in a bucket of it."""
+    for name, value in (("ACCESS_KEY_ID", "test"), ("SECRET_ACCESS_KEY", "test"), ("REGION", "us-east-1"), ("ENDPOINT_URL", endpoint)):
+        monkeypatch.setenv(f"AWS_{name}", value)
+    urlopen(Request(f"{endpoint}/moto-api/reset", method="POST")).close()
+    urlopen(Request(f"{endpoint}/banks", method="PUT")).close()
+    return "s3://banks/some/bank"
