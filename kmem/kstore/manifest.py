@@ -21,21 +21,23 @@ READABLE_VERSIONS = (1, 2)
 
 @dataclass(frozen=True, kw_only=True)
 class Shard:
-    """`rows` memories of a generation, starting at `first_row`, and the files that hold them."""
+    """`rows` memories of a generation, starting at `first_row`, and the files that hold them.
+
+    kv and slot_position are None where the generation's records are written on demand.
+    """
 
     index: int
     rows: int
     first_row: int
-    kv: StoredFile
-    slot_position: StoredFile
+    kv: StoredFile | None
+    slot_position: StoredFile | None
     length: StoredFile
     ids: StoredFile | None
     chunks: StoredFile
 
     @property
     def files(self) -> tuple[StoredFile, ...]:
-        ids = () if self.ids is None else (self.ids,)
-        return (self.kv, self.slot_position, self.length, *ids, self.chunks)
+        return tuple(file for file in (self.kv, self.slot_position, self.length, self.ids, self.chunks) if file is not None)
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -46,16 +48,19 @@ class Shard:
             return StoredFile(file=data[f"{name}_file"], size_bytes=data[f"{name}_bytes"], sha256=data[f"{name}_sha256"])
 
         first = "kv_file" in data  # format version 1
-        stored = {name: file(name) if first else StoredFile.from_dict(data[name]) for name in ("kv", "slot_position", "length", "chunks")}
+
+        def of(name: str) -> StoredFile | None:
+            return None if data[name] is None else StoredFile.from_dict(data[name])
+
         return cls(
             index=data["index"],
             rows=data["rows"],
             first_row=data["first_row"],
-            kv=stored["kv"],
-            slot_position=stored["slot_position"],
-            length=stored["length"],
-            ids=None if first or data["ids"] is None else StoredFile.from_dict(data["ids"]),
-            chunks=stored["chunks"],
+            kv=file("kv") if first else of("kv"),
+            slot_position=file("slot_position") if first else of("slot_position"),
+            length=file("length") if first else StoredFile.from_dict(data["length"]),
+            ids=None if first else of("ids"),
+            chunks=file("chunks") if first else StoredFile.from_dict(data["chunks"]),
         )
 
 
@@ -63,7 +68,8 @@ class Shard:
 class Generation:
     """The memories of one build, append or compaction: one Zarr array, `memories.zarr/<name>/kv`.
 
-    `metadata` are the zarr.json files on the way to its arrays.
+    `metadata` are the zarr.json files on the way to its arrays. `on_demand`: its records are files of their own, which this record
+    does not list, each written when its memory is first needed (on_demand.py).
     """
 
     name: str
@@ -71,6 +77,7 @@ class Generation:
     rows_per_shard: int
     shards: tuple[Shard, ...]
     metadata: tuple[StoredFile, ...]
+    on_demand: bool = False
 
     @property
     def files(self) -> tuple[StoredFile, ...]:
@@ -87,6 +94,7 @@ class Generation:
             rows_per_shard=data["rows_per_shard"],
             shards=tuple(map(Shard.from_dict, data["shards"])),
             metadata=tuple(map(StoredFile.from_dict, data["metadata"])),
+            on_demand=data.get("on_demand", False),
         )
 
 
@@ -165,13 +173,18 @@ class Manifest:
         return (self.bracket, *trained, self.index.stored, *(file for generation in self.generations for file in generation.files))
 
     @property
+    def on_demand(self) -> tuple[Generation, ...]:
+        """The generations whose records are written on demand."""
+        return tuple(generation for generation in self.generations if generation.on_demand)
+
+    @property
     def next_number(self) -> int:
         """Number of the generation after these."""
         return 1 + max(int(generation.name[1:].partition("-")[0]) for generation in self.generations)
 
-    def next_generation(self, ids: Iterable[int], rows_per_shard: int) -> str:
+    def next_generation(self, ids: Iterable[int], rows_per_shard: int, *, on_demand: bool = False) -> str:
         """Its name, which says what goes in: of two writers at once, where there are no locks, none writes over the other's files."""
-        content = " ".join(map(str, (rows_per_shard, *ids)))
+        content = " ".join(map(str, (rows_per_shard, *ids, *(("on demand",) if on_demand else ()))))
         return f"g{self.next_number:04d}-{hashlib.sha256(content.encode()).hexdigest()[:12]}"
 
     def changed(self, generations: tuple[Generation, ...], index: IndexRecord, deleted: Iterable[int]) -> "Manifest":

@@ -16,6 +16,7 @@ from kmem.errors import AttachError, ConfigError, WrongTypeError
 from kmem.kstore.bank import Bank
 from kmem.kstore.defaults import TOP_K
 from kmem.memories import Memories, MemorySpec
+from kmem.runtime.cold import ColdSource
 from kmem.runtime.defaults import EVERY_TOKENS, require_reading
 from kmem.runtime.schedule import Span
 from kmem.runtime.session import Session
@@ -33,6 +34,7 @@ def attach(
 ) -> "Attachment":
     """Let `model` read a bank, or fixed Memories, inside a `with` block; `model.generate` and plain forward calls both work.
 
+    A bank built without encoding gets each memory when it is first read: it is encoded by `model`, stored in the bank and read from there.
     A bank is searched with the text of each prompt span of `every` tokens and after every `every` generated tokens; `every=None` retrieves
     once. Fixed Memories are all read by every token. `schedule`, from an earlier `memory.schedule`, replays what was read then.
     Tokens that were in a KV cache before attaching read nothing. With beam search, memories come from the prompt alone.
@@ -48,7 +50,7 @@ def attach(
         source: Source = FixedSource(memories)
         every = None
     else:
-        source = _bank_source(memories, tokenizer, top_k)
+        source = _bank_source(model, memories, tokenizer, top_k)
     require_same_writer(model, tokenizer, source.spec)
     return Attachment(model, source, every, schedule)
 
@@ -97,10 +99,11 @@ def _require_types(model: object, memories: object, tokenizer: object) -> None:
         raise WrongTypeError(f"attach needs the model's tokenizer (kmem.load_model gives it), not {type(tokenizer).__name__}.")
 
 
-def _bank_source(bank: Bank, tokenizer: PreTrainedTokenizerBase | None, top_k: int) -> Source:
+def _bank_source(model: PreTrainedModel, bank: Bank, tokenizer: PreTrainedTokenizerBase | None, top_k: int) -> Source:
     if tokenizer is None:
         raise ConfigError("Attaching a bank needs the model's tokenizer, to turn tokens into search text; pass tokenizer=….")
-    return BankSource(bank, tokenizer, top_k)
+    source = BankSource(bank, tokenizer, top_k)
+    return ColdSource(source, bank, model, tokenizer) if bank.manifest.on_demand else source
 
 
 def require_same_writer(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None, spec: MemorySpec) -> None:
