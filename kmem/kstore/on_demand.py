@@ -24,7 +24,7 @@ from kmem.paths import ZARR
 KV, SLOT_POSITION = "kv", "slot_position"
 MAX_REQUESTS = 32
 """Records asked of an object store at the same time."""
-TRIES = 3
+TRIES = 10
 """A writer that tidies up may delete a file that is being written; then it is written again."""
 
 _CHUNK = re.compile(r"c\.(\d+)(\.0)+")
@@ -56,14 +56,14 @@ class RecordFiles:
         """Bytes of all files that are stored now."""
         return sum(size for array in (KV, SLOT_POSITION) for _, size in self._listed(array))
 
-    def read(self, rows: Sequence[int], array: str = KV) -> list[memoryview | None]:
+    def read(self, rows: Sequence[int], array: str = KV) -> list[NDArray[np.uint8] | None]:
         """The bytes of each row's record, or of its slot positions; None where it was not written yet."""
         if self._place.folder is not None or len(rows) < 2:
             return [self._read(array, row) for row in rows]
         with ThreadPoolExecutor(min(MAX_REQUESTS, len(rows))) as threads:
             return list(threads.map(self._read, [array] * len(rows), rows))
 
-    def positions(self, row: int) -> memoryview | None:
+    def positions(self, row: int) -> NDArray[np.uint8] | None:
         """[S] slot positions of a record; None where the record was not written yet."""
         found = self._read(SLOT_POSITION, row)
         if found is None and self._read(KV, row) is not None:
@@ -97,15 +97,15 @@ class RecordFiles:
             if found and int(found[1]) < self._rows:
                 yield int(found[1]), size
 
-    def _read(self, array: str, row: int) -> memoryview | None:
+    def _read(self, array: str, row: int) -> NDArray[np.uint8] | None:
         try:
-            data = memoryview(self._place.read(self._file(array, row)))
+            data = np.frombuffer(self._place.read(self._file(array, row)), dtype=np.uint8)
         except (FileNotFoundError, NotADirectoryError):
             return None
         expected = self._bytes[array] + CRC_BYTES
         if len(data) != expected:
             raise CorruptBankError(f"{self._name(array, row)} has {len(data)} bytes where {expected} were written; {self._way_out(row)}")
-        record, checksum = data[:-CRC_BYTES], int.from_bytes(data[-CRC_BYTES:], "little")
+        record, checksum = data[:-CRC_BYTES], int.from_bytes(data[-CRC_BYTES:].tobytes(), "little")
         actual = google_crc32c.value(record)
         if actual != checksum:
             raise CorruptBankError(

@@ -134,7 +134,7 @@ class Parts:
                 if record is None:
                     missing.append(at[target])
                 else:
-                    flat[target * size : (target + 1) * size] = record
+                    flat[target * size : (target + 1) * size] = record.data
         if missing:
             raise self._not_encoded(missing)
         return [(target, (number, row)) for target, (number, row) in enumerate(at) if number not in self._on_demand]
@@ -145,7 +145,7 @@ class Parts:
                 positions = self._on_demand[number].positions(self.shards[number].first_row + row)
                 if positions is None:
                     raise self._not_encoded([(number, row)])
-                found[target] = np.frombuffer(positions, dtype=np.uint8)
+                found[target] = positions
 
     def _not_encoded(self, at: Sequence[tuple[int, int]]) -> MemoryNotEncodedError:
         ids = []
