@@ -1,4 +1,4 @@
-"""Every error kmem raises on purpose. Each also subclasses the builtin a caller would already catch.
+"""Every error kmem raises on purpose, and its warnings. Each error also subclasses the builtin a caller would already catch.
 
 The message is one sentence for a person: what is wrong, which value, what to do. The CLI prints it and exits with 2.
 """
@@ -90,3 +90,7 @@ class MemoryNotEncodedError(KmemError, LookupError):
 
 class AttachError(KmemError, RuntimeError):
     """A bank can't be attached to this model now."""
+
+
+class NotStoredWarning(UserWarning):
+    """What was encoded on demand can't be stored in the bank, so it is encoded again in every session."""

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from kmem.encoder.encode import Encoder
-from kmem.errors import MemoryNotEncodedError
+from kmem.errors import MemoryNotEncodedError, NotStoredWarning
 from kmem.kstore.bank import Bank
 from kmem.kstore.fill import store_memories
 from kmem.memories import Memories
@@ -82,6 +82,7 @@ class ColdSource:
     def _warn(self, reason: str) -> None:
         warnings.warn(
             f"What {self._bank.place} lacks is encoded again in every session and kept in RAM, since {reason}, or run kmem encode.",
+            NotStoredWarning,
             stacklevel=2,
         )
 

@@ -37,6 +37,11 @@ def test_each_memory_is_encoded_when_it_is_first_read(kmem: Run, cold: Path) -> 
     assert again["text"] == first["text"]
     assert "number below a token" in kmem("show", cold, first["trace"][0]["reads"][0]["id"]).out
     assert json.loads(kmem("verify", cold, "--deep", "--json").out)["memories"] == 1
+    other = kmem("generate", cold, "--prompt", "Iron", "--max-new-tokens", "2", "--dtype", "bfloat16")
+    assert other.code == 0
+    assert other.err.startswith("kmem: What ")
+    assert "load the model with dtype='float32'" in other.err
+    assert json.loads(kmem("info", cold, "--json").out)["encoded"] == 1
 
 
 def test_the_life_of_such_a_bank(kmem: Run, cold: Path, tmp_path: Path) -> None:

@@ -63,7 +63,7 @@ def test_what_was_stored_reads_like_a_shard_and_zarr_python_reads_the_same(tmp_p
         raw = [np.empty((2, *bank.record_shape), dtype=bank.record_dtype) for bank in (cold, full)]
         for bank, out in zip((cold, full), raw, strict=True):
             bank.read_into(ids, out)
-        assert np.array_equal(*raw)
+        assert np.array_equal(raw[0], raw[1])
         group = zarr.open_group(str(tmp_path / "cold" / "memories.zarr"), mode="r")
         kv = np.asarray(zarr.open_array(str(tmp_path / "cold" / "memories.zarr"), path="g0000/kv", mode="r")[:])
         positions = np.asarray(zarr.open_array(str(tmp_path / "cold" / "memories.zarr"), path="g0000/slot_position", mode="r")[:])
@@ -119,7 +119,7 @@ def test_what_can_not_be_stored(path: Path) -> None:
         some = memories_of(0, 1)
         with pytest.raises(IdentityMismatchError, match="selector"):
             store_memories(bank, replace(some, spec=tiny_spec(selector="first")))
-        with pytest.raises(ConfigError, match="has 2 tokens where .* records 1"):
+        with pytest.raises(ConfigError, match=r"has 2 tokens where .* records 1"):
             store_memories(bank, replace(some, lengths=some.lengths + 1))
         with pytest.raises(ConfigError, match="without their slot positions"):
             store_memories(bank, replace(some, slot_position=bank.unread_positions(some.lengths.numpy())))
@@ -201,7 +201,7 @@ def test_compacting_puts_into_shards_what_is_encoded(path: Path) -> None:
 def test_merging_and_converting_want_everything_encoded(path: Path, tmp_path: Path) -> None:
     store(path, 0)
     write_bank(tmp_path / "full", count=8)
-    with pytest.raises(MemoryNotEncodedError, match="4 memories of .*bank"):
+    with pytest.raises(MemoryNotEncodedError, match=r"4 memories of .*bank"):
         merge([tmp_path / "full", path], tmp_path / "both")
     with pytest.raises(MemoryNotEncodedError):
         convert(path, quantiser("int8"), tmp_path / "int8")

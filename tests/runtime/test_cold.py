@@ -3,7 +3,6 @@
 import os
 import shutil
 import threading
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 import kmem
 from kmem.encoder.encode import Encoder, EncoderConfig
-from kmem.errors import CorruptBankError, IdentityMismatchError
+from kmem.errors import CorruptBankError, IdentityMismatchError, NotStoredWarning
 from kmem.kstore.bank import open_bank
 from kmem.kstore.life import compact
 from kmem.kstore.verify import verify
@@ -40,7 +39,7 @@ def cold(tmp_path: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerF
 
 
 @pytest.fixture
-def encodes(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
+def encodes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many references each call of the encoder is given."""
     counted: list[int] = []
     real = Encoder.encode_tokens
@@ -50,7 +49,7 @@ def encodes(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
         return real(self, references, *arguments, **more)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Encoder, "encode_tokens", counting)
-    yield counted
+    return counted
 
 
 def answer(path: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, prompt: str = PROMPT) -> Answer:
@@ -200,7 +199,7 @@ def test_where_nothing_can_be_written_they_stay_in_ram(
     encodes.clear()
     with (
         files_limited_to(0),
-        pytest.warns(UserWarning, match=r"cold lacks .* kept in RAM, since it can't be written .*, or run kmem encode") as said,
+        pytest.warns(NotStoredWarning, match=r"cold lacks .* kept in RAM, since it can't be written .*, or run kmem encode") as said,
     ):
         assert answer(cold, model, tokenizer) == expected
     assert len(said) == 1
@@ -214,14 +213,14 @@ def test_a_read_only_disk(cold: Path, tmp_path: Path, model: PreTrainedModel, to
     with disk(tmp_path / "disk") as small:
         path = Path(shutil.copytree(cold, small.folder / "bank"))
         small.read_only()
-        with pytest.warns(UserWarning, match="it can't be written .Read-only file system"):
+        with pytest.warns(NotStoredWarning, match="it can't be written .Read-only file system"):
             found = answer(path, model, tokenizer)
         assert encoded(path) == 0
     assert found == answer(cold, model, tokenizer)
 
 
 def test_another_precision_is_kept_apart(cold: Path, tokenizer: PreTrainedTokenizerFast) -> None:
-    with pytest.warns(UserWarning, match="encoded in float32 and this model runs in bfloat16: load the model with dtype='float32'"):
+    with pytest.warns(NotStoredWarning, match="encoded in float32 and this model runs in bfloat16: load the model with dtype='float32'"):
         answer(cold, tiny_model(dtype=torch.bfloat16), tokenizer)
     assert encoded(cold) == 0
     with open_bank(cold, HashEmbedder()) as bank, torch.autocast("cpu", dtype=torch.bfloat16):
