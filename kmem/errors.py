@@ -1,4 +1,4 @@
-"""Every error kmem raises on purpose. Each also subclasses the builtin a caller would already catch.
+"""Every error kmem raises on purpose, and its warnings. Each error also subclasses the builtin a caller would already catch.
 
 The message is one sentence for a person: what is wrong, which value, what to do. The CLI prints it and exits with 2.
 """
@@ -78,5 +78,19 @@ class MemoryNotFoundError(KmemError, KeyError):
         return str(self.args[0]) if self.args else ""
 
 
+class MemoryNotEncodedError(KmemError, LookupError):
+    """A memory of a bank built without encoding, asked for before it was encoded. `ids` are all that were missing."""
+
+    def __init__(self, place: object, ids: "tuple[int, ...]") -> None:
+        shown = ", ".join(map(str, ids[:3])) + (", …" if len(ids) > 3 else "")
+        what = f"Memory {shown} of {place} is" if len(ids) == 1 else f"{len(ids)} memories of {place} ({shown}) are"
+        super().__init__(f"{what} not encoded yet: encode what is missing with kmem encode, or attach the bank, which does it as it reads.")
+        self.ids = ids
+
+
 class AttachError(KmemError, RuntimeError):
     """A bank can't be attached to this model now."""
+
+
+class NotStoredWarning(UserWarning):
+    """What was encoded on demand can't be stored in the bank, so it is encoded again in every session."""

@@ -128,6 +128,11 @@ class Disk:
         done = self._mount(f"remount,size={max(4096, used + free_bytes)}")
         assert done.returncode == 0, done.stderr
 
+    def read_only(self) -> None:
+        """Refuse whatever is written from now on."""
+        done = self._mount("remount,ro")
+        assert done.returncode == 0, done.stderr
+
     def used(self) -> int:
         return shutil.disk_usage(self.folder).used
 

@@ -31,7 +31,8 @@ from transformers import (
 )
 
 from kmem.document import Chunk
-from kmem.encoder.encode import Encoder
+from kmem.encoder.defaults import BATCH_SIZE
+from kmem.encoder.encode import Encoder, EncoderConfig
 from kmem.identity import content_id
 from kmem.kstore.quant import quantiser
 from kmem.kstore.writer import BankWriter
@@ -139,20 +140,24 @@ def write_tiny_bank(
     budget: tuple[tuple[int, ...], ...] | None = None,
     quantiser_name: str = "fp32",
     rows_per_shard: int = 5,
+    encode: bool = True,
+    batch_size: int = BATCH_SIZE,
 ) -> Path:
-    """A committed bank of these texts, one chunk each."""
-    encoder = Encoder(model, tokenizer, Profile(name="tiny", budget=budget or uniform_budget(8), suffix="\n"))
+    """A committed bank of these texts, one chunk each; without `encode`, its memories are written on demand."""
+    profile = Profile(name="tiny", budget=budget or uniform_budget(8), suffix="\n")
+    encoder = Encoder(model, tokenizer, profile, EncoderConfig(batch_size=batch_size))
     ids = [content_id(text) for text in texts]
-    memories = encoder.encode(texts, ids)
     chunks = [
         Chunk(id=i, document_id=i, source=f"text#{row}", title="", text=text, start=0, end=len(text), tokens=len(text))
         for row, (i, text) in enumerate(zip(ids, texts, strict=True))
     ]
-    writer = BankWriter(path, encoder.spec, quantiser(quantiser_name), len(texts), rows_per_shard)
-    shards = [
-        writer.write_shard(index, memories.take(list(writer.shard_rows(index))), [chunks[row] for row in writer.shard_rows(index)])
-        for index in range(writer.shard_count)
-    ]
+    writer = BankWriter(path, encoder.spec, quantiser(quantiser_name), len(texts), rows_per_shard, on_demand=not encode)
+    parts = [[chunks[row] for row in writer.shard_rows(index)] for index in range(writer.shard_count)]
+    if encode:
+        memories = encoder.encode(texts, ids)
+        shards = [writer.write_shard(index, memories.take(list(writer.shard_rows(index))), part) for index, part in enumerate(parts)]
+    else:
+        shards = [writer.generation.write_texts(index, part) for index, part in enumerate(parts)]
     embedder = HashEmbedder()
     writer.commit(shards, writer.write_index(embedder.embed(texts), np.array(ids, dtype=np.int64), embedder.identity()))
     return path

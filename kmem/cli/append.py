@@ -18,6 +18,7 @@ def append(
     device: str = typer.Option(DEFAULT.device, help="cpu or cuda."),
     limit: int | None = typer.Option(DEFAULT.limit, help="Chunks at most."),
     batch_size: int = typer.Option(DEFAULT.batch_size, help="Chunks a forward pass."),
+    encode: bool = typer.Option(DEFAULT.encode, "--encode/--no-encode", help="Encode now, or each memory when it is first read."),
     dry_run: bool = typer.Option(False, "--dry-run", help="Count, measure one batch, print bytes and time; write nothing."),
     as_json: bool = JSON_OPTION,
 ) -> None:
@@ -29,7 +30,7 @@ def append(
     expand(sources)  # both are told before torch is imported, which takes seconds
     from kmem.pipelines.append import append as run
 
-    config = AppendConfig(model=model, device=device, limit=limit, batch_size=batch_size)
+    config = AppendConfig(model=model, device=device, limit=limit, batch_size=batch_size, encode=encode)
     with saying_how_to_go_on(lambda: f"{bank} is as it was", option=""), progress_bars(quiet=as_json) as progress:
         report = run(bank, sources, config=config, dry_run=dry_run, progress=progress)
     if as_json:

@@ -28,11 +28,12 @@ def build(
     selector: str | None = typer.Option(DEFAULT.selector, help="Which tokens a head keeps; default: the profile's own."),
     quantiser: str = typer.Option(DEFAULT.quantiser, help="Payload: fp16, bf16, fp32 or int8."),
     embedder: str = typer.Option(DEFAULT.embedder, help="minilm, or any sentence-transformers name or folder."),
-    dtype: str = typer.Option(DEFAULT.dtype, help="Precision the model encodes in: auto, float32, bfloat16."),
+    dtype: str = typer.Option(DEFAULT.dtype, help="Precision the model encodes in: auto (float32 with --no-encode), float32, bfloat16."),
     device: str = typer.Option(DEFAULT.device, help="cpu or cuda."),
     limit: int | None = typer.Option(DEFAULT.limit, help="Chunks at most."),
     batch_size: int = typer.Option(DEFAULT.batch_size, help="Chunks a forward pass."),
     shard_rows: int | None = typer.Option(DEFAULT.shard_rows, help="Chunks a shard, the unit of resuming; default: 64 MiB of them."),
+    encode: bool = typer.Option(DEFAULT.encode, "--encode/--no-encode", help="Encode now, or each memory when it is first read."),
     dry_run: bool = typer.Option(False, "--dry-run", help="Count, measure one batch, print bytes and time; write nothing."),
     resume: bool = typer.Option(False, "--resume", help="Go on with a build that was stopped."),
     as_json: bool = JSON_OPTION,
@@ -54,6 +55,7 @@ def build(
         limit=limit,
         batch_size=batch_size,
         shard_rows=shard_rows,
+        encode=encode,
     )
     with saying_how_to_go_on(lambda: kept_shards(out), option="--resume"), progress_bars(quiet=as_json) as progress:
         report = run(sources, out=out, config=config, resume=resume, dry_run=dry_run, progress=progress)
@@ -79,6 +81,8 @@ def summary(report: "BuildReport", done: str) -> Table:
     table.add_row("a memory", f"{report.slots} slots, {human_bytes(report.record_bytes)}")
     reused = f", {report.shards_reused} of them from before" if report.shards_reused else ""
     table.add_row("payload", f"{human_bytes(report.payload_bytes)} in {counted(report.shards, 'shard')}{reused}")
+    if not report.encode:
+        table.add_row("encoded", "none yet: each when it is first read, or all by kmem encode")
     times = ", ".join(f"{stage} {human_seconds(seconds)}" for stage, seconds in report.seconds.items())
     table.add_row("time (estimated)" if report.dry_run else "time", times)
     return table

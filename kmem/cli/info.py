@@ -39,7 +39,7 @@ def info(
         print_json(facts)
         return
     table = Table(title=Text(bank), show_header=False, title_justify="left")
-    for name, value in facts.items():
+    for name, value in (facts | {"encoded": f"{facts['encoded']:,} of {facts['memories']:,}"}).items():
         table.add_row(LABELS.get(name, name.replace("_", " ")), Text(human_bytes(value) if name.endswith("_bytes") else _text(value)))
     output().print(table)
 

@@ -6,7 +6,7 @@ import sys
 import typer
 
 from kmem import __version__
-from kmem.cli import append, bench, build, calibrate, compact, convert, delete, demo, generate, info, merge, query, show, verify
+from kmem.cli import append, bench, build, calibrate, compact, convert, delete, demo, encode, generate, info, merge, query, show, verify
 from kmem.cli.quiet import hush
 from kmem.cli.stopped import INTERRUPTED
 from kmem.cli.usage import UsageError, explain
@@ -26,6 +26,7 @@ app.command("query")(query.query)
 app.command("show")(show.show)
 app.command("generate")(generate.generate)
 app.command("append")(append.append)
+app.command("encode")(encode.encode)
 app.command("delete")(delete.delete)
 app.command("compact")(compact.compact)
 app.command("merge")(merge.merge)

@@ -2,7 +2,11 @@
 
 import logging
 import os
+import sys
 import warnings
+from typing import TextIO
+
+from kmem.errors import NotStoredWarning
 
 
 def hush() -> None:
@@ -14,3 +18,12 @@ def hush() -> None:
     os.environ.setdefault("TQDM_DISABLE", "1")
     logging.getLogger("faiss").setLevel(logging.ERROR)
     warnings.simplefilter("ignore")
+    warnings.simplefilter("always", NotStoredWarning)
+    warnings.showwarning = _say
+
+
+def _say(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, file: TextIO | None = None, line: str | None = None
+) -> None:
+    """A warning as a sentence, without the line of code that gave it."""
+    sys.stderr.write(f"kmem: {message}\n")

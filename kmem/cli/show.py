@@ -24,7 +24,7 @@ def show(
     png: str | None = typer.Option(None, "--png", metavar="FILE", help="Draw which tokens each layer keeps."),
     as_json: bool = JSON_OPTION,
 ) -> None:
-    """Show a memory's text, and below each token **how many heads keep it**."""
+    """Show a memory's text, and below each token **how many heads keep it**, once it is encoded."""
     from kmem.encoder.load import load_tokenizer, require_tokenizer
     from kmem.kstore.bank import open_bank
     from kmem.runtime.inspect import kept_tokens
@@ -33,7 +33,8 @@ def show(
         chunk = opened.chunk(memory_id)
         tokenizer = load_tokenizer(model or opened.identity.model)
         require_tokenizer(tokenizer, opened.identity)
-        tokens = kept_tokens(opened, memory_id, tokenizer)
+        encoded = bool(opened.encoded([memory_id])[0])
+        tokens = kept_tokens(opened, memory_id, tokenizer) if encoded or png else []
         heads = sum(budget > 0 for row in opened.profile.budget for budget in row)
         if png is not None:
             from kmem.runtime.picture import draw_memory
@@ -47,6 +48,9 @@ def show(
     if chunk.title:
         console.print(Text(printable(f"title, with which the reference begins: {chunk.title}")))
     console.print(f"characters {chunk.start} to {chunk.end}, {counted(chunk.tokens, 'token')}, {counted(heads, 'head')} with memory")
+    if not encoded:
+        console.print(Text(f"\n{printable(chunk.reference)}\n\nNot encoded yet: it is when it is first read, or by kmem encode."))
+        return
     for line in lines(tokens, console.width):
         console.print()
         console.print(Text.assemble(*((_cell(token)[0], SHADES[_shade(token.heads, heads)]) for token in line)))

@@ -3,7 +3,7 @@
 import weakref
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -25,6 +25,7 @@ from kmem.kstore.ids import Ids
 from kmem.kstore.index.embed import Embedder, TextEmbedder, require_same_embedder
 from kmem.kstore.index.search import read_index, search, stored_vectors
 from kmem.kstore.manifest import Manifest
+from kmem.kstore.on_demand import RecordFiles
 from kmem.kstore.parts import Parts
 from kmem.kstore.place import Place, place_of
 from kmem.kstore.place.protocol import RESTORE
@@ -54,9 +55,10 @@ class Hit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BankSizes:
-    """`record_bytes` and `payload_bytes` count keys and values alone (one memory, all of them); `stored_bytes` every file."""
+    """`record_bytes` and `payload_bytes` count keys and values alone (one memory, all that are encoded); `stored_bytes` every file."""
 
     memories: int
+    encoded: int
     record_bytes: int
     payload_bytes: int
     stored_bytes: int
@@ -206,7 +208,7 @@ class Bank:
     def read(self, ids: Sequence[int], *, positions: bool = True) -> Memories:
         """The memories with these ids, in this order; without `positions`, which generating doesn't need, fewer bytes are read.
 
-        Raises MemoryNotFoundError naming an id that is not here.
+        Raises MemoryNotFoundError naming an id that is not here, MemoryNotEncodedError naming those that were built without encoding.
         """
         if not isinstance(ids, Iterable):
             raise WrongTypeError(f"read takes a list of ids, not {ids!r:.40}; put a single one in a list.")
@@ -220,7 +222,7 @@ class Bank:
         lengths = self._parts.lengths(at)
         return Memories(
             kv=self.quantiser.decode(records),
-            slot_position=torch.from_numpy(self._parts.slot_position(at) if positions else self._unread_positions(lengths)),
+            slot_position=torch.from_numpy(self._parts.slot_position(at)) if positions else self.unread_positions(lengths),
             lengths=torch.from_numpy(lengths),
             ids=tuple(int(memory_id) for memory_id in ids),
             spec=self.spec,
@@ -229,7 +231,7 @@ class Bank:
     def read_into(self, ids: Sequence[int], out: NDArray[Any]) -> None:
         """Copy the records of these memories, as they are stored, into `out`: [n, *record_shape] of `record_dtype`, contiguous.
 
-        Raises MemoryNotFoundError naming an id that is not here, ConfigError for another `out`.
+        Raises MemoryNotFoundError and MemoryNotEncodedError as `read` does, ConfigError for another `out`.
         """
         at = self._locate(ids)
         expected = (len(at), *self._parts.record_shape)
@@ -245,6 +247,14 @@ class Bank:
         raw = torch.empty(size, dtype=torch.uint8, pin_memory=torch.cuda.is_available())
         return raw.numpy().view(self._parts.record_dtype).reshape(count, *self._parts.record_shape)
 
+    def encoded(self, ids: Sequence[int]) -> NDArray[np.bool_]:
+        """[n] whether the keys and values of these memories are stored now: all are, unless the bank was built without encoding."""
+        return self._parts.encoded(self._locate(ids)) if self._parts.on_demand else np.ones(len(ids), dtype=bool)
+
+    def record_files(self, ids: Sequence[int]) -> list[tuple[RecordFiles, int] | None]:
+        """Where each record is to be written on demand: the files and its row; None for one that lies in a shard."""
+        return [self._parts.record_file(*at) for at in self._locate(ids)]
+
     @property
     def record_shape(self) -> tuple[int, ...]:
         """Shape of one memory as it is stored."""
@@ -256,7 +266,7 @@ class Bank:
         return self._parts.record_dtype
 
     def slot_position(self, ids: Sequence[int]) -> torch.Tensor:
-        """[n, S] uint8, token of the chunk that each slot keeps, EMPTY_SLOT where it keeps none. Raises MemoryNotFoundError."""
+        """[n, S] uint8, token of the chunk that each slot keeps, EMPTY_SLOT where it keeps none. Raises as `read` does."""
         return torch.from_numpy(self._parts.slot_position(self._locate(ids)))
 
     def lengths(self, ids: Sequence[int]) -> NDArray[np.int64]:
@@ -276,27 +286,31 @@ class Bank:
         return stored_vectors(self._index, self.manifest.index.kind, np.asarray(ids, dtype=np.int64))
 
     def files(self) -> tuple[StoredFile, ...]:
-        """Every data file of the bank and its manifest."""
+        """Every data file that the manifest lists, and the manifest."""
         file = manifest_file(self.manifest.number)
         return (*self.manifest.files, describe(file, self.place.read(file)))
 
     def verify(self, progress: Callable[[int, int], None] | None = None) -> int:
-        """Read every data file and compare its checksum → how many files there are.
+        """Read every data file, and record written on demand, and compare its checksum → how many there are.
 
-        `progress` is told files done and files in all. Raises CorruptBankError that names every file that differs.
+        `progress` is told how many are done, and how many there are. Raises CorruptBankError that names every file that differs.
         """
         self._require_open()
         damage = []
-        for done, file in enumerate(self.manifest.files, 1):
+        checks: list[Callable[[], None]] = [
+            *(partial(require_unaltered, self.place, file) for file in self.manifest.files),
+            *self._parts.checks(),
+        ]
+        for done, check in enumerate(checks, 1):
             try:
-                require_unaltered(self.place, file)
+                check()
             except CorruptBankError as error:
                 damage.append(str(error))
             if progress is not None:
-                progress(done, len(self.manifest.files))
+                progress(done, len(checks))
         if damage:
             raise CorruptBankError("\n".join(damage))
-        return len(self.manifest.files)
+        return len(checks)
 
     def verify_texts(self) -> None:
         """Compare every text with its own sha256, and the ids of texts, records and index. Raises CorruptBankError for what differs."""
@@ -314,11 +328,13 @@ class Bank:
     def sizes(self) -> BankSizes:
         """What `kmem info` shows."""
         record_bytes = self._parts.record_bytes
+        encoded = int(self.encoded(self.ids.tolist()).sum()) if self._parts.on_demand else len(self)
         return BankSizes(
             memories=len(self),
+            encoded=encoded,
             record_bytes=record_bytes,
-            payload_bytes=record_bytes * len(self),
-            stored_bytes=sum(file.size_bytes for file in self.files()),
+            payload_bytes=record_bytes * encoded,
+            stored_bytes=sum(file.size_bytes for file in self.files()) + sum(files.stored_bytes() for files in self._parts.on_demand),
         )
 
     @cached_property
@@ -332,10 +348,10 @@ class Bank:
         require_same_embedder(recorded, embedder.identity())
         return embedder
 
-    def _unread_positions(self, lengths: NDArray[np.int64]) -> NDArray[np.uint8]:
-        """[n, S]: a head's slots fill from the first, one a token of the chunk."""
+    def unread_positions(self, lengths: NDArray[np.int64]) -> torch.Tensor:
+        """[n, S] uint8, slot positions of memories of lengths [n] where nobody read them: a head fills from its first slot, one a token."""
         filled = self.profile.slot_rank[None] < lengths[:, None]
-        return np.where(filled, UNREAD_POSITION, EMPTY_SLOT).astype(np.uint8)
+        return torch.from_numpy(np.where(filled, UNREAD_POSITION, EMPTY_SLOT).astype(np.uint8))
 
     def _ids_of_shard(self, number: int) -> NDArray[np.int64]:
         stored = self._parts.ids(number)

@@ -12,6 +12,7 @@ def describe(bank: Bank) -> dict[str, Any]:
     holding = sum(tokens > 0 for row in profile.budget for tokens in row)
     return {
         "memories": sizes.memories,
+        "encoded": sizes.encoded,
         "model": bank.identity.model,
         "profile": profile.name,
         "selector": profile.selector,

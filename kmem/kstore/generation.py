@@ -25,15 +25,27 @@ BLOCK_BYTES = 8 << 20
 class GenerationWriter:
     """Writes `rows` memories as generation `name`, `rows_per_shard` to a shard; above `rows` that means one shard.
 
+    on_demand: only texts, ids and lengths are written (`write_texts`); each record is, when it is first needed (on_demand.py).
+
     Two writers of the same generation write the same metadata; no two may write the same shard at the same time.
     Raises ConfigError for bad counts.
     """
 
-    def __init__(self, place: Place, name: str, spec: MemorySpec, quantiser: Quantiser, rows: int, rows_per_shard: int) -> None:
+    def __init__(
+        self,
+        place: Place,
+        name: str,
+        spec: MemorySpec,
+        quantiser: Quantiser,
+        rows: int,
+        rows_per_shard: int,
+        *,
+        on_demand: bool = False,
+    ) -> None:
         if rows < 1 or rows_per_shard < 1:
             raise ConfigError(f"A bank needs at least one memory and one row a shard, not rows={rows}, rows_per_shard={rows_per_shard}.")
         self.place, self.name, self.spec, self.quantiser = place, name, spec, quantiser
-        self.rows, self.rows_per_shard = rows, min(rows, rows_per_shard)
+        self.rows, self.rows_per_shard, self.on_demand = rows, min(rows, rows_per_shard), on_demand
         self.layout = Layout(
             generation=name,
             rows=rows,
@@ -42,6 +54,7 @@ class GenerationWriter:
             record_shape=quantiser.record_shape(spec.profile.slots, spec.head_dim),
             record_dtype=quantiser.record_dtype(),
             attributes={"dtype": quantiser.element, "quantiser": quantiser.to_dict()},
+            on_demand=on_demand,
         )
 
     @property
@@ -91,32 +104,49 @@ class GenerationWriter:
         chunks: Sequence[Chunk],
     ) -> Shard:
         """The same from records as they are stored, in blocks [n, *record_shape]; slot_position [rows, S], lengths [rows]."""
+        if len(slot_position) != len(chunks):
+            raise ConfigError(f"There are {len(slot_position)} memories for {len(chunks)} chunks; give one each.")
+        return self._write(index, blocks, slot_position, lengths, chunks)
+
+    def write_texts(self, index: int, chunks: Sequence[Chunk]) -> Shard:
+        """Write (or write again) what a shard holds before its records are encoded."""
+        return self._write(index, None, None, np.array([chunk.tokens for chunk in chunks], dtype=np.int64), chunks)
+
+    def _write(
+        self,
+        index: int,
+        blocks: Iterator[NDArray[Any]] | None,
+        slot_position: NDArray[np.uint8] | None,
+        lengths: NDArray[np.int64],
+        chunks: Sequence[Chunk],
+    ) -> Shard:
         rows = self.shard_rows(index)
-        if not len(rows) == len(slot_position) == len(lengths) == len(chunks):
-            raise ConfigError(f"The shard has {len(rows)} rows, not {len(slot_position)} memories and {len(chunks)} chunks.")
+        if not len(rows) == len(lengths) == len(chunks):
+            raise ConfigError(f"The shard has {len(rows)} rows, not {len(lengths)} memories and {len(chunks)} chunks.")
         if not bool(((lengths >= 1) & (lengths <= 255)).all()):
             raise ConfigError(f"Lengths must lie between 1 and 255 tokens, not {int(lengths.min())} to {int(lengths.max())}.")
         ids = np.array([chunk.id for chunk in chunks], dtype=np.int64)
         small = {
-            self.layout.file("slot_position", index): partial(self.layout.encode_side, "slot_position", slot_position),
             self.layout.file("length", index): partial(self.layout.encode_side, "length", lengths),
             self.layout.file("id", index): partial(self.layout.encode_side, "id", ids),
             f"chunks/{self.name}-{index:05d}.parquet": partial(encode_chunks, chunks, rows.start),
         }
+        if slot_position is not None:
+            small[self.layout.file("slot_position", index)] = partial(self.layout.encode_side, "slot_position", slot_position)
 
         def stored(file: str, encoded: Callable[[], bytes]) -> StoredFile:
             return store(self.place, file, encoded())
 
         with ThreadPoolExecutor(len(small)) as threads:  # waiting for the device once, not five times
             others = [threads.submit(stored, file, encoded) for file, encoded in small.items()]
-            kv = store_stream(self.place, self.layout.file("kv", index), self.layout.encode_kv(blocks))
-            positions, length, identities, texts = (other.result() for other in others)
+            kv = None if blocks is None else store_stream(self.place, self.layout.file("kv", index), self.layout.encode_kv(blocks))
+            length, identities, texts, *positions = (other.result() for other in others)
         return Shard(
             index=index,
             rows=len(rows),
             first_row=rows.start,
             kv=kv,
-            slot_position=positions,
+            slot_position=positions[0] if positions else None,
             length=length,
             ids=identities,
             chunks=texts,
@@ -132,7 +162,14 @@ class GenerationWriter:
             raise ConfigError(
                 f"The bank needs shards 0 to {self.shard_count - 1}, each once; these (index, rows) are missing or extra: {odd}."
             )
-        return Generation(name=self.name, rows=self.rows, rows_per_shard=self.rows_per_shard, shards=shards, metadata=metadata)
+        return Generation(
+            name=self.name,
+            rows=self.rows,
+            rows_per_shard=self.rows_per_shard,
+            shards=shards,
+            metadata=metadata,
+            on_demand=self.on_demand,
+        )
 
 
 def store_if_other(place: Place, file: str, data: bytes) -> StoredFile:

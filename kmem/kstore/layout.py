@@ -5,6 +5,8 @@
     memories.zarr/<generation>/length         [N]    uint8  the same
     memories.zarr/<generation>/id             [N]    int64  the same
 
+Where records are written on demand (on_demand.py), kv and slot_position are not sharded: one chunk = one row, crc32c.
+
 The chunks' bytes are made here and not by zarr-python: it takes a millisecond a record, its LocalStore never flushes to the device,
 and a write into an existing shard reads the old one first, so a damaged shard could not be written again. Tests hold both equal.
 """
@@ -32,7 +34,7 @@ SIDE_ARRAYS: dict[str, tuple[str, int]] = {"slot_position": ("|u1", EMPTY_SLOT),
 
 @dataclass(frozen=True, kw_only=True)
 class Layout:
-    """The arrays of one generation of `rows` memories; `attributes` go with kv."""
+    """The arrays of one generation of `rows` memories; `attributes` go with kv. on_demand: a file a record, written later."""
 
     generation: str
     rows: int
@@ -41,6 +43,7 @@ class Layout:
     record_shape: tuple[int, ...]
     record_dtype: np.dtype[Any]
     attributes: Mapping[str, Any]
+    on_demand: bool = False
 
     def metadata(self) -> dict[str, bytes]:
         """File (relative to the bank) → contents of every zarr.json."""
@@ -72,8 +75,9 @@ class Layout:
             "kv",
             shape=(self.rows, *self.record_shape),
             dtype=self.record_dtype,
-            shards=(self.rows_per_shard, *self.record_shape),
+            shards=None if self.on_demand else (self.rows_per_shard, *self.record_shape),
             chunks=(1, *self.record_shape),
+            chunk_key_encoding={"name": "default", "separator": "." if self.on_demand else "/"},
             filters=None,
             serializer=BytesCodec(endian="little"),
             compressors=(Crc32cCodec(),),
@@ -82,11 +86,13 @@ class Layout:
         )
         for name, (dtype, fill) in SIDE_ARRAYS.items():
             shape = (self.slots,) if name == "slot_position" else ()
+            loose = self.on_demand and name == "slot_position"
             group.create_array(
                 name,
                 shape=(self.rows, *shape),
                 dtype=dtype,
-                chunks=(self.rows_per_shard, *shape),
+                chunks=(1 if loose else self.rows_per_shard, *shape),
+                chunk_key_encoding={"name": "default", "separator": "." if loose else "/"},
                 filters=None,
                 compressors=(Crc32cCodec(),),
                 fill_value=fill,

@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from kmem.errors import ConfigError, IdentityMismatchError
+from kmem.errors import ConfigError, IdentityMismatchError, MemoryNotEncodedError
 from kmem.kstore.bank import Bank, open_bank
 from kmem.kstore.claim import require_claimable
 from kmem.kstore.commit import commit, require_latest
@@ -54,15 +54,15 @@ def delete(path: str | Path, ids: Sequence[int]) -> Manifest:
 def compact(path: str | Path, *, shard_bytes: int = SHARD_BYTES, held_too: bool = False, progress: Progress = silent) -> Compacted:
     """Rewrite the bank as one generation without the deleted memories, then delete the states before it that no reader has open.
 
-    held_too: also those that somebody may have open; in an object store nobody can tell. Nothing is rewritten where the bank is one
-    generation and nothing was deleted. Raises ConfigError for a bank of which nothing is left, BankExistsError while another writer
-    is at work.
+    What is not encoded yet becomes a second generation, whose records are still written on demand. held_too: also states that
+    somebody may have open; in an object store nobody can tell. Nothing is rewritten where nothing would change. Raises ConfigError
+    for a bank of which nothing is left, BankExistsError while another writer is at work.
     """
     open_bank(path).close()  # no lock in a folder that holds no bank
     with locked(place_of(path)):
         with open_bank(path) as bank:
             manifest = bank.manifest
-            if len(manifest.generations) > 1 or manifest.deleted:
+            if _would_change(bank):
                 try:
                     manifest = _rewritten(bank, shard_bytes, progress)
                 except OSError:  # the disk is full: half a copy would keep it so
@@ -77,7 +77,7 @@ def merge(paths: Sequence[str | Path], out: str | Path, *, shard_bytes: int = SH
     """A new bank with the memories of all, each id once. A merge that was stopped can be repeated.
 
     Raises IdentityMismatchError, naming what differs, unless all were written by the same model, profile, quantiser and embedder;
-    ConfigError for fewer than two.
+    ConfigError for fewer than two, MemoryNotEncodedError for a bank that was built without encoding and lacks some still.
     """
     if len(paths) < 2:
         raise ConfigError(f"Merging takes at least two banks, not {len(paths)}.")
@@ -85,6 +85,8 @@ def merge(paths: Sequence[str | Path], out: str | Path, *, shard_bytes: int = SH
         first, *others = (stack.enter_context(open_bank(path)) for path in paths)
         for other in others:
             _require_alike(first, other)
+        for bank in (first, *others):
+            _require_encoded(bank)
         seen: set[int] = set()
         ids = []
         for bank in (first, *others):
@@ -98,26 +100,31 @@ def convert(
 ) -> Manifest:
     """A new bank with the same memories, stored by another quantiser.
 
-    Raises ConfigError for a value that it can't hold, and for the quantiser that the bank has already.
+    Raises ConfigError for a value that it can't hold, and for the quantiser that the bank has already, MemoryNotEncodedError as `merge` does.
     """
     with open_bank(path) as bank:
         if bank.manifest.quantiser == quantiser.to_dict():
             raise ConfigError(f"{bank.place} stores its memories as {quantiser.name} already: name another quantiser (--quant).")
+        _require_encoded(bank)
         return _into_new(Copied([bank], [bank.ids.tolist()]), bank, quantiser, out, shard_bytes, progress)
 
 
 def _rewritten(bank: Bank, shard_bytes: int, progress: Progress) -> Manifest:
-    copied = Copied([bank], [bank.ids.tolist()])
+    encoded = bank.encoded(bank.ids.tolist())
+    there, missing = bank.ids[encoded].tolist(), bank.ids[~encoded].tolist()
+    copied = Copied([bank], [there + missing])
     _require_some(copied, bank)
     rows = _rows_per_shard(bank, bank.quantiser, shard_bytes)
-    writer = GenerationWriter(
-        bank.place, bank.manifest.next_generation(copied.ids.tolist(), rows), bank.spec, bank.quantiser, len(copied), rows
-    )
-    generation = writer.finished(copied.write_all(writer, progress), writer.write_metadata())
+    generations = []
+    for on_demand, ids in ((False, there), (True, missing)):
+        if ids:
+            name = bank.manifest.next_generation(ids, rows, on_demand=on_demand)
+            writer = GenerationWriter(bank.place, name, bank.spec, bank.quantiser, len(ids), rows, on_demand=on_demand)
+            generations.append(writer.finished(Copied([bank], [ids]).write_all(writer, progress), writer.write_metadata()))
     progress("index", 0, 1)
     index, stats = build_index(copied.vectors(), copied.ids)
     record = write_index(bank.place, index, stats, bank.manifest.index.embedder, number=bank.manifest.number + 1)
-    manifest = bank.manifest.changed((generation,), record, ())
+    manifest = bank.manifest.changed(tuple(generations), record, ())
     commit(bank.place, manifest)
     progress("index", 1, 1)
     return manifest
@@ -134,6 +141,20 @@ def _into_new(copied: Copied, like: Bank, quantiser: Quantiser, out: str | Path,
         manifest = writer.commit(shards, writer.write_index(copied.vectors(), copied.ids, like.manifest.index.embedder))
         progress("index", 1, 1)
     return manifest
+
+
+def _would_change(bank: Bank) -> bool:
+    """Whether memories were deleted, there are several generations of a kind, or some were encoded on demand, which belong into shards."""
+    in_shards = [generation for generation in bank.manifest.generations if not generation.on_demand]
+    if bank.manifest.deleted or len(in_shards) > 1 or len(bank.manifest.on_demand) > 1:
+        return True
+    return int(bank.encoded(bank.ids.tolist()).sum()) > sum(generation.rows for generation in in_shards)
+
+
+def _require_encoded(bank: Bank) -> None:
+    missing = bank.ids[~bank.encoded(bank.ids.tolist())]
+    if len(missing):
+        raise MemoryNotEncodedError(bank.place, tuple(missing.tolist()))
 
 
 def _rows_per_shard(bank: Bank, quantiser: Quantiser, shard_bytes: int) -> int:

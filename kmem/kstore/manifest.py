@@ -21,21 +21,23 @@ READABLE_VERSIONS = (1, 2, 3)
 
 @dataclass(frozen=True, kw_only=True)
 class Shard:
-    """`rows` memories of a generation, starting at `first_row`, and the files that hold them."""
+    """`rows` memories of a generation, starting at `first_row`, and the files that hold them.
+
+    kv and slot_position are None where the generation's records are written on demand.
+    """
 
     index: int
     rows: int
     first_row: int
-    kv: StoredFile
-    slot_position: StoredFile
+    kv: StoredFile | None
+    slot_position: StoredFile | None
     length: StoredFile
     ids: StoredFile | None
     chunks: StoredFile
 
     @property
     def files(self) -> tuple[StoredFile, ...]:
-        ids = () if self.ids is None else (self.ids,)
-        return (self.kv, self.slot_position, self.length, *ids, self.chunks)
+        return tuple(file for file in (self.kv, self.slot_position, self.length, self.ids, self.chunks) if file is not None)
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -43,17 +45,21 @@ class Shard:
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> "Shard":
         first = "kv_file" in data  # format version 1
-        names = ("kv", "slot_position", "length", "chunks")
-        stored = {name: StoredFile.from_flat(data, name) if first else StoredFile.from_dict(data[name]) for name in names}
+
+        def of(name: str) -> StoredFile | None:
+            if first:
+                return StoredFile.from_flat(data, name)
+            return None if data[name] is None else StoredFile.from_dict(data[name])
+
         return cls(
             index=data["index"],
             rows=data["rows"],
             first_row=data["first_row"],
-            kv=stored["kv"],
-            slot_position=stored["slot_position"],
-            length=stored["length"],
-            ids=None if first or data["ids"] is None else StoredFile.from_dict(data["ids"]),
-            chunks=stored["chunks"],
+            kv=of("kv"),
+            slot_position=of("slot_position"),
+            length=StoredFile.from_flat(data, "length") if first else StoredFile.from_dict(data["length"]),
+            ids=None if first else of("ids"),
+            chunks=StoredFile.from_flat(data, "chunks") if first else StoredFile.from_dict(data["chunks"]),
         )
 
 
@@ -61,7 +67,8 @@ class Shard:
 class Generation:
     """The memories of one build, append or compaction: one Zarr array, `memories.zarr/<name>/kv`.
 
-    `metadata` are the zarr.json files on the way to its arrays.
+    `metadata` are the zarr.json files on the way to its arrays. `on_demand`: its records are files of their own, which this record
+    does not list, each written when its memory is first needed (on_demand.py).
     """
 
     name: str
@@ -69,6 +76,7 @@ class Generation:
     rows_per_shard: int
     shards: tuple[Shard, ...]
     metadata: tuple[StoredFile, ...]
+    on_demand: bool = False
 
     @property
     def files(self) -> tuple[StoredFile, ...]:
@@ -85,6 +93,7 @@ class Generation:
             rows_per_shard=data["rows_per_shard"],
             shards=tuple(map(Shard.from_dict, data["shards"])),
             metadata=tuple(map(StoredFile.from_dict, data["metadata"])),
+            on_demand=data.get("on_demand", False),
         )
 
 
@@ -153,13 +162,18 @@ class Manifest:
         return (self.bracket, *trained, self.index.stored, *(file for generation in self.generations for file in generation.files))
 
     @property
+    def on_demand(self) -> tuple[Generation, ...]:
+        """The generations whose records are written on demand."""
+        return tuple(generation for generation in self.generations if generation.on_demand)
+
+    @property
     def next_number(self) -> int:
         """Number of the generation after these."""
         return 1 + max(int(generation.name[1:].partition("-")[0]) for generation in self.generations)
 
-    def next_generation(self, ids: Iterable[int], rows_per_shard: int) -> str:
+    def next_generation(self, ids: Iterable[int], rows_per_shard: int, *, on_demand: bool = False) -> str:
         """Its name, which says what goes in: of two writers at once, where there are no locks, none writes over the other's files."""
-        content = " ".join(map(str, (rows_per_shard, *ids)))
+        content = " ".join(map(str, (rows_per_shard, *ids, *(("on demand",) if on_demand else ()))))
         return f"g{self.next_number:04d}-{hashlib.sha256(content.encode()).hexdigest()[:12]}"
 
     def changed(self, generations: tuple[Generation, ...], index: IndexRecord, deleted: Iterable[int]) -> "Manifest":

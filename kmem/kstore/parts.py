@@ -1,22 +1,27 @@
 """All shards of a bank as one sequence, each opened when first touched."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from kmem.errors import MemoryNotEncodedError
 from kmem.kstore.manifest import Manifest
+from kmem.kstore.on_demand import RecordFiles
 from kmem.kstore.place import Place, Span
 from kmem.kstore.quant import Quantiser, record_bytes
 from kmem.kstore.shard import CRC_BYTES, ShardFile, Verify
 from kmem.kstore.side import read_side_array
+from kmem.kstore.stored import StoredFile
 
 
 class Parts:
     """Records, slot positions, lengths and ids by (shard, row), over all generations in order. Safe to use from threads.
 
-    Raises CorruptBankError for a file that is not what the manifest says.
+    Raises CorruptBankError for a file that is not what the manifest says, MemoryNotEncodedError for a record that is to be written
+    on demand and was not yet.
     """
 
     def __init__(self, place: Place, manifest: Manifest, quantiser: Quantiser, verify: Verify) -> None:
@@ -27,6 +32,20 @@ class Parts:
         self.record_dtype = quantiser.record_dtype()
         self._places = [(generation.rows_per_shard, shard) for generation in manifest.generations for shard in generation.shards]
         self.shards = tuple(shard for _, shard in self._places)
+        self._on_demand: dict[int, RecordFiles] = {}
+        number = 0
+        for generation in manifest.generations:
+            if generation.on_demand:
+                files = RecordFiles(
+                    place,
+                    generation.name,
+                    rows=generation.rows,
+                    dimensions=1 + len(self.record_shape),
+                    record_bytes=self.record_bytes,
+                    slots=self._slots,
+                )
+                self._on_demand |= dict.fromkeys(range(number, number + len(generation.shards)), files)
+            number += len(generation.shards)
         self._kv: dict[int, ShardFile] = {}
         self._lengths: dict[int, NDArray[np.uint8]] = {}
         self._positions: tuple[int, NDArray[np.uint8]] | None = None
@@ -34,7 +53,8 @@ class Parts:
     def open_all(self) -> None:
         """Read every shard's index and lengths now, so that reading a record later asks for that record only."""
         for number in range(len(self.shards)):
-            self._kv_of(number)
+            if number not in self._on_demand:
+                self._kv_of(number)
             self._lengths_of(number)
 
     def read_into(self, at: Sequence[tuple[int, int]], out: NDArray[Any]) -> None:
@@ -44,7 +64,7 @@ class Parts:
         flat = raw.data
         spans: list[Span] = []
         unchecked: list[tuple[ShardFile, int, int, bytearray]] = []
-        for target, (number, row) in enumerate(at):
+        for target, (number, row) in self._read_on_demand(at, flat) if self._on_demand else enumerate(at):
             shard = self._kv.get(number) or self._kv_of(number)
             spans.append(shard.span(row, flat[target * size : (target + 1) * size]))
             if shard.needs_check(row):
@@ -66,7 +86,11 @@ class Parts:
         """
         found = np.empty((len(at), self._slots), dtype=np.uint8)
         for number in sorted({number for number, _ in at}):
-            rows = self._positions_of(number)
+            stored = self.shards[number].slot_position
+            if stored is None:
+                self._positions_on_demand(at, number, found)
+                continue
+            rows = self._positions_of(number, stored)
             for target, (other, row) in enumerate(at):
                 if other == number:
                     found[target] = rows[row]
@@ -79,20 +103,78 @@ class Parts:
             return None
         return read_side_array(self._place, shard.ids, (grid_rows,), np.dtype("<i8"))[: shard.rows]
 
+    def encoded(self, at: Sequence[tuple[int, int]]) -> NDArray[np.bool_]:
+        """[n] whether the records at (shard, row) pairs are stored now."""
+        there = {files: files.there() for files in self.on_demand}
+        found = np.ones(len(at), dtype=bool)
+        for target, (number, row) in enumerate(at):
+            if number in self._on_demand:
+                found[target] = there[self._on_demand[number]][self.shards[number].first_row + row]
+        return found
+
+    @property
+    def on_demand(self) -> tuple[RecordFiles, ...]:
+        """The files of every generation whose records are written on demand."""
+        return tuple(dict.fromkeys(self._on_demand.values()))
+
+    def record_file(self, number: int, row: int) -> tuple[RecordFiles, int] | None:
+        """Where the record at a row of a shard is written on demand: the generation's files, and the row in it; None for a plain shard."""
+        files = self._on_demand.get(number)
+        return None if files is None else (files, self.shards[number].first_row + row)
+
+    def checks(self) -> list[Callable[[], None]]:
+        """One a record that was written on demand: it raises CorruptBankError unless the record is what was written."""
+        return [partial(files.check, int(row)) for files in self.on_demand for row in np.flatnonzero(files.there())]
+
+    def _read_on_demand(self, at: Sequence[tuple[int, int]], flat: memoryview) -> Iterable[tuple[int, tuple[int, int]]]:
+        """Copy the records that were written on demand → the (target, (shard, row)) that are in shards."""
+        size = self.record_bytes
+        rows: dict[RecordFiles, list[tuple[int, int]]] = {}
+        for target, (number, row) in enumerate(at):
+            if number in self._on_demand:
+                rows.setdefault(self._on_demand[number], []).append((target, self.shards[number].first_row + row))
+        missing = []
+        for files, wanted in rows.items():
+            for (target, _), record in zip(wanted, files.read([row for _, row in wanted]), strict=True):
+                if record is None:
+                    missing.append(at[target])
+                else:
+                    flat[target * size : (target + 1) * size] = record.data
+        if missing:
+            raise self._not_encoded(missing)
+        return [(target, (number, row)) for target, (number, row) in enumerate(at) if number not in self._on_demand]
+
+    def _positions_on_demand(self, at: Sequence[tuple[int, int]], number: int, found: NDArray[np.uint8]) -> None:
+        for target, (other, row) in enumerate(at):
+            if other == number:
+                positions = self._on_demand[number].positions(self.shards[number].first_row + row)
+                if positions is None:
+                    raise self._not_encoded([(number, row)])
+                found[target] = positions
+
+    def _not_encoded(self, at: Sequence[tuple[int, int]]) -> MemoryNotEncodedError:
+        ids = []
+        for number, row in at:
+            known = self.ids(number)
+            assert known is not None  # only format 1 has none, and nothing on demand
+            ids.append(int(known[row]))
+        return MemoryNotEncodedError(self._place, tuple(dict.fromkeys(ids)))
+
     def _kv_of(self, number: int) -> ShardFile:
         found = self._kv.get(number)
         if found is None:
             grid_rows, shard = self._places[number]
+            assert shard.kv is not None  # what is on demand was read already
             found = self._kv[number] = ShardFile(
                 self._place, shard.kv, rows=shard.rows, grid_rows=grid_rows, record_bytes=self.record_bytes, verify=self._verify
             )
         return found
 
-    def _positions_of(self, number: int) -> NDArray[np.uint8]:
+    def _positions_of(self, number: int, stored: StoredFile) -> NDArray[np.uint8]:
         kept = self._positions
         if kept is None or kept[0] != number:
-            grid_rows, shard = self._places[number]
-            kept = number, read_side_array(self._place, shard.slot_position, (grid_rows, self._slots), np.dtype(np.uint8))
+            grid_rows, _ = self._places[number]
+            kept = number, read_side_array(self._place, stored, (grid_rows, self._slots), np.dtype(np.uint8))
             self._positions = kept
         return kept[1]
 

@@ -3,6 +3,7 @@
 import re
 
 from kmem.kstore.commit import MANIFESTS, manifest_file, manifest_numbers, read_manifest
+from kmem.kstore.on_demand import on_demand_files
 from kmem.kstore.place import Place
 from kmem.paths import ZARR
 
@@ -33,12 +34,18 @@ def prune(place: Place, *, held_too: bool = False) -> tuple[int, int, int]:
 
 
 def sweep(place: Place) -> tuple[int, int]:
-    """Delete what writers that died or failed left, which no manifest lists → files, bytes. Call it only when no writer is at work."""
+    """Delete what writers that died or failed left → files, bytes. Call it only when no writer is at work.
+
+    That is what no manifest lists, but for the records that a generation of one got on demand.
+    """
     sizes = place.sizes()
     needed = {manifest_file(number) for number in manifest_numbers(place)}
+    added: tuple[str, ...] = ()
     for number in manifest_numbers(place):
-        needed |= {file.file for file in read_manifest(place, number).files}
-    gone = [file for file in sizes if file not in needed and OURS.match(file)]
+        manifest = read_manifest(place, number)
+        needed |= {file.file for file in manifest.files}
+        added += tuple(beginning for generation in manifest.on_demand for beginning in on_demand_files(generation.name))
+    gone = [file for file in sizes if file not in needed and not file.startswith(added) and OURS.match(file)]
     place.remove(gone)
     place.tidy()
     return len(gone), sum(sizes[file] for file in gone)

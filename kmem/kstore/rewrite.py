@@ -33,9 +33,14 @@ class Copied:
         return np.concatenate([bank.vectors(some) for bank, some in zip(self._banks, self._ids, strict=True) if some])
 
     def write_shard(self, writer: GenerationWriter, index: int) -> Shard:
-        """Copy the rows of one shard; records are decoded and encoded again only where the quantiser differs."""
+        """Copy the rows of one shard; records are decoded and encoded again only where the quantiser differs.
+
+        Where `writer` leaves records to be written on demand, texts alone are copied.
+        """
         parts = list(self._parts(writer.shard_rows(index)))
         chunks: list[Chunk] = [chunk for bank, ids in parts for chunk in bank.chunks(ids)]
+        if writer.on_demand:
+            return writer.write_texts(index, chunks)
         slot_position = np.concatenate([bank.slot_position(ids).numpy() for bank, ids in parts])
         lengths = np.concatenate([bank.lengths(ids) for bank, ids in parts])
         blocks = (block for bank, ids in parts for block in _blocks(bank, ids, writer))

@@ -26,15 +26,18 @@ BLOCK_ROWS = 256
 def verify(path: str | Path, *, deep: bool = False, progress: Progress = silent) -> dict[str, int]:
     """Compare every file's digest → how many `files` and `memories` were looked at. Raises CorruptBankError naming all that differ.
 
+    Of a bank built without encoding, the memories that are encoded are looked at.
+
     deep: also read every memory as generation does (its own checksum, finite numbers, slots filled by its length), every text (its
     sha256), and compare the ids of records, texts and index.
     """
     with open_bank(path, verify="always") as bank:
         files = bank.verify(lambda done, total: progress("files", done, total))
+        ids = bank.ids[bank.encoded(bank.ids.tolist())].tolist() if deep else []
         if deep:
-            _check_memories(bank, lambda done: progress("memories", done, len(bank)))
+            _check_memories(bank, ids, lambda done: progress("memories", done, len(ids)))
             bank.verify_texts()
-        return {"files": files, "memories": len(bank) if deep else 0}
+        return {"files": files, "memories": len(ids)}
 
 
 def repair_index(path: str | Path, *, embedder: TextEmbedder | None = None, progress: Progress = silent) -> Manifest:
@@ -72,8 +75,7 @@ def repair_index(path: str | Path, *, embedder: TextEmbedder | None = None, prog
     return repaired
 
 
-def _check_memories(bank: Bank, progress: Callable[[int], None]) -> None:
-    ids = bank.ids.tolist()
+def _check_memories(bank: Bank, ids: list[int], progress: Callable[[int], None]) -> None:
     for start in range(0, len(ids), BLOCK_ROWS):
         some = ids[start : start + BLOCK_ROWS]
         memories = bank.read(some)
@@ -88,5 +90,5 @@ def _check_memories(bank: Bank, progress: Callable[[int], None]) -> None:
             if chunk.id != memory_id:
                 raise CorruptBankError(f"{bank.place}: the text of memory {memory_id} is that of {chunk.id}; {RESTORE}")
         progress(start + len(some))
-    if len(np.unique(ids)) != len(ids):
+    if len(np.unique(bank.ids)) != len(bank.ids):
         raise CorruptBankError(f"{bank.place}: an id occurs twice; {RESTORE}")

@@ -42,13 +42,22 @@ class BankWriter:
     A new or empty place is claimed; the half-written one of the same configuration is taken up again, also by several
     processes at once, as long as no two write the same shard. `rows_per_shard` above `rows` means one shard.
     Raises ConfigError for bad counts or when the place was begun with another configuration (naming the fields),
-    BankExistsError when it holds a bank or anything else; it is then left as it was.
+    BankExistsError when it holds a bank or anything else; it is then left as it was. on_demand: as in GenerationWriter.
     """
 
-    def __init__(self, path: str | Path | Place, spec: MemorySpec, quantiser: Quantiser, rows: int, rows_per_shard: int) -> None:
+    def __init__(
+        self,
+        path: str | Path | Place,
+        spec: MemorySpec,
+        quantiser: Quantiser,
+        rows: int,
+        rows_per_shard: int,
+        *,
+        on_demand: bool = False,
+    ) -> None:
         _check_bracket(spec)
         self.place = place_of(path) if isinstance(path, str | Path) else path
-        self.generation = GenerationWriter(self.place, FIRST_GENERATION, spec, quantiser, rows, rows_per_shard)
+        self.generation = GenerationWriter(self.place, FIRST_GENERATION, spec, quantiser, rows, rows_per_shard, on_demand=on_demand)
         claim(self.place, self._config())
         self._metadata = self.generation.write_metadata()
         self._bracket = store_if_other(self.place, BRACKET, safetensors.torch.save({"bracket": spec.bracket.detach().cpu().contiguous()}))
@@ -123,6 +132,7 @@ class BankWriter:
             "bracket": {"shape": list(self.spec.bracket.shape), "dtype": str(self.spec.bracket.dtype)},
             "rows": self.rows,
             "rows_per_shard": self.generation.rows_per_shard,
+            "on_demand": self.generation.on_demand,
         }
 
 

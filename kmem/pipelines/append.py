@@ -75,18 +75,19 @@ def append(
             record_bytes=base.record_bytes,
             payload_bytes=base.record_bytes * len(fresh),
             shards=-(-len(fresh) // _rows_per_shard(base, config)),
+            encode=config.encode,
             seconds=clock.seconds,
         )
         if dry_run:
             if fresh:
-                estimate(report, encoder, embedder, to_encode=fresh, to_embed=fresh, chunks=fresh)
+                estimate(report, encoder, embedder, to_encode=fresh if config.encode else [], to_embed=fresh, chunks=fresh)
             return report
         _discard_receipts(base)
         if fresh or revived:
             with locked(base.place):
                 require_latest(base.place, base.manifest)
                 base.place.tidy()  # what an append that was killed had not finished
-                _write(base, encoder, embedder, fresh, revived, _rows_per_shard(base, config), report, clock, progress)
+                _write(base, encoder, embedder, fresh, revived, config, report, clock, progress)
     return report
 
 
@@ -107,7 +108,7 @@ def _write(
     embedder: Embedder,
     fresh: list[Chunk],
     revived: set[int],
-    rows_per_shard: int,
+    config: AppendConfig,
     report: BuildReport,
     clock: Clock,
     progress: Progress,
@@ -117,8 +118,9 @@ def _write(
     generations, index = manifest.generations, manifest.index
     receipts = None
     if fresh:
-        name = manifest.next_generation((chunk.id for chunk in fresh), rows_per_shard)
-        writer = GenerationWriter(place, name, base.spec, base.quantiser, len(fresh), rows_per_shard)
+        rows_per_shard, on_demand = _rows_per_shard(base, config), not config.encode
+        name = manifest.next_generation((chunk.id for chunk in fresh), rows_per_shard, on_demand=on_demand)
+        writer = GenerationWriter(place, name, base.spec, base.quantiser, len(fresh), rows_per_shard, on_demand=on_demand)
         shards = [fresh[start : start + rows_per_shard] for start in range(0, len(fresh), rows_per_shard)]
         receipts = Receipts(place, f"{BUILD}/{name}")
         metadata = writer.write_metadata()

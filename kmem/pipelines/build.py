@@ -11,6 +11,7 @@ import numpy as np
 
 from kmem.arguments import path_or_url
 from kmem.encoder.anatomy import examine
+from kmem.encoder.defaults import AUTO, DTYPE
 from kmem.encoder.encode import Encoder, EncoderConfig
 from kmem.encoder.load import load_model
 from kmem.encoder.profiles import load_profile
@@ -84,6 +85,7 @@ def build(
         record_bytes=bytes_each,
         payload_bytes=bytes_each * len(chunks),
         shards=len(shards),
+        encode=config.encode,
         seconds=clock.seconds,
     )
     receipts, settings = Receipts(place), resolved(config, encoder, embedder, chunks)
@@ -93,7 +95,8 @@ def build(
         there = [receipts.finished(index) is not None for index in range(len(shards))]
         embedded = [is_committed(place) or receipts.vectors(index, rows=len(shard)) is not None for index, shard in enumerate(shards)]
         report.shards_reused = sum(there)
-        estimate(report, encoder, embedder, to_encode=missing(shards, there), to_embed=missing(shards, embedded), chunks=chunks)
+        to_encode = missing(shards, there) if config.encode else []
+        estimate(report, encoder, embedder, to_encode=to_encode, to_embed=missing(shards, embedded), chunks=chunks)
         return report
 
     with locked(place):
@@ -103,7 +106,9 @@ def build(
             open_bank(str(place)).close()
             report.shards_reused = len(shards)
         else:
-            writer = BankWriter(place, spec=encoder.spec, quantiser=codec, rows=len(chunks), rows_per_shard=rows_per_shard)
+            writer = BankWriter(
+                place, spec=encoder.spec, quantiser=codec, rows=len(chunks), rows_per_shard=rows_per_shard, on_demand=not config.encode
+            )
             receipts.start(settings)
             finished, report.shards_reused = encode_shards(shards, encoder, writer.generation, receipts, progress)
             clock.mark("encode")
@@ -117,7 +122,8 @@ def build(
 
 
 def _load_encoder(config: BuildConfig) -> Encoder:
-    model, tokenizer = load_model(config.model, dtype=config.dtype, device=config.device)
+    dtype = DTYPE if config.dtype == AUTO and not config.encode else config.dtype
+    model, tokenizer = load_model(config.model, dtype=dtype, device=config.device)
     anatomy = examine(model)
     profile = load_profile(config.profile, layers=anatomy.layers, heads=anatomy.heads, selector=config.selector)
     return Encoder(model, tokenizer, profile, EncoderConfig(batch_size=config.batch_size))

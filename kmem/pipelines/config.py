@@ -16,6 +16,8 @@ class BuildConfig:
     model has its shape, else `uniform8`. selector: overrides the profile's.
     dtype: precision the model encodes in; `auto` is bfloat16 where the processor has it, else float32. limit: chunks at most, None = all.
     shard_bytes: payload of a shard, the unit of writing and of resuming. shard_rows: the same in rows; overrides shard_bytes.
+    encode: False writes texts and index only; a memory is encoded when it is first read, or by `kmem encode`. `auto` is float32 then,
+    the precision that generating starts from.
     """
 
     model: str = SMOLLM2
@@ -29,6 +31,7 @@ class BuildConfig:
     batch_size: int = BATCH_SIZE
     shard_bytes: int = SHARD_BYTES
     shard_rows: int | None = None
+    encode: bool = True
 
     def __post_init__(self) -> None:
         for name in ("limit", "batch_size", "shard_bytes", "shard_rows"):
@@ -45,7 +48,8 @@ class BuildConfig:
 class AppendConfig:
     """How to add to a bank, which settles the rest.
 
-    model: where the bank's model is now, None = where it was when the bank was built. The other fields as in BuildConfig.
+    model: where the bank's model is now, None = where it was when the bank was built. The other fields as in BuildConfig; without
+    `encode` the new memories are encoded on demand.
     """
 
     model: str | None = None
@@ -53,6 +57,7 @@ class AppendConfig:
     limit: int | None = None
     batch_size: int = BATCH_SIZE
     shard_bytes: int = SHARD_BYTES
+    encode: bool = True
 
     def __post_init__(self) -> None:
         for name in ("limit", "batch_size", "shard_bytes"):

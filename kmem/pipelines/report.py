@@ -10,7 +10,10 @@ THERE, BACK = "there already", "deleted before, back again"
 
 @dataclass(kw_only=True)
 class BuildReport:
-    """What a build did, or with `dry_run` what it would do; seconds and bytes are measured, or estimated in a dry run."""
+    """What a build did, or with `dry_run` what it would do; seconds and bytes are measured, or estimated in a dry run.
+
+    encode: whether the memories were encoded; without, `payload_bytes` is what they will take.
+    """
 
     bank: str
     dry_run: bool
@@ -23,6 +26,7 @@ class BuildReport:
     payload_bytes: int
     shards: int
     shards_reused: int = 0
+    encode: bool = True
     seconds: dict[str, float] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:

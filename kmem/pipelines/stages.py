@@ -32,7 +32,10 @@ def cut(chunks: Iterable[Chunk], limit: int, progress: Progress) -> list[Chunk]:
 def encode_shards(
     shards: Sequence[Sequence[Chunk]], encoder: Encoder, writer: GenerationWriter, receipts: Receipts, progress: Progress
 ) -> tuple[list[Shard], int]:
-    """Write the shards that have no receipt yet → all receipts, and how many were there already."""
+    """Write the shards that have no receipt yet → all receipts, and how many were there already.
+
+    Where `writer` leaves records to be written on demand, nothing is encoded.
+    """
     total, done, reused = sum(map(len, shards)), 0, 0
     finished = []
     progress("encode", 0, total)
@@ -40,12 +43,15 @@ def encode_shards(
         shard = receipts.finished(index)
         if shard is None:
             base = done
-            memories = encoder.encode(
-                [chunk.reference for chunk in chunks],
-                [chunk.id for chunk in chunks],
-                progress=lambda encoded, base=base: progress("encode", base + encoded, total),  # type: ignore[misc]
-            )
-            shard = writer.write_shard(index, memories, chunks)
+            if writer.on_demand:
+                shard = writer.write_texts(index, chunks)
+            else:
+                memories = encoder.encode(
+                    [chunk.reference for chunk in chunks],
+                    [chunk.id for chunk in chunks],
+                    progress=lambda encoded, base=base: progress("encode", base + encoded, total),  # type: ignore[misc]
+                )
+                shard = writer.write_shard(index, memories, chunks)
             receipts.finish(index, shard)
         else:
             reused += 1
@@ -96,6 +102,9 @@ def estimate(
     texts = [chunk.reference for chunk in sample]
     sampled = sum(chunk.tokens for chunk in sample)
     for name, work, rest in (("encode", encoder.encode, to_encode), ("embed", embedder.embed, to_embed)):
+        if not rest:
+            report.seconds[name] = 0.0
+            continue
         work(texts[:1])  # warm up: weights are read from disk on the first pass
         began = time.perf_counter()
         work(texts)

@@ -16,6 +16,7 @@ from kmem.errors import AttachError, ConfigError, WrongTypeError
 from kmem.kstore.bank import Bank
 from kmem.kstore.defaults import TOP_K
 from kmem.memories import Memories, MemorySpec
+from kmem.runtime.cold import ColdSource
 from kmem.runtime.defaults import AHEAD, DEVICE_BYTES, EVERY_TOKENS, MODE, RAM_BYTES, RetrievalMode, require_reading, require_tiers
 from kmem.runtime.inputs import end_tokens
 from kmem.runtime.replay import require_schedule
@@ -47,6 +48,7 @@ def attach(
     What was read of a bank stays on the model's device within `device_bytes`, in its own type, and in RAM within `ram_bytes`, as stored,
     least recently used out first; after each retrieval a thread of its own reads the next `ahead` memories nearest to the query into the
     same RAM. 0 switches each off, and no answer depends on them.
+    A bank built without encoding gets each memory when it is first read: it is encoded by `model`, stored in the bank and read from there.
 
     Raises IdentityMismatchError when another model wrote the memories, UnsupportedModelError for a model that can't read any,
     ConfigError on a bad option or an impossible schedule, MemoryNotFoundError when it names a memory that is not here, WrongTypeError for
@@ -56,13 +58,16 @@ def attach(
     require_tiers(device_bytes, ram_bytes, ahead)
     _require_types(model, memories, tokenizer)
     examine(model)
+    source: Source
     if isinstance(memories, Memories):
-        source: Source = FixedSource(memories)
+        source = FixedSource(memories)
         cadence = Cadence(mode="once", every=every)
     else:
         if tokenizer is None:
             raise ConfigError("Attaching a bank needs the model's tokenizer, to turn tokens into search text; pass tokenizer=….")
         source = BankSource(memories, tokenizer, top_k, ram_bytes=ram_bytes, ahead=ahead)
+        if memories.manifest.on_demand:
+            source = ColdSource(source, memories, model, tokenizer)
         cadence = Cadence(mode=mode, every=every, ends=end_tokens(model, tokenizer))
     require_same_writer(model, tokenizer, source.spec)
     if schedule is not None:

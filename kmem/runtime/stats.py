@@ -13,8 +13,9 @@ class Stats:
     memories_read, read_bytes: memories that came from the bank, not from RAM or the device, and their bytes as they are stored.
     read_s: bringing records together from disk, store or RAM, waiting for what is being read ahead included.
     decode_s: undoing their quantisation.
+    encoded, encode_s: memories that a bank built without encoding lacked, and encoding and storing them.
     copy_s: putting memories where the model's attention finds them, on its device.
-    stall_s: what forward passes waited for memories in all: retrieving, reading, decoding, copying. stall_per_tick_s: the mean of it.
+    stall_s: what forward passes waited for memories in all: retrieving, reading, decoding, encoding, copying. stall_per_tick_s: the mean of it.
     ram_hits, ram_misses: memories that were not on the device and were, or were not, in RAM. ram_hit_rate: the share of hits.
     device_hits, device_misses: memories wanted anew by a forward pass that were, or were not, on the device. device_hit_rate likewise.
     ahead_read, ahead_used: memories read ahead, and how many of them were then wanted.
@@ -29,6 +30,8 @@ class Stats:
     read_bytes: int = 0
     read_s: float = 0.0
     decode_s: float = 0.0
+    encoded: int = 0
+    encode_s: float = 0.0
     copy_s: float = 0.0
     stall_s: float = 0.0
     ram_hits: int = 0
@@ -59,6 +62,11 @@ class Stats:
         self.ahead_used += first_used
         self.read_s += read_s
         self.decode_s += decode_s
+
+    def note_encoding(self, count: int, seconds: float) -> None:
+        """Memories were encoded because nobody had wanted them before."""
+        self.encoded += count
+        self.encode_s += seconds
 
     def note_device(self, hits: int, misses: int, seconds: float) -> None:
         """The device tier had, or had not, what a forward pass wanted; seconds: copying what it had not."""

@@ -147,6 +147,18 @@ def write_manifest_json(file: Path, data: dict[str, Any]) -> None:
     plain = {key: value for key, value in data.items() if key != "checksum"}
     file.write_bytes(canonical_json(plain | {"checksum": hashlib.sha256(canonical_json(plain)).hexdigest()}) + b"\n")
 
+def write_cold_bank(path: str | Path, *, count: int = 5, rows_per_shard: int = 2, name: str = "fp16") -> Manifest:
+    """The bank of `write_bank` before any of its memories was encoded."""
+    embedder, chunks = NgramEmbedder(), tiny_chunks(count)
+    writer = BankWriter(path, tiny_spec(), tiny_codec(name), count, rows_per_shard, on_demand=True)
+    shards = []
+    for index in range(writer.shard_count):
+        rows = writer.shard_rows(index)
+        shards.append(writer.generation.write_texts(index, chunks[rows.start : rows.stop]))
+    vectors = embedder.embed([chunk.reference for chunk in chunks])
+    ids = np.array([chunk.id for chunk in chunks], dtype=np.int64)
+    return writer.commit(shards, writer.write_index(vectors, ids, embedder.identity()))
+
 
 def contents(path: Path) -> dict[str, bytes]:
     """Every file below `path`, relative name → bytes."""

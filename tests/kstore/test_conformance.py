@@ -58,7 +58,7 @@ def test_other_readers_read_what_was_written(tmp_path: Path, reader: str, name: 
 def test_other_readers_refuse_a_flipped_byte(tmp_path: Path, reader: str, at: int) -> None:
     """In a record, and in a shard's index: the checksums are where Zarr looks for them."""
     shard = write_bank(tmp_path / "bank").generations[0].shards[0]
-    file = tmp_path / "bank" / shard.kv.file
+    file = tmp_path / "bank" / shard.files[0].file
     data = bytearray(file.read_bytes())
     data[at] ^= 0x10
     file.write_bytes(data)

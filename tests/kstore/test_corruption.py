@@ -108,7 +108,7 @@ def test_verify_always_sees_damage_after_the_first_read(bank_path: Path) -> None
         ids = first.ids[:1].tolist()
         first.read(ids)
         always.read(ids)
-        file = bank_path / first.manifest.generations[0].shards[0].kv.file
+        file = bank_path / first.manifest.generations[0].shards[0].files[0].file
         data = file.read_bytes()
         with damaged(file, flipped(data, 3, 1)):
             first.read(ids)
@@ -120,6 +120,6 @@ def test_a_file_cut_under_an_open_bank_is_an_error_and_not_the_end_of_the_proces
     with open_bank(bank_path) as bank:
         ids = bank.ids[:2].tolist()
         bank.read(ids)
-        file = bank_path / bank.manifest.generations[0].shards[0].kv.file
+        file = bank_path / bank.manifest.generations[0].shards[0].files[0].file
         with damaged(file, file.read_bytes()[:10]), pytest.raises(CorruptBankError, match="has 10 bytes"):
             bank.read(ids)

@@ -8,14 +8,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from kmem.errors import BankExistsError, BankNotFoundError, ConfigError, CorruptBankError, PlaceError
+from kmem.errors import BankExistsError, BankNotFoundError, ConfigError, CorruptBankError, MemoryNotEncodedError, PlaceError
 from kmem.kstore.bank import open_bank
 from kmem.kstore.commit import write_manifest
+from kmem.kstore.fill import store_memories
 from kmem.kstore.life import compact, delete, merge
 from kmem.kstore.place import place_of
 from kmem.kstore.verify import verify
 from tests import s3
-from tests.kstore.kit import NgramEmbedder, write_bank
+from tests.kstore.kit import NgramEmbedder, tiny_chunks, tiny_memories, tiny_spec, write_bank, write_cold_bank
 
 
 @pytest.fixture(scope="module")
@@ -91,6 +92,22 @@ def test_changes(bucket: str) -> None:
     with open_bank("s3://banks/both") as both:
         assert len(both) == 8
     verify("s3://banks/both", deep=True)
+
+
+def test_a_memory_written_on_demand_costs_a_request_to_read(bucket: str) -> None:
+    write_cold_bank(bucket, count=8)
+    with open_bank(bucket) as bank:
+        ids = bank.ids.tolist()
+        with pytest.raises(MemoryNotEncodedError):
+            bank.read(ids[:5])
+        store_memories(bank, tiny_memories(tiny_spec(), tiny_chunks(8)).take(range(5)))
+        with asked() as requests:
+            found = bank.read(ids[:5], positions=False)
+        assert len(requests) == 5, requests
+        assert found.ids == tuple(ids[:5])
+        assert bank.encoded(ids).tolist() == [True] * 5 + [False] * 3
+    assert compact(bucket, held_too=True).deleted_files > 5
+    assert verify(bucket, deep=True)["memories"] == 5
 
 
 def test_of_two_commits_one_wins(bucket: str) -> None:

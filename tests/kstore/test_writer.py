@@ -47,7 +47,7 @@ def test_shards_may_be_written_in_any_order_and_again(tmp_path: Path) -> None:
         rows = bank.shard_rows(index)
         part = chunks[rows.start : rows.stop]
         found[index] = bank.write_shard(index, tiny_memories(bank.spec, part), part)
-    (tmp_path / "crooked" / found[1].kv.file).write_bytes(b"damaged, then written again")
+    (tmp_path / "crooked" / found[1].files[0].file).write_bytes(b"damaged, then written again")
     part = chunks[2:4]
     found[1] = writer(tmp_path / "crooked").write_shard(1, tiny_memories(bank.spec, part), part)
     bank.commit(list(found.values()), index_of(bank))
@@ -138,7 +138,7 @@ def test_commit_wants_every_shard_and_every_file(tmp_path: Path) -> None:
         bank.commit([shards[0], shards[2]], index)
     with pytest.raises(ConfigError, match="4 vectors for 5"):
         bank.commit(shards, replace(index, rows=4))
-    kv = tmp_path / "bank" / shards[1].kv.file
+    kv = tmp_path / "bank" / shards[1].files[0].file
     kv.write_bytes(kv.read_bytes()[:-1])
     with pytest.raises(CorruptBankError, match="bytes"):
         bank.commit(shards, index)

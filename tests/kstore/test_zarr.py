@@ -54,7 +54,7 @@ def test_a_shard_is_records_then_index_by_the_letter(tmp_path: Path) -> None:
     size = len(record) + 4
     index = np.array([[0, size], [2**64 - 1, 2**64 - 1]], dtype="<u8").tobytes()
     crc = [google_crc32c.value(part).to_bytes(4, "little") for part in (record, index)]
-    assert (path / shard.kv.file).read_bytes() == record + crc[0] + index + crc[1]
+    assert (path / shard.files[0].file).read_bytes() == record + crc[0] + index + crc[1]
 
 
 def test_an_all_zero_record_is_stored_like_any_other(tmp_path: Path) -> None:

@@ -60,7 +60,7 @@ def test_a_bank_of_an_older_format_is_appended_to(bank: Path, notes: Path) -> No
     append(bank, notes)
     with open_bank(bank) as opened:
         assert opened.manifest.format_version == FORMAT_VERSION
-        old, new = (generation.shards[0].kv.digest.partition(":")[0] for generation in opened.manifest.generations)
+        old, new = (generation.shards[0].files[0].digest.partition(":")[0] for generation in opened.manifest.generations)
         assert (old, new) == ("sha256", "blake3")
     assert verify(bank, deep=True)["memories"] == 3
 

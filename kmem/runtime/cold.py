@@ -1,0 +1,111 @@
+"""Cold start: a bank that was built without encoding gets a memory when it is first read, written by the model that reads it."""
+
+import time
+import warnings
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from kmem.encoder.encode import Encoder
+from kmem.errors import MemoryNotEncodedError, NotStoredWarning
+from kmem.kstore.bank import Bank
+from kmem.kstore.fill import store_memories
+from kmem.memories import Memories
+from kmem.runtime.schedule import Ids
+from kmem.runtime.source import Origin, Source
+from kmem.runtime.stats import Stats
+
+
+class ColdSource:
+    """Reads like `source`, of whose `bank` memories may not be encoded yet: those are encoded by `model`, stored, and then read.
+
+    Each is encoded alone, so its bytes don't depend on what else was missing. Where the bank can't be written, or would get numbers
+    of another precision than it says it holds, they stay in RAM as the bank would store them, and a warning says so once.
+    """
+
+    def __init__(self, source: Source, bank: Bank, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+        self.spec = source.spec
+        self._source, self._bank, self._model, self._tokenizer = source, bank, model, tokenizer
+        self._encoder: Encoder | None = None
+        self._kept: dict[int, NDArray[np.generic]] = {}
+        self._stores = True
+
+    def retrieve(self, queries: Sequence[Sequence[int]], stats: Stats) -> list[Ids]:
+        return self._source.retrieve(queries, stats)
+
+    def require(self, ids: Sequence[int]) -> None:
+        self._source.require(ids)
+
+    def read_ahead(self, stats: Stats) -> None:
+        self._source.read_ahead(stats)
+
+    def close(self) -> None:
+        self._source.close()
+
+    def origin(self, memory_id: int) -> Origin:
+        return self._source.origin(memory_id)
+
+    def read(self, ids: Sequence[int], stats: Stats) -> Memories:
+        stored = [memory_id for memory_id in ids if memory_id not in self._kept]
+        try:
+            found = self._source.read(stored, stats)
+        except MemoryNotEncodedError as error:
+            began = time.perf_counter()
+            for memory_id in error.ids:
+                self._encode(memory_id)
+            stats.note_encoding(len(error.ids), time.perf_counter() - began)
+            return self.read(ids, stats)
+        return found if len(stored) == len(ids) else self._joined(found, ids)
+
+    def _encode(self, memory_id: int) -> None:
+        """Encode one memory and store it, or keep it."""
+        model, was_training = self._model, self._model.training
+        try:
+            model.eval()  # what is stored for ever is written without dropout
+            with torch.autocast(model.device.type, enabled=False):
+                self._encoder = self._encoder or Encoder(model, self._tokenizer, self.spec.profile)
+                memories = self._encoder.encode([self._bank.chunk(memory_id).reference], [memory_id])
+        finally:
+            if was_training:
+                model.train()
+        if self._stores:
+            self._stores = self._store(memories)
+        if not self._stores:
+            (self._kept[memory_id],) = self._bank.quantiser.encode(memories.kv)
+
+    def _store(self, memories: Memories) -> bool:
+        """Whether the memories are in the bank now."""
+        recorded, here = self._bank.manifest.encoder_dtype, str(self._model.dtype).removeprefix("torch.")
+        if here != recorded:
+            self._warn(f"it holds numbers encoded in {recorded} and this model runs in {here}: load the model with dtype={recorded!r}")
+            return False
+        try:
+            store_memories(self._bank, memories)
+        except OSError as error:
+            self._warn(f"it can't be written ({error.strerror or error}): make room, or give permission")
+            return False
+        return True
+
+    def _warn(self, reason: str) -> None:
+        warnings.warn(
+            f"What {self._bank.place} lacks is encoded again in every session and kept in RAM, since {reason}, or run kmem encode.",
+            NotStoredWarning,
+            stacklevel=2,
+        )
+
+    def _joined(self, found: Memories, ids: Sequence[int]) -> Memories:
+        """`found` with what is kept in RAM, in the order of `ids`."""
+        kept = [memory_id for memory_id in dict.fromkeys(ids) if memory_id in self._kept]
+        lengths = self._bank.lengths(kept)
+        joined = Memories(
+            kv=torch.cat([found.kv, self._bank.quantiser.decode(np.stack([self._kept[memory_id] for memory_id in kept]))]),
+            slot_position=torch.cat([found.slot_position, self._bank.unread_positions(lengths)]),
+            lengths=torch.cat([found.lengths, torch.from_numpy(lengths)]),
+            ids=(*found.ids, *kept),
+            spec=self.spec,
+        )
+        row_of = {memory_id: row for row, memory_id in enumerate(joined.ids)}
+        return joined.take([row_of[memory_id] for memory_id in ids])
