@@ -1,5 +1,6 @@
 """Bracket, memories and context under one softmax (Memory³ Eq. 4)."""
 
-from kmem.kernels.memory_attention.naive import memory_attention
+from kmem.kernels.memory_attention.layout import LayerMemory, PlainSlots, Prepare, Prepared, Segments, Slots
+from kmem.kernels.memory_attention.naive import prepare
 
-__all__ = ["memory_attention"]
+__all__ = ["LayerMemory", "PlainSlots", "Prepare", "Prepared", "Segments", "Slots", "prepare"]
