@@ -8,7 +8,7 @@ import triton
 from torch import Tensor
 
 from kmem.errors import ConfigError
-from kmem.kernels.memory_attention.layout import LayerMemory, Prepared, Segments
+from kmem.kernels.memory_attention.layout import LayerMemory, Segments
 from kmem.kernels.memory_attention.triton_attend import attend
 from kmem.kernels.memory_attention.triton_merge import merge
 from kmem.kernels.memory_attention.triton_plan import Plan, head_starts, longest_run, plan
@@ -54,7 +54,7 @@ class Splits:
         return self.memories + self.context
 
 
-def prepare(memory: LayerMemory, segments: Segments) -> Prepared:
+def prepare(memory: LayerMemory, segments: Segments) -> "Attention":
     """The slots are read in place at every call. Raises TypeError for slots it can't decode."""
     return Attention(memory=memory, segments=segments, slots=operands(memory.slots))
 
@@ -94,7 +94,8 @@ class Attention:
         heads, keys = key.shape[1], key.shape[2]
         group = query_heads // heads
         most = self.segments.resident.shape[1]
-        blocks = blocks_for(group * longest_run(self.segments, length), dim, most, query.element_size())
+        rows = group * longest_run(self.segments, length)
+        blocks = blocks_for(rows, dim, most, query.element_size(), quantised=self.slots.quantised)
         todo = plan(self.segments, batch, length, group, blocks.rows, query.device)
         largest = max(self.memory.budget, default=0)
         wanted = (programs or _device_programs(query.device)) // (len(todo.work) * heads)
@@ -146,22 +147,26 @@ class Attention:
             )
 
 
-def blocks_for(rows: int, dim: int, most: int, element_bytes: int) -> Blocks:
-    """Blocks for runs of up to `rows` rows and segments of up to `most` memories, in the shared memory of an A100 or H100."""
+def blocks_for(rows: int, dim: int, most: int, element_bytes: int, *, quantised: bool) -> Blocks:
+    """Blocks for runs of up to `rows` rows and segments of up to `most` memories, chosen by what compiles for sm_90 without spilling much.
+
+    The stages of keys and values fit the shared memory of an A100 (160 KB) or H100. Unmeasured: no GPU was lent.
+    """
     wide = max(16, triton.next_power_of_2(dim))
     memories = max(16, triton.next_power_of_2(most))
     vector = wide * element_bytes
-    largest = 128 if vector <= 256 else 64 if vector <= 512 else 32
+    swift = element_bytes == 2 and vector <= 256
+    largest = 128 if swift else 64 if vector <= 512 else 16
     while largest > 16 and largest * memories > _ROWS_OF_SHARES:
         largest //= 2
     size = min(largest, max(16, triton.next_power_of_2(rows)))
     return Blocks(
         rows=size,
-        keys=64 if vector <= 256 else 32,
+        keys=64 if swift and size >= 64 and not quantised else 32,
         dim=wide,
         memories=memories,
-        warps=8 if size == 128 else 4,
-        stages=3 if size == 16 and vector <= 256 else 2,
+        warps=8 if size == 128 or quantised or element_bytes == 4 else 4,
+        stages=4 if size == 16 and vector <= 256 else 2,
     )
 
 

@@ -15,7 +15,7 @@ def read_rows(rows, number, exists, stride_row, stride_dim, DIM: tl.constexpr, B
     return tl.load(places, mask=exists[:, None] & (dim < DIM)[None, :], other=0.0)
 
 
-@triton.jit  # type: ignore[untyped-decorator]
+@triton.jit
 def seen_keys(rows, inside, number, exists, stride_key):  # type: ignore[no-untyped-def]
     """[m, n] whether the mask's rows [m] see the keys `number` [n]."""
     places = rows[:, None] + number.to(tl.int64)[None, :] * stride_key

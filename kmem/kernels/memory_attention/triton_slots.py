@@ -12,9 +12,8 @@ from kmem.kernels.memory_attention.layout import PlainSlots, Slots
 from kmem.kernels.memory_attention.quantised import Int8Slots, VqSlots
 from kmem.kernels.vq_decode.triton import field_table, sum_rows
 
-PLAIN = tl.constexpr(0)
-INT8 = tl.constexpr(1)
-VQ = tl.constexpr(2)
+_PLAIN, _INT8, _VQ = range(3)
+PLAIN, INT8, VQ = tl.constexpr(_PLAIN), tl.constexpr(_INT8), tl.constexpr(_VQ)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -34,6 +33,10 @@ class Operands:
     field_count: int = 0
     code_bytes: int = 0
 
+    @property
+    def quantised(self) -> bool:
+        return self.codec != _PLAIN
+
 
 @singledispatch
 def operands(slots: Slots) -> Operands:
@@ -43,19 +46,19 @@ def operands(slots: Slots) -> Operands:
 
 @operands.register
 def _(slots: PlainSlots) -> Operands:
-    return Operands(codec=PLAIN.value, key=slots.key, value=slots.value)
+    return Operands(codec=_PLAIN, key=slots.key, value=slots.value)
 
 
 @operands.register
 def _(slots: Int8Slots) -> Operands:
-    return Operands(codec=INT8.value, key=slots.key, value=slots.value)
+    return Operands(codec=_INT8, key=slots.key, value=slots.value)
 
 
 @operands.register
 def _(slots: VqSlots) -> Operands:
     table = slots.table
     return Operands(
-        codec=VQ.value,
+        codec=_VQ,
         key=slots.key,
         value=slots.value,
         rows=table.rows,

@@ -1,28 +1,21 @@
 """The online softmax that every block of keys goes through, in base 2 and float32, whatever types its operands have."""
 
+import os
+
 import triton
 import triton.language as tl
+
+INTERPRETED = tl.constexpr(os.environ.get("TRITON_INTERPRET") == "1")
+"""Triton's interpreter multiplies the bits of bfloat16 as whole numbers, so there such numbers are float32 when they are multiplied."""
 
 LOG2_E = tl.constexpr(1.4426950408889634)
 
 
-@triton.jit  # type: ignore[untyped-decorator]
-def operand(numbers):  # type: ignore[no-untyped-def]  # Triton reads annotations as types of its own
-    """`numbers` as `tl.dot` takes them: Triton's interpreter multiplies the bits of bfloat16 as whole numbers."""
-    if INTERPRETED:
-        if numbers.dtype == tl.bfloat16:
-            numbers = numbers.to(tl.float32)
-    return numbers
-
-
-INTERPRETED = tl.constexpr(not isinstance(operand, triton.JITFunction))
-
-
-@triton.jit  # type: ignore[untyped-decorator]
-def products(query, keys):  # type: ignore[no-untyped-def]
+@triton.jit
+def products(query, keys):  # type: ignore[no-untyped-def]  # Triton reads annotations as types of its own
     """[m, n] query · key in float32. Of two different 16-bit types the tf32 product is exact."""
-    if query.dtype == keys.dtype:
-        scores = tl.dot(operand(query), tl.trans(operand(keys)), input_precision="ieee")
+    if query.dtype == keys.dtype and not (INTERPRETED and query.dtype == tl.bfloat16):
+        scores = tl.dot(query, tl.trans(keys), input_precision="ieee")
     elif query.dtype.primitive_bitwidth + keys.dtype.primitive_bitwidth == 32:
         scores = tl.dot(query.to(tl.float32), tl.trans(keys.to(tl.float32)), input_precision="tf32")
     else:
@@ -41,8 +34,11 @@ def weighted(weights, values, total, EXACT: tl.constexpr):  # type: ignore[no-un
     elif values.dtype == tl.bfloat16:
         high = weights.to(tl.bfloat16)
         low = (weights - high.to(tl.float32)).to(tl.bfloat16)
-        total = tl.dot(operand(high), operand(values), total)
-        total = tl.dot(operand(low), operand(values), total)
+        if INTERPRETED:
+            total = tl.dot(high.to(tl.float32) + low.to(tl.float32), values.to(tl.float32), total)
+        else:
+            total = tl.dot(high, values, total)
+            total = tl.dot(low, values, total)
     elif values.dtype == tl.float16:
         total = tl.dot(weights.to(tl.float16), values, total)
     else:
