@@ -171,11 +171,13 @@ def blocks_for(rows: int, dim: int, most: int, element_bytes: int, *, quantised:
 
 
 def splits_for(wanted: int, keys: int, most: int, budget: int, blocks: Blocks) -> Splits:
-    """Up to `wanted` programs for each row block of `keys` keys and `most` memories of up to `budget` slots a head; 0 or 1: all in one."""
+    """Up to `wanted` programs each for a row block's `keys` keys and its `most` memories of up to `budget` slots; 0 or 1: all in one."""
     context = min(wanted, triton.cdiv(keys, _LEAST_SPLIT))
-    each = min(blocks.memories, max(1, _LEAST_SPLIT // max(budget, 1)))
+    if wanted <= 1:
+        return Splits(memories=1, each=blocks.memories, context=0, keys=keys)
+    each = min(blocks.memories, max(1, _LEAST_SPLIT // max(budget, 1), triton.cdiv(most, wanted)))
     memories = max(1, triton.cdiv(most, each))
-    if wanted <= 1 or context + memories <= 2:
+    if context + memories <= 2:
         return Splits(memories=1, each=blocks.memories, context=0, keys=keys)
     a_program = triton.cdiv(triton.cdiv(keys, context), blocks.keys) * blocks.keys
     return Splits(memories=memories, each=each, context=triton.cdiv(keys, a_program), keys=a_program)
