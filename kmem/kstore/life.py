@@ -100,7 +100,8 @@ def convert(
 ) -> Manifest:
     """A new bank with the same memories, stored by another quantiser.
 
-    Raises ConfigError for a value that it can't hold, and for the quantiser that the bank has already, MemoryNotEncodedError as `merge` does.
+    Raises ConfigError for a value that it can't hold, and for the quantiser that the bank has already; MemoryNotEncodedError as `merge`
+    does.
     """
     with open_bank(path) as bank:
         if bank.manifest.quantiser == quantiser.to_dict():

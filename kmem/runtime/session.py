@@ -6,6 +6,7 @@ from contextlib import nullcontext
 from threading import Lock
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from transformers import Cache, PreTrainedModel
 
@@ -156,13 +157,15 @@ class Session:
         layer = int(module.layer_idx)  # type: ignore[arg-type]
         length, keys = query.shape[2], key.shape[2]
         plain = mask is None and length in (1, keys)
-        output, mass = stream.plan.layer(self._pool, layer, keep=stream.generating)(
-            query,
-            key,
-            value,
-            None if plain else boolean_mask(mask, query, key),
-            scaling=scaling_of(query, options),
-            softcap=options.get("softcap"),
-        )
+        attention = stream.plan.layer(self._pool, layer, keep=stream.generating)
+        with torch.autocast(query.device.type, enabled=False):  # sums over memories and context are float32, whatever the model's are
+            output, mass = attention(
+                query,
+                key,
+                value,
+                None if plain else boolean_mask(mask, query, key),
+                scaling=scaling_of(query, options),
+                softcap=options.get("softcap"),
+            )
         stream.plan.mass += mass.detach()
         return output, None

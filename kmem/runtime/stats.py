@@ -15,7 +15,7 @@ class Stats:
     decode_s: undoing their quantisation.
     encoded, encode_s: memories that a bank built without encoding lacked, and encoding and storing them.
     copy_s: putting memories where the model's attention finds them, on its device.
-    stall_s: what forward passes waited for memories in all: retrieving, reading, decoding, encoding, copying. stall_per_tick_s: the mean of it.
+    stall_s: what forward passes waited for memories in all: retrieving, reading, decoding, encoding, copying. stall_per_tick_s: its mean.
     ram_hits, ram_misses: memories that were not on the device and were, or were not, in RAM. ram_hit_rate: the share of hits.
     device_hits, device_misses: memories wanted anew by a forward pass that were, or were not, on the device. device_hit_rate likewise.
     ahead_read, ahead_used: memories read ahead, and how many of them were then wanted.

@@ -7,13 +7,13 @@ import torch
 from torch import Tensor
 
 from kmem.errors import ConfigError
-from kmem.kernels.memory_attention import LayerMemory, PlainSlots, Prepare, Segments, cpu, naive
+from kmem.kernels.memory_attention import LayerMemory, PlainSlots, Segments, dense, naive
 from kmem.kernels.memory_attention import context as context_module
-from kmem.kernels.memory_attention.layout import causal_mask
+from kmem.kernels.memory_attention.layout import Prepare, causal_mask
 
 HEADS, GROUP, DIM, BRACKET = 3, 2, 16, 4
 RAGGED = (0, 5, 37)
-KERNELS = pytest.mark.parametrize("prepare", [naive.prepare, cpu.prepare], ids=["naive", "cpu"])
+KERNELS = pytest.mark.parametrize("prepare", [naive.prepare, dense.prepare], ids=["naive", "dense"])
 RELATIVE_ERROR = {torch.float32: 1e-5, torch.bfloat16: 1e-3}
 
 
@@ -100,12 +100,12 @@ def test_naive_equals_scaled_dot_product_attention(length: int) -> None:
     ("batch", "length", "keys"), [(1, 1, 70), (3, 1, 70), (3, 63, 63), (2, 64, 64), (3, 65, 100), (2, 128, 128), (1, 1000, 1000)]
 )
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
-def test_cpu_equals_naive(dtype: torch.dtype, batch: int, length: int, keys: int, budget: tuple[int, ...], masked: bool) -> None:
+def test_dense_equals_naive(dtype: torch.dtype, batch: int, length: int, keys: int, budget: tuple[int, ...], masked: bool) -> None:
     memory, read, (query, key, value) = layer_memory(budget=budget, dtype=dtype), chunked(batch, length), states(batch, length, keys, dtype)
     mask = left_padded(batch, length, keys) if masked else None
     arguments = (query, key, value, mask)
     expected, expected_mass = naive.prepare(memory, read)(*arguments, scaling=0.4, softcap=None)
-    output, mass = cpu.prepare(memory, read)(*arguments, scaling=0.4, softcap=None)
+    output, mass = dense.prepare(memory, read)(*arguments, scaling=0.4, softcap=None)
     assert output.dtype == dtype
     assert output.shape == (batch, length, HEADS * GROUP, DIM)
     seen = torch.ones(batch, length, dtype=torch.bool) if mask is None else mask[:, 0].any(-1)
@@ -193,26 +193,26 @@ def test_softcap_bounds_the_logits(prepare: Prepare) -> None:
 
 def test_without_torchs_private_kernel_the_answers_stay(monkeypatch: pytest.MonkeyPatch) -> None:
     memory, read, arguments = layer_memory(), chunked(2, 65), (*states(2, 65, 70), left_padded(2, 65, 70))
-    fast, _ = cpu.prepare(memory, read)(*arguments, scaling=0.4, softcap=None)
+    fast, _ = dense.prepare(memory, read)(*arguments, scaling=0.4, softcap=None)
     assert context_module._flash() is not None  # else this compares the fallback with itself
     monkeypatch.setattr(context_module, "_flash", lambda: None)
-    plain, _ = cpu.prepare(memory, read)(*arguments, scaling=0.4, softcap=None)
+    plain, _ = dense.prepare(memory, read)(*arguments, scaling=0.4, softcap=None)
     assert not torch.equal(fast, plain)
     torch.testing.assert_close(fast, plain)
 
 
 def test_long_prompts_are_taken_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     memory, read, arguments = layer_memory(), segments([(0, 0, 300, (0, 1, 2))]), (*states(1, 300, 300), None)
-    whole = cpu.prepare(memory, read)(*arguments, scaling=0.4, softcap=None)
-    monkeypatch.setattr(cpu, "SCORE_BYTES", 1)
-    for ours, theirs in zip(cpu.prepare(memory, read)(*arguments, scaling=0.4, softcap=None), whole, strict=True):
+    whole = dense.prepare(memory, read)(*arguments, scaling=0.4, softcap=None)
+    monkeypatch.setattr(dense, "SCORE_BYTES", 1)
+    for ours, theirs in zip(dense.prepare(memory, read)(*arguments, scaling=0.4, softcap=None), whole, strict=True):
         torch.testing.assert_close(ours, theirs)
 
 
 def test_no_bracket_is_fine() -> None:
     memory, read, arguments = layer_memory(bracket=0), chunked(2, 30, every=8), (*states(2, 30, 30), None)
     for ours, theirs in zip(
-        *(prepare(memory, read)(*arguments, scaling=0.4, softcap=None) for prepare in (cpu.prepare, naive.prepare)), strict=True
+        *(prepare(memory, read)(*arguments, scaling=0.4, softcap=None) for prepare in (dense.prepare, naive.prepare)), strict=True
     ):
         torch.testing.assert_close(ours, theirs)
 
@@ -231,6 +231,6 @@ def test_gradients_pass_through() -> None:
     query, key, value = (part.clone().requires_grad_() for part in states(1, 5, 6))
 
     def output(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        return cpu.prepare(memory, read)(query, key, value, None, scaling=0.4, softcap=None)[0]
+        return dense.prepare(memory, read)(query, key, value, None, scaling=0.4, softcap=None)[0]
 
     assert torch.autograd.gradcheck(output, (query, key, value))

@@ -147,6 +147,7 @@ def write_manifest_json(file: Path, data: dict[str, Any]) -> None:
     plain = {key: value for key, value in data.items() if key != "checksum"}
     file.write_bytes(canonical_json(plain | {"checksum": hashlib.sha256(canonical_json(plain)).hexdigest()}) + b"\n")
 
+
 def write_cold_bank(path: str | Path, *, count: int = 5, rows_per_shard: int = 2, name: str = "fp16") -> Manifest:
     """The bank of `write_bank` before any of its memories was encoded."""
     embedder, chunks = NgramEmbedder(), tiny_chunks(count)

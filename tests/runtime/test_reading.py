@@ -250,3 +250,13 @@ def test_without_a_cache_attention_is_traced_too(bank: Bank, model: PreTrainedMo
         model(context, use_cache=True)
         assert without == memory.trace
     assert without[0].reads[0].attention > 0
+
+
+def test_under_autocast_memories_are_read_in_float32(bank: Bank, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> None:
+    ids = tokenizer("What is the capital of France?", return_tensors="pt")["input_ids"]
+    with torch.inference_mode(), kmem.attach(model, bank, tokenizer=tokenizer, top_k=2, every=8):
+        plain = model(ids).logits
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            rough = model(ids).logits
+    assert rough.isfinite().all()
+    assert 0 < float((rough - plain).norm() / plain.norm()) < 0.05

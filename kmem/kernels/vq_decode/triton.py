@@ -12,7 +12,38 @@ BLOCK = 64
 
 
 @triton.jit  # type: ignore[untyped-decorator]
-def _sum_rows(  # type: ignore[no-untyped-def]  # Triton reads annotations as types of its own
+def sum_rows(  # type: ignore[no-untyped-def]  # Triton reads annotations as types of its own
+    code,
+    stride_byte,
+    rows,
+    fields,
+    first_row,
+    inside,
+    CODE_BYTES: tl.constexpr,
+    FIELDS: tl.constexpr,
+    DIM: tl.constexpr,
+    BLOCK_DIM: tl.constexpr,
+):
+    """[n, BLOCK_DIM] float32 vectors of the codes that begin at the n pointers `code`; 0 where not `inside`, which is never read."""
+    column = tl.arange(0, BLOCK_DIM)
+    mask = inside[:, None] & (column < DIM)[None, :]
+    total = tl.zeros((code.shape[0], BLOCK_DIM), dtype=tl.float32)
+    for field in range(FIELDS):
+        first = tl.load(fields + 3 * field)
+        largest = tl.load(fields + 3 * field + 1)
+        start = tl.load(fields + 3 * field + 2)
+        window = tl.zeros((code.shape[0],), dtype=tl.int32)
+        for byte in tl.static_range(4):  # a field of up to 25 bits lies inside the four bytes that begin where it does
+            place = tl.minimum(first // 8 + byte, CODE_BYTES - 1)  # past the end stand only bits above the field
+            loaded = tl.load(code + place * stride_byte, mask=inside, other=0)
+            window = window | (loaded.to(tl.int32) << (8 * byte))
+        index = ((window >> (first % 8)) & largest) + start + first_row
+        total += tl.load(rows + index.to(tl.int64)[:, None] * DIM + column[None, :], mask=mask, other=0.0).to(tl.float32)
+    return total
+
+
+@triton.jit  # type: ignore[untyped-decorator]
+def _decode(  # type: ignore[no-untyped-def]
     codes,
     rows,
     fields,
@@ -26,23 +57,17 @@ def _sum_rows(  # type: ignore[no-untyped-def]  # Triton reads annotations as ty
     BLOCK_DIM: tl.constexpr,
 ):
     vector = tl.program_id(0) * BLOCK_ROWS + tl.arange(0, BLOCK_ROWS)
-    column = tl.arange(0, BLOCK_DIM)
     inside = vector < count
-    mask = inside[:, None] & (column < DIM)[None, :]
-    begin = tl.load(first_rows + vector, mask=inside, other=0)
-    total = tl.zeros((BLOCK_ROWS, BLOCK_DIM), dtype=tl.float32)
-    for field in range(FIELDS):
-        first = tl.load(fields + 3 * field)
-        largest = tl.load(fields + 3 * field + 1)
-        start = tl.load(fields + 3 * field + 2)
-        window = tl.zeros((BLOCK_ROWS,), dtype=tl.int32)
-        for byte in tl.static_range(4):  # a field of up to 25 bits lies inside the four bytes that begin where it does
-            place = tl.minimum(first // 8 + byte, CODE_BYTES - 1)  # past the end stand only bits above the field
-            loaded = tl.load(codes + vector.to(tl.int64) * CODE_BYTES + place, mask=inside, other=0)
-            window = window | (loaded.to(tl.int32) << (8 * byte))
-        index = ((window >> (first % 8)) & largest) + start + begin
-        total += tl.load(rows + index.to(tl.int64)[:, None] * DIM + column[None, :], mask=mask, other=0.0).to(tl.float32)
-    tl.store(out + vector.to(tl.int64)[:, None] * DIM + column[None, :], total, mask=mask)
+    first_row = tl.load(first_rows + vector, mask=inside, other=0)
+    code = codes + vector.to(tl.int64) * CODE_BYTES
+    total = sum_rows(code, 1, rows, fields, first_row, inside, CODE_BYTES, FIELDS, DIM, BLOCK_DIM)
+    column = tl.arange(0, BLOCK_DIM)
+    tl.store(out + vector.to(tl.int64)[:, None] * DIM + column[None, :], total, mask=inside[:, None] & (column < DIM)[None, :])
+
+
+def field_table(table: Table) -> Tensor:
+    """[F, 3] int32 first bit, largest number and first row of each field, on the table's device."""
+    return torch.tensor([(first, 2**bits - 1, start) for first, bits, start in table.fields], dtype=torch.int32, device=table.rows.device)
 
 
 def vq_decode(codes: Tensor, table: Table, first_rows: Tensor) -> Tensor:
@@ -51,11 +76,10 @@ def vq_decode(codes: Tensor, table: Table, first_rows: Tensor) -> Tensor:
     out = torch.empty(count, dim, dtype=table.rows.dtype, device=codes.device)
     if count == 0:
         return out
-    fields = torch.tensor([(first, 2**bits - 1, start) for first, bits, start in table.fields], dtype=torch.int32, device=codes.device)
-    _sum_rows[(triton.cdiv(count, BLOCK),)](
+    _decode[(triton.cdiv(count, BLOCK),)](
         codes.contiguous(),
         table.rows,
-        fields,
+        field_table(table),
         first_rows.contiguous(),
         out,
         count,

@@ -1,4 +1,4 @@
-"""The fast path without a GPU: the context keeps torch's own kernel, the memories are two matrix products for all segments at once.
+"""The fast path in torch's operations, for CPUs: the context keeps torch's own kernel, memories are two products for all segments at once.
 
 The context joins their softmax as one more slot: its score is its log-sum-exp, its value its output. Prompts lay heads of similar budgets
 out together, so that a head without slots costs no more than the bracket. The values are widened by one column a memory: the second
