@@ -80,3 +80,7 @@ class MemoryNotFoundError(KmemError, KeyError):
 
 class AttachError(KmemError, RuntimeError):
     """A bank can't be attached to this model now."""
+
+
+class MeasurementError(KmemError, RuntimeError):
+    """A benchmark whose run was not what its figure would be about."""

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.profiler import record_function
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from kmem.arguments import require_count
@@ -23,6 +24,9 @@ from kmem.errors import ConfigError, WrongTypeError
 from kmem.identity import content_id
 from kmem.memories import Memories, MemorySpec
 from kmem.profile import SPAN_TOKENS, Profile
+
+SELECTING = "kmem.select"
+"""What a profiler calls the choice of tokens."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,7 +134,8 @@ class Encoder:
         def look(projections: Projections) -> None:
             wanted = every if heads is None else tuple(heads[projections.layer])
             if wanted:
-                receive(_reference_view(projections, len(prefix), valid, tuple(ids), wanted, rotated=self.rotated[projections.layer]))
+                with record_function(SELECTING):
+                    receive(_reference_view(projections, len(prefix), valid, tuple(ids), wanted, rotated=self.rotated[projections.layer]))
 
         tokens_in = torch.tensor(input_ids, device=device)
         run_prefix(
