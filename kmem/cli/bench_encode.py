@@ -53,7 +53,7 @@ def sides_table(figures: dict[str, Any]) -> Table:
 def figures_table(figures: dict[str, Any]) -> Table:
     """What it comes to, and what stands between the encoder and the machine's best."""
     table = Table("figure", "measured", "asked at least", title=f"peak: {max(figures['peak_gflop_per_s'].values()):.0f} GFLOP/s")
-    for name in ("over_naive", "over_naive_sorted", "share_of_peak", "linear_share_of_peak"):
+    for name in ("over_naive", "over_naive_sorted", "work_over_naive", "share_of_peak", "linear_share_of_peak"):
         least = figures["asked"].get(name)
         table.add_row(name, f"{figures[name]:.3f}", "" if least is None else f"{least:.2f}")
     for part, share in figures["time_shares"].items():
