@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
+from kmem import __version__
 from kmem.bench.decode.config import DecodeConfig
 from kmem.errors import ConfigError
 from kmem.identity import content_id
@@ -21,7 +22,7 @@ LONGEST = 64
 def cached_bank(config: DecodeConfig, *, model: str, device: str, progress: Progress = silent) -> Path:
     """The bank of these settings, built once into the user's cache. Raises what `build` raises."""
     settings = BuildConfig(model=model, profile=config.profile, device=device, limit=config.memories)
-    name = f"{content_id(config.corpus, *map(str, settings.to_dict().values())):016x}"
+    name = f"{content_id(__version__, config.corpus, *map(str, settings.to_dict().values())):016x}"
     folder = make_cache_folder("bench") / f"decode-{name}"
     build(config.corpus, out=folder, config=settings, resume=True, progress=progress)
     return folder
