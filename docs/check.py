@@ -6,6 +6,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from kmem.encoder.presets import PREFIX, PRESETS
 from kmem.encoder.profiles import GENERAL, shipped_profiles
 from kmem.encoder.select import SELECTORS
 from kmem.kbuild.corpora import CORPORA
@@ -38,7 +39,8 @@ def broken_links() -> list[str]:
 
 def registered_names() -> list[str]:
     """Whatever a user can name in an option; each has its row in the README."""
-    return [*SELECTORS, *QUANTISERS, *GENERAL, *shipped_profiles(), MINILM, *(f"corpus:{name}" for name in CORPORA)]
+    prefixed = [*(f"corpus:{name}" for name in CORPORA), *(f"{PREFIX}{name}" for name in PRESETS)]
+    return [*SELECTORS, *QUANTISERS, *GENERAL, *shipped_profiles(), MINILM, *prefixed]
 
 
 def main() -> int:

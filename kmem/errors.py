@@ -94,3 +94,7 @@ class AttachError(KmemError, RuntimeError):
 
 class NotStoredWarning(UserWarning):
     """What was encoded on demand can't be stored in the bank, so it is encoded again in every session."""
+
+
+class MeasurementError(KmemError, RuntimeError):
+    """A benchmark whose run was not what its figure would be about."""

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.profiler import record_function
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from kmem.arguments import require_count
@@ -13,6 +14,7 @@ from kmem.encoder.bracket import bracket_of, encode_bracket
 from kmem.encoder.capture import Projections, run_prefix
 from kmem.encoder.defaults import BATCH_SIZE
 from kmem.encoder.fingerprint import identify
+from kmem.encoder.hook import hooked
 from kmem.encoder.keep import gather_slots, keep_positions
 from kmem.encoder.profiles import require_shape
 from kmem.encoder.rope import unrotate
@@ -22,6 +24,9 @@ from kmem.errors import ConfigError, WrongTypeError
 from kmem.identity import content_id
 from kmem.memories import Memories, MemorySpec
 from kmem.profile import SPAN_TOKENS, Profile
+
+SELECTING = "kmem.select"
+"""What a profiler calls the choice of tokens."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,34 +98,50 @@ class Encoder:
         kv = torch.empty(len(references), 2, slots, dim, dtype=self.model.dtype)
         slot_position = torch.empty(len(references), slots, dtype=torch.uint8)
         done = 0
-        for batch in batches:
-            kv[batch], slot_position[batch] = self._encode_batch([references[i] for i in batch], tuple(ids[i] for i in batch))
-            done += len(batch)
-            if progress is not None:
-                progress(done)
+        with hooked(self.model):  # once, not a batch
+            for batch in batches:
+                kv[batch], slot_position[batch] = self._encode_batch([references[i] for i in batch], tuple(ids[i] for i in batch))
+                done += len(batch)
+                if progress is not None:
+                    progress(done)
         lengths = torch.tensor([len(tokens) for tokens in references], dtype=torch.long)
         return Memories(kv=kv, slot_position=slot_position, lengths=lengths, ids=tuple(ids), spec=self.spec)
 
-    def each_layer(self, references: Sequence[Sequence[int]], ids: Sequence[int], receive: Callable[[LayerView], None]) -> None:
-        """Run one batch of B references, given as token ids, and hand every layer's view of them to `receive`, in order."""
+    def each_layer(
+        self,
+        references: Sequence[Sequence[int]],
+        ids: Sequence[int],
+        receive: Callable[[LayerView], None],
+        *,
+        heads: Sequence[Sequence[int]] | None = None,
+    ) -> None:
+        """Run one batch of B references, given as token ids, and hand every layer's view of them to `receive`, in order.
+
+        heads: for each of the L layers the key-value heads to look at, ascending, all unless told otherwise; a layer of none is left out.
+        """
         prefix = self.bracket.prefix
         longest = max(map(len, references))
-        input_ids, mask, positions = [], [], []
+        input_ids, positions = [], []
         for tokens in references:
             padding = longest - len(tokens)
             input_ids.append([*prefix, *tokens, *[0] * padding])
-            mask.append([1] * (len(prefix) + len(tokens)) + [0] * padding)
             positions.append([*self.bracket.prefix_positions(), *self.bracket.chunk_positions(len(tokens)), *[0] * padding])
         device = self.model.device
-        valid = torch.tensor(mask, device=device)
+        lengths = torch.tensor([len(tokens) for tokens in references], device=device)
+        valid = torch.arange(longest, device=device) < lengths[:, None]
+        every = tuple(range(self.profile.heads))
 
         def look(projections: Projections) -> None:
-            receive(_reference_view(projections, len(prefix), valid.bool(), tuple(ids), rotated=self.rotated[projections.layer]))
+            wanted = every if heads is None else tuple(heads[projections.layer])
+            if wanted:
+                with record_function(SELECTING):
+                    receive(_reference_view(projections, len(prefix), valid, tuple(ids), wanted, rotated=self.rotated[projections.layer]))
 
+        tokens_in = torch.tensor(input_ids, device=device)
         run_prefix(
             self.model,
-            torch.tensor(input_ids, device=device),
-            valid,
+            tokens_in,
+            torch.ones_like(tokens_in),  # padding comes last, where no real token looks: the causal kernel needs no mask for it
             torch.tensor(positions, device=device),
             last_layer=self.profile.last_layer,
             receive=look,
@@ -131,34 +152,48 @@ class Encoder:
         keys, values, kept = [], [], []
 
         def keep(view: LayerView) -> None:
-            budget = self.profile.budget[view.layer]
-            if not any(budget):
-                return
+            budget = [self.profile.budget[view.layer][head] for head in view.heads]
             positions = keep_positions(self.score(view), view.valid, budget)
-            slot_head = torch.tensor([head for head, tokens in enumerate(budget) for _ in range(tokens)], device=positions.device)
+            slot_head = torch.tensor([row for row, tokens in enumerate(budget) for _ in range(tokens)], device=positions.device)
             keys.append(gather_slots(view.rotated_key, positions, slot_head))
             values.append(gather_slots(view.value, positions, slot_head))
             kept.append(positions)
 
-        self.each_layer(references, ids, keep)
+        reading = [[head for head, tokens in enumerate(row) if tokens] for row in self.profile.budget]
+        self.each_layer(references, ids, keep, heads=reading)
         return torch.stack([torch.cat(keys, dim=1), torch.cat(values, dim=1)], dim=1).cpu(), torch.cat(kept, dim=1).cpu()
 
 
-def _reference_view(projections: Projections, prefix_tokens: int, valid: Tensor, ids: tuple[int, ...], *, rotated: bool) -> LayerView:
-    """The part of a layer's projections that belongs to the reference, rotated back for the selector."""
+def _reference_view(
+    projections: Projections, prefix_tokens: int, valid: Tensor, ids: tuple[int, ...], heads: tuple[int, ...], *, rotated: bool
+) -> LayerView:
+    """The part of a layer's projections that belongs to the reference and to these heads, rotated back for the selector."""
     reference = slice(prefix_tokens, None)
-    query, key = projections.query[:, :, reference], projections.key[:, :, reference]
+    rotated_query, rotated_key, value = (
+        _of_heads(states[:, :, reference], heads, projections.key.shape[1])
+        for states in (projections.query, projections.key, projections.value)
+    )
+    query, key = rotated_query, rotated_key
     if rotated:
         query, key = unrotate(projections.module, query, key, projections.cos[:, reference], projections.sin[:, reference])
     wide = torch.promote_types(query.dtype, torch.float32)
     return LayerView(
         layer=projections.layer,
+        heads=heads,
         query=query.to(wide),
         key=key.to(wide),
-        rotated_query=projections.query[:, :, reference],
-        rotated_key=projections.key[:, :, reference],
-        value=projections.value[:, :, reference],
-        valid=valid[:, reference],
+        rotated_query=rotated_query,
+        rotated_key=rotated_key,
+        value=value,
+        valid=valid,
         scaling=projections.scaling,
         chunk_ids=ids,
     )
+
+
+def _of_heads(states: Tensor, heads: tuple[int, ...], count: int) -> Tensor:
+    """States [B, H or Q, T, D] of these of `count` key-value heads, with all query heads of their groups."""
+    if len(heads) == count:
+        return states
+    batch, _, tokens, dim = states.shape
+    return states.reshape(batch, count, -1, tokens, dim)[:, list(heads)].flatten(1, 2)

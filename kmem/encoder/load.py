@@ -15,6 +15,8 @@ from kmem.encoder.anatomy import examine
 from kmem.encoder.defaults import AUTO, DEVICE, DTYPE
 from kmem.encoder.fingerprint import tokenizer_digest
 from kmem.encoder.packaged import PACKAGED, packaged_folder
+from kmem.encoder.presets import PREFIX
+from kmem.encoder.seeded import preset_tokenizer, seeded_model
 from kmem.errors import ConfigError, IdentityMismatchError, ModelNotFoundError, UnknownNameError
 from kmem.hub import located
 from kmem.identity import Identity
@@ -24,6 +26,8 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
     """The tokenizer alone, for whoever only shows tokens. Raises ModelNotFoundError."""
+    if name.startswith(PREFIX):
+        return preset_tokenizer(name.removeprefix(PREFIX))
     return _loading(name, "tokenizer", AutoTokenizer.from_pretrained)
 
 
@@ -38,16 +42,19 @@ def require_tokenizer(tokenizer: PreTrainedTokenizerBase, identity: Identity) ->
 
 
 def load_model(name: str, *, dtype: str = DTYPE, device: str = DEVICE) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """`smollm2` or `gemma3-270m` (packaged.py), a Hugging Face model folder, or a hub name → (model in eval mode, tokenizer).
+    """`smollm2` or `gemma3-270m` (packaged.py), `preset:NAME` (presets.py), a Hugging Face model folder, or a hub name → (model in
+    eval mode, tokenizer).
 
     dtype: `float32`, `bfloat16`, or `auto`: bfloat16 on a GPU and on processors that multiply it natively.
     Raises ModelNotFoundError when nothing loads, UnsupportedModelError when the model can't hold memories, UnknownNameError on a bad
-    dtype, ConfigError on a device that is not here.
+    dtype or preset, ConfigError on a device that is not here.
     """
     require_name(name, "The model")
     _require_device(device)
     precision = _precision(dtype, device)
     tokenizer = load_tokenizer(name)
+    if name.startswith(PREFIX):
+        return seeded_model(name.removeprefix(PREFIX), dtype=precision, device=device), tokenizer
     model = _loading(name, "model", partial(AutoModelForCausalLM.from_pretrained, dtype=precision))
     model.config._name_or_path = name if name in PACKAGED else _place(name)[0]
     model = model.to(device).eval()

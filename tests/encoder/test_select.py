@@ -1,5 +1,7 @@
 """Token selectors: the contract all share, and each one's own rule."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -17,6 +19,7 @@ def view(lengths: tuple[int, ...] = (11, 7, 1), *, seed: int = 0, scale: float =
     valid = torch.arange(tokens) < torch.tensor(lengths)[:, None]
     return LayerView(
         layer=1,
+        heads=(0, 1),
         query=states(4),
         key=states(2),
         rotated_query=states(4),
@@ -48,6 +51,7 @@ def test_a_row_does_not_depend_on_its_batch(name: str) -> None:
     clean = view()
     alone = LayerView(
         layer=1,
+        heads=(0, 1),
         query=clean.query[1:2, :, :7],
         key=clean.key[1:2, :, :7],
         rotated_query=clean.rotated_query[1:2, :, :7],
@@ -90,6 +94,21 @@ def test_first_keeps_the_beginning() -> None:
 def test_random_depends_on_chunk_and_layer_alone() -> None:
     assert torch.equal(selector("random")(view(seed=1)), selector("random")(view(seed=2)))
     assert not torch.equal(selector("random")(view())[0], selector("random")(view())[1])
+
+
+@pytest.mark.parametrize("name", SELECTORS)
+def test_a_head_is_scored_as_if_others_were_not_looked_at(name: str) -> None:
+    clean = view()
+    second = replace(
+        clean,
+        heads=(1,),
+        query=clean.query[:, 2:],
+        key=clean.key[:, 1:],
+        rotated_query=clean.rotated_query[:, 2:],
+        rotated_key=clean.rotated_key[:, 1:],
+        value=clean.value[:, 1:],
+    )
+    torch.testing.assert_close(selector(name)(second)[:, 0], selector(name)(clean)[:, 1])
 
 
 def test_knorm_and_vnorm_are_norms() -> None:

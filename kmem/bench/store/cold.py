@@ -16,13 +16,12 @@ ATTEMPTS, PAUSE_S = 20, 0.05
 """A page that another processor, or a reader caught in a cycle, has just let go of can stay for a moment."""
 
 
-def forget(stored: Stored) -> bool:
-    """Drop all pages of both copies from the page cache → whether the system did it; a file system in memory can't.
+def forget(files: Sequence[Path]) -> bool:
+    """Drop all pages of these files from the page cache → whether the system did it; a file system in memory can't.
 
-    All sides must be closed, and everything flushed to the device: a page that a process has mapped or changed stays.
+    Whoever reads them must have closed them, and everything be flushed to the device: a page that is mapped or changed stays.
     """
     for _ in range(ATTEMPTS):
-        files = stored.files
         for path in files:
             with path.open("rb") as file:
                 os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
@@ -33,9 +32,9 @@ def forget(stored: Stored) -> bool:
     return False
 
 
-def settle(stored: Stored) -> None:
-    """Flush both copies to the device."""
-    for path in stored.files:
+def settle(files: Sequence[Path]) -> None:
+    """Flush these files to the device."""
+    for path in files:
         with path.open("rb") as file:
             os.fsync(file.fileno())
 
@@ -59,11 +58,11 @@ def time_cold_reads(
     generator = np.random.default_rng([seed, count])
     out = buffer(stored, count)
     times: dict[str, list[float]] = {name: [] for name in names}
-    settle(stored)
+    settle(stored.files)
     for _ in range(rounds):
         for name in generator.permutation(list(names)).tolist():
             rows = generator.choice(len(stored.ids), count, replace=False).tolist()
-            if not forget(stored):
+            if not forget(stored.files):
                 return {}
             side = SIDES[name](stored)
             start = time.perf_counter()

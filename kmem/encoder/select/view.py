@@ -10,12 +10,14 @@ from torch import Tensor
 class LayerView:
     """What a selector may look at: the reference tokens alone, without bracket.
 
+    heads: the H key-value heads shown, ascending: those of the layer that keep any token. Q are the query heads of their groups.
     query [B, Q, T, D] and key [B, H, T, D] before RoPE (after q/k norm where there is one), float32 or wider; rotated_query [B, Q, T, D]
     as the model attends with, rotated_key [B, H, T, D] as it will be stored; value [B, H, T, D]; valid [B, T] False on padding; scaling
     the module's own; chunk_ids B content ids.
     """
 
     layer: int
+    heads: tuple[int, ...]
     query: Tensor
     key: Tensor
     rotated_query: Tensor

@@ -1,0 +1,48 @@
+"""The bank that is read, and the prompts: real text about what the bank holds."""
+
+from pathlib import Path
+
+import numpy as np
+from transformers import PreTrainedTokenizerBase
+
+from kmem import __version__
+from kmem.bench.decode.config import DecodeConfig
+from kmem.errors import ConfigError
+from kmem.identity import content_id
+from kmem.kstore.bank import Bank
+from kmem.paths import make_cache_folder
+from kmem.pipelines.build import build
+from kmem.pipelines.config import BuildConfig
+from kmem.progress import Progress, silent
+
+LONGEST = 64
+"""Chunks that a prompt is cut from at most: none has less than one token."""
+
+
+def cached_bank(config: DecodeConfig, *, model: str, device: str, progress: Progress = silent) -> Path:
+    """The bank of these settings, built once into the user's cache. Raises what `build` raises."""
+    settings = BuildConfig(model=model, profile=config.profile, device=device, limit=config.memories)
+    name = f"{content_id(__version__, config.corpus, *map(str, settings.to_dict().values())):016x}"
+    folder = make_cache_folder("bench") / f"decode-{name}"
+    build(config.corpus, out=folder, config=settings, resume=True, progress=progress)
+    return folder
+
+
+def make_prompts(bank: Bank, tokenizer: PreTrainedTokenizerBase, rows: int, config: DecodeConfig) -> list[list[int]]:
+    """[rows] token ids, `prompt_tokens` each: the bank's own texts, from a random chunk of it on.
+
+    Raises ConfigError for a bank of fewer than `top_k` memories, or of too little text.
+    """
+    ids = bank.ids.tolist()
+    if len(ids) < config.top_k:
+        raise ConfigError(f"{bank} holds fewer memories than the {config.top_k} that are read at once; give a larger one.")
+    starts = np.random.default_rng(config.seed).choice(len(ids), rows, replace=rows > len(ids))
+    return [_prompt(bank, tokenizer, [*ids[start:], *ids[:start]], config.prompt_tokens) for start in starts.tolist()]
+
+
+def _prompt(bank: Bank, tokenizer: PreTrainedTokenizerBase, ids: list[int], tokens: int) -> list[int]:
+    text = "\n".join(chunk.text for chunk in bank.chunks(ids[: max(LONGEST, tokens)]))
+    found: list[int] = tokenizer(text)["input_ids"][:tokens]
+    if len(found) < tokens:
+        raise ConfigError(f"{bank} holds too little text for a prompt of {tokens} tokens; give a larger one, or ask for less.")
+    return found

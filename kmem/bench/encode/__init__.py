@@ -1,0 +1,1 @@
+"""`kmem bench encode`: chunks per second, and what stands between them and the machine."""
