@@ -10,6 +10,9 @@ from kmem.kernels.memory_attention import Prepared, Segments, prepare
 from kmem.runtime.pool import Pool
 from kmem.runtime.schedule import Ids, Span
 
+NOTED = 1024
+"""Layers' masses that wait to be added up."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Columns:
@@ -31,10 +34,11 @@ class Plan:
     segments: Segments
     mass: Tensor
     _prepared: dict[int, Prepared] = field(default_factory=dict)
+    _noted: list[Tensor] = field(default_factory=list)
 
     def __deepcopy__(self, memo: dict[int, object]) -> "Plan":
         """A copied cache goes on with the same spans; what layers read is laid out anew."""
-        return Plan(spans=self.spans, segments=self.segments, mass=self.mass.clone())
+        return Plan(spans=self.spans, segments=self.segments, mass=self.take_mass().clone())
 
     def layer(self, pool: Pool, index: int, *, keep: bool) -> Prepared:
         """What a layer's attention reads; `keep` it for the next forward passes, which read the same."""
@@ -44,6 +48,19 @@ class Plan:
             if keep:
                 self._prepared[index] = prepared
         return prepared
+
+    def note(self, mass: Tensor) -> None:
+        """Count one layer's mass [C, R]; added up later, in one go."""
+        self._noted.append(mass.detach())
+        if len(self._noted) >= NOTED:
+            self.take_mass()
+
+    def take_mass(self) -> Tensor:
+        """[C, R] all that was noted so far."""
+        if self._noted:
+            self.mass += torch.stack(self._noted).sum(0)
+            self._noted.clear()
+        return self.mass
 
 
 def plan_of(rows: Sequence[Sequence[Span]], columns: Sequence[Columns], pool: Pool) -> Plan | None:

@@ -153,19 +153,17 @@ class Session:
         """One softmax over bracket, memories and context, for all runs of columns at once."""
         stream = self._latest
         assert stream is not None  # forward made it the latest, and planned
-        assert stream.plan is not None
-        layer = int(module.layer_idx)  # type: ignore[arg-type]
+        plan = stream.plan
+        assert plan is not None
         length, keys = query.shape[2], key.shape[2]
-        plain = mask is None and length in (1, keys)
-        attention = stream.plan.layer(self._pool, layer, keep=stream.generating)
-        with torch.autocast(query.device.type, enabled=False):  # sums over memories and context are float32, whatever the model's are
-            output, mass = attention(
-                query,
-                key,
-                value,
-                None if plain else boolean_mask(mask, query, key),
-                scaling=scaling_of(query, options),
-                softcap=options.get("softcap"),
-            )
-        stream.plan.mass += mass.detach()
+        if mask is not None or length not in (1, keys):
+            mask = boolean_mask(mask, query, key)
+        scaling, softcap = scaling_of(query, options), options.get("softcap")
+        attention = plan.layer(self._pool, int(module.layer_idx), keep=stream.generating)  # type: ignore[arg-type]
+        if torch.is_autocast_enabled(query.device.type):  # sums over memories and context are float32, whatever the model's are
+            with torch.autocast(query.device.type, enabled=False):
+                output, mass = attention(query, key, value, mask, scaling=scaling, softcap=softcap)
+        else:
+            output, mass = attention(query, key, value, mask, scaling=scaling, softcap=softcap)
+        plan.note(mass)
         return output, None

@@ -85,6 +85,6 @@ class Stream:
 
     def _book(self) -> None:
         if self._plan is not None:
-            for span, mass in zip(self._plan.spans, self._plan.mass.tolist(), strict=True):
+            for span, mass in zip(self._plan.spans, self._plan.take_mass().tolist(), strict=True):
                 self._ledger.add(span, mass)
             self._plan.mass.zero_()

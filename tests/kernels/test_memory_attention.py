@@ -7,13 +7,13 @@ import torch
 from torch import Tensor
 
 from kmem.errors import ConfigError
-from kmem.kernels.memory_attention import LayerMemory, PlainSlots, Segments, dense, naive
+from kmem.kernels.memory_attention import LayerMemory, PlainSlots, Segments, cpu, dense, naive, step
 from kmem.kernels.memory_attention import context as context_module
 from kmem.kernels.memory_attention.layout import Prepare, causal_mask
 
 HEADS, GROUP, DIM, BRACKET = 3, 2, 16, 4
 RAGGED = (0, 5, 37)
-KERNELS = pytest.mark.parametrize("prepare", [naive.prepare, dense.prepare], ids=["naive", "dense"])
+KERNELS = pytest.mark.parametrize("prepare", [naive.prepare, dense.prepare, cpu.prepare], ids=["naive", "dense", "cpu"])
 RELATIVE_ERROR = {torch.float32: 1e-5, torch.bfloat16: 1e-3}
 
 
@@ -100,12 +100,15 @@ def test_naive_equals_scaled_dot_product_attention(length: int) -> None:
     ("batch", "length", "keys"), [(1, 1, 70), (3, 1, 70), (3, 63, 63), (2, 64, 64), (3, 65, 100), (2, 128, 128), (1, 1000, 1000)]
 )
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
-def test_dense_equals_naive(dtype: torch.dtype, batch: int, length: int, keys: int, budget: tuple[int, ...], masked: bool) -> None:
+@pytest.mark.parametrize("prepare", [dense.prepare, cpu.prepare], ids=["dense", "cpu"])
+def test_each_equals_naive(
+    prepare: Prepare, dtype: torch.dtype, batch: int, length: int, keys: int, budget: tuple[int, ...], masked: bool
+) -> None:
     memory, read, (query, key, value) = layer_memory(budget=budget, dtype=dtype), chunked(batch, length), states(batch, length, keys, dtype)
     mask = left_padded(batch, length, keys) if masked else None
     arguments = (query, key, value, mask)
     expected, expected_mass = naive.prepare(memory, read)(*arguments, scaling=0.4, softcap=None)
-    output, mass = dense.prepare(memory, read)(*arguments, scaling=0.4, softcap=None)
+    output, mass = prepare(memory, read)(*arguments, scaling=0.4, softcap=None)
     assert output.dtype == dtype
     assert output.shape == (batch, length, HEADS * GROUP, DIM)
     seen = torch.ones(batch, length, dtype=torch.bool) if mask is None else mask[:, 0].any(-1)
@@ -223,6 +226,26 @@ def test_a_budget_that_does_not_fit_the_slots_is_refused() -> None:
         LayerMemory(
             slots=whole.slots, filled=whole.filled, budget=(0, 5, 36), bracket_key=whole.bracket_key, bracket_value=whole.bracket_value
         )
+
+
+@pytest.mark.parametrize("few_keys", [0, 4096], ids=["torch's context", "own context"])
+@pytest.mark.parametrize("softcap", [None, 2.0])
+def test_a_step_of_some_rows_equals_naive(few_keys: int, softcap: float | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Row 1 reads nothing, row 2 is left-padded, row 3 reads less than the others."""
+    monkeypatch.setattr(step, "FEW_KEYS", few_keys)
+    memory, read = layer_memory(), segments([(0, 0, 1, (0, 1, 2)), (2, 0, 1, (5, 4, 0)), (3, 0, 1, (3,))])
+    arguments = (*states(4, 1, 50), left_padded(4, 1, 50))
+    for ours, theirs in zip(
+        *(prepare(memory, read)(*arguments, scaling=0.4, softcap=softcap) for prepare in (step.prepare, naive.prepare)), strict=True
+    ):
+        torch.testing.assert_close(ours, theirs)
+
+
+def test_a_prompt_of_which_one_column_reads_is_no_step() -> None:
+    memory, read, arguments = layer_memory(), segments([(0, 64, 65, (0, 1))]), (*states(1, 65, 65), None)
+    found, expected = (prepare(memory, read)(*arguments, scaling=0.4, softcap=None) for prepare in (cpu.prepare, naive.prepare))
+    for ours, theirs in zip(found, expected, strict=True):
+        torch.testing.assert_close(ours, theirs)
 
 
 def test_gradients_pass_through() -> None:

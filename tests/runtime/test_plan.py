@@ -8,7 +8,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 import kmem
-from kmem.kernels.memory_attention import LayerMemory, Prepared, Segments, dense
+from kmem.kernels.memory_attention import LayerMemory, Prepared, Segments, cpu
 from kmem.kstore.bank import Bank
 from kmem.runtime import plan as plan_module
 from kmem.runtime.plan import Columns, plan_of
@@ -58,7 +58,7 @@ def test_a_prompt_of_many_chunks_is_one_call_a_layer(
 
     def counting(memory: LayerMemory, segments: Segments) -> Prepared:
         prepared.append(len(segments))
-        real = dense.prepare(memory, segments)
+        real = cpu.prepare(memory, segments)
 
         def attend(*arguments: object, **options: object) -> object:
             attended.append(len(segments))

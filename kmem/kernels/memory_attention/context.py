@@ -21,8 +21,7 @@ def context_attention(
     wide = torch.promote_types(query.dtype, torch.float32)
     query, key, value = query.to(wide), key.to(wide), value.to(wide)
     # The kernel has no gradient for lse, and without keys it ends the process.
-    learning = torch.is_grad_enabled() and (query.requires_grad or key.requires_grad or value.requires_grad)
-    suits = query.device.type == "cpu" and softcap is None and not learning and key.shape[2] > 0
+    suits = query.device.type == "cpu" and softcap is None and not is_learning(query, key, value) and key.shape[2] > 0
     fused = _flash() if suits else None
     if fused is None:
         return _plain(query, key, value, mask, scaling=scaling, softcap=softcap)
@@ -39,6 +38,11 @@ def context_attention(
     if mask is not None:  # the kernel gives 0 where nothing is visible
         lse = lse.masked_fill(~mask.any(-1), -torch.inf)
     return output, lse
+
+
+def is_learning(*tensors: Tensor) -> bool:
+    """Whether a gradient will be asked for."""
+    return torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
 
 
 def _plain(

@@ -16,8 +16,8 @@ from kmem.kernels.memory_attention.slab import Slab, alike, slab_of
 
 SCORE_BYTES = 64 << 20
 """About the largest matrix of scores at a time; a long prompt that reads many memories is taken in pieces."""
-SHORT = 16
-"""Segments of fewer columns lay all heads out together: padding costs less there than a second round of small operations."""
+LEAST_COLUMNS = 16
+"""Of such a piece."""
 
 
 def prepare(memory: LayerMemory, segments: Segments) -> Prepared:
@@ -30,10 +30,8 @@ class _Attention:
         self._segments = segments
         self._memories = segments.resident.shape[1]
         self._width = max(last - first for first, last in zip(segments.first, segments.last, strict=True))
-        groups = alike(memory.budget) if self._width >= SHORT else [slice(None)]
-        slabs = [slab_of(memory, segments.resident, heads) for heads in groups]
+        slabs = (slab_of(memory, segments.resident, heads) for heads in alike(memory.budget))
         self._slabs = [slab for slab in slabs if slab is not None]
-        self._whole = len(slabs) == len(self._slabs) == 1
         self._places: dict[tuple[int, int], tuple[Tensor, Tensor] | None] = {}
 
     def __call__(
@@ -45,8 +43,6 @@ class _Attention:
         if (batch, length) not in self._places:
             self._places[batch, length] = self._columns(batch, length)
         places = self._places[batch, length]
-        if places is None and length == 1 and self._whole:
-            return self._step(query, context, lse, scaling=scaling, softcap=softcap)
         parts = (self._split(part, places, heads) for part in (query.to(context.dtype), context, lse[..., None]))
         merged, mass = self._merge(*parts, scaling=scaling, softcap=softcap, valid=None if places is None else places[1])
         columns_first = merged.permute(0, 3, 1, 2, 4)
@@ -56,15 +52,6 @@ class _Attention:
         columns, valid = places
         output = output.index_copy(0, columns[valid], columns_first.flatten(2, 3)[valid])
         return output.view(batch, length, query_heads, -1).to(query.dtype), mass
-
-    def _step(self, query: Tensor, context: Tensor, lse: Tensor, *, scaling: float, softcap: float | None) -> tuple[Tensor, Tensor]:
-        """One column a row, all heads in one slab: what a generated token costs, with nothing moved."""
-        (slab,) = self._slabs
-        batch, query_heads, _, dim = query.shape
-        own, beside = (part.reshape(len(slab.key), -1, dim) for part in (query.to(context.dtype), context))
-        output, on_memories = _blend(slab, own, beside, lse.reshape(*own.shape[:2], 1), scaling=scaling, softcap=softcap)
-        mass = on_memories.reshape(batch, query_heads, -1).sum(1) if on_memories.shape[-1] else lse.new_zeros(batch, self._memories)
-        return output.view(batch, 1, query_heads, dim).to(query.dtype), mass
 
     def _merge(
         self, query: Tensor, context: Tensor, lse: Tensor, *, scaling: float, softcap: float | None, valid: Tensor | None
@@ -88,7 +75,7 @@ class _Attention:
 
     def _pieces(self, width: int, group: int) -> Iterator[tuple[Slab, slice]]:
         for slab in self._slabs:
-            step = max(SHORT, SCORE_BYTES // (slab.key.element_size() * len(slab.key) * group * slab.key.shape[2]))
+            step = max(LEAST_COLUMNS, SCORE_BYTES // (slab.key.element_size() * len(slab.key) * group * slab.key.shape[2]))
             for start in range(0, width, step):
                 yield slab, slice(start, start + step)
 

@@ -1,0 +1,84 @@
+"""The compiled path for generated tokens on a CPU: one query column a row, one pass over bracket, slots and context.
+
+One token's attention is so little work that calling torch's operations one by one takes longer than computing them.
+"""
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from kmem.kernels.memory_attention import dense
+from kmem.kernels.memory_attention.context import context_attention, is_learning
+from kmem.kernels.memory_attention.layout import LayerMemory, Prepared, Segments
+from kmem.kernels.memory_attention.ragged import ragged
+from kmem.kernels.memory_attention.step_compiled import attend
+
+FEW_KEYS = 4096
+"""Context keys of all rows and heads up to which one thread is faster than waking torch's; more keep torch's kernel."""
+
+_NO_MASK = np.zeros((0, 0), dtype=bool)
+_WIDE = (torch.float32, torch.float64)
+
+
+def prepare(memory: LayerMemory, segments: Segments) -> Prepared:
+    """For segments of one column each. Prompts that they turn out to stand in go to `dense`, as does whatever needs a gradient."""
+    return _Step(memory, segments)
+
+
+class _Step:
+    def __init__(self, memory: LayerMemory, segments: Segments) -> None:
+        self._memory, self._segments = memory, segments
+        slots = ragged(memory, segments.resident)
+        self._beside = (slots.bracket_key, slots.bracket_value, slots.key, slots.value, slots.memory, slots.starts)
+        self._before: dict[tuple[int, ...], NDArray[Any]] = {}
+        self._dense: Prepared | None = None
+
+    def __call__(
+        self, query: Tensor, key: Tensor, value: Tensor, context_mask: Tensor | None, *, scaling: float, softcap: float | None
+    ) -> tuple[Tensor, Tensor]:
+        batch, query_heads, length, dim = query.shape
+        if length > 1 or is_learning(query, key, value):
+            self._dense = self._dense or dense.prepare(self._memory, self._segments)
+            return self._dense(query, key, value, context_mask, scaling=scaling, softcap=softcap)
+        given, heads, keys = query.dtype, key.shape[1], key.shape[2]
+        if given not in _WIDE:
+            query, key, value = query.float(), key.float(), value.float()
+        grouped = (batch, heads, query_heads // heads)
+        if batch * heads * keys > FEW_KEYS:
+            context, lse = context_attention(query, key, value, context_mask, scaling=scaling, softcap=softcap)
+            output, seen = context.contiguous(), lse.contiguous().view(grouped).numpy()
+            key, value, context_mask = key[:, :, :0], value[:, :, :0], None
+        else:
+            output, seen = torch.zeros_like(query, memory_format=torch.contiguous_format), self._nothing(grouped, query)
+        mass = torch.zeros(self._segments.resident.shape, dtype=query.dtype)
+        attend(
+            query.reshape(*grouped, dim).numpy(),
+            key.contiguous().numpy(),
+            value.contiguous().numpy(),
+            _NO_MASK if context_mask is None else context_mask.expand(batch, 1, 1, -1).reshape(batch, -1).contiguous().numpy(),
+            *self._beside,
+            self._segment_of(batch),
+            scaling,
+            softcap or 0.0,
+            seen,
+            output.view(*grouped, dim).numpy(),
+            mass.numpy(),
+        )
+        return output.view(batch, 1, query_heads, dim).to(given), mass
+
+    def _nothing(self, shape: tuple[int, int, int], like: Tensor) -> NDArray[Any]:
+        """[B, H, G] log-sum-exp of having seen nothing."""
+        if shape not in self._before:
+            self._before[shape] = torch.full(shape, -torch.inf, dtype=like.dtype).numpy()
+        return self._before[shape]
+
+    def _segment_of(self, batch: int) -> NDArray[Any]:
+        """[B] each row's segment, −1 for none."""
+        if (batch,) not in self._before:
+            rows = np.full(batch, -1)
+            rows[list(self._segments.row)] = np.arange(len(self._segments))
+            self._before[batch,] = rows
+        return self._before[batch,]
