@@ -20,6 +20,11 @@ def decode(
     bank: str | None = typer.Option(None, help="Folder of a bank of this model; else one is built into the cache."),
     corpus: str = typer.Option(DEFAULT.corpus, help="What the bank is built from: a file, folder, glob or corpus:NAME."),
     memories: int = typer.Option(DEFAULT.memories, help="Memories of the bank that is built."),
+    running: bool = typer.Option(
+        DEFAULT.running,
+        "--running/--documents",
+        help="Cut the corpus as one running text, or its documents as they come.",
+    ),
     profile: str = typer.Option(DEFAULT.profile, help="Budgets of its memories: auto, a shipped name or a profile's JSON file."),
     rounds: int = typer.Option(DEFAULT.rounds, help="Turns of every side at every size."),
     batch: list[int] | None = typer.Option(None, help="Rows of a batch, by default 1, with --full also 8."),
@@ -44,6 +49,7 @@ def decode(
         new_tokens=tuple(new_tokens) if new_tokens else None,
         corpus=corpus,
         memories=memories,
+        running=running,
         profile=profile,
     )
     from kmem.arguments import path_of

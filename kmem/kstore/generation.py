@@ -137,7 +137,7 @@ class GenerationWriter:
         def stored(file: str, encoded: Callable[[], bytes]) -> StoredFile:
             return store(self.place, file, encoded())
 
-        with ThreadPoolExecutor(len(small)) as threads:  # waiting for the device once, not five times
+        with ThreadPoolExecutor(1) as threads:  # the small files wait for the device beside the large one
             others = [threads.submit(stored, file, encoded) for file, encoded in small.items()]
             kv = None if blocks is None else store_stream(self.place, self.layout.file("kv", index), self.layout.encode_kv(blocks))
             length, identities, texts, *positions = (other.result() for other in others)

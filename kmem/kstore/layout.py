@@ -28,6 +28,8 @@ from kmem.memories import EMPTY_SLOT
 from kmem.paths import ZARR
 
 ROOT = f"{ZARR}/zarr.json"
+CHUNK_KEYS: dict[str, Any] = {"name": "default", "separator": "."}
+"""`kv/c.3.0.0.0`: with slashes every shard would bring folders of its own, each created and flushed to the device before its file can be."""
 SIDE_ARRAYS: dict[str, tuple[str, int]] = {"slot_position": ("|u1", EMPTY_SLOT), "length": ("|u1", 0), "id": ("<i8", 0)}
 """Name → element type and fill value of the arrays beside the records."""
 
@@ -52,7 +54,7 @@ class Layout:
     def file(self, name: str, shard: int) -> str:
         """Where the chunk of a shard lies, relative to the bank."""
         dimensions = {"kv": 1 + len(self.record_shape), "slot_position": 2, "length": 1, "id": 1}[name]
-        return f"{ZARR}/{self.generation}/{name}/c/{'/'.join([str(shard), *['0'] * (dimensions - 1)])}"
+        return f"{ZARR}/{self.generation}/{name}/c.{'.'.join([str(shard), *['0'] * (dimensions - 1)])}"
 
     def encode_kv(self, blocks: Iterable[NDArray[Any]]) -> Iterator[Buffer]:
         """The bytes, in pieces, of a shard of these records, given as blocks [n, *record_shape]."""
@@ -77,7 +79,7 @@ class Layout:
             dtype=self.record_dtype,
             shards=None if self.on_demand else (self.rows_per_shard, *self.record_shape),
             chunks=(1, *self.record_shape),
-            chunk_key_encoding={"name": "default", "separator": "." if self.on_demand else "/"},
+            chunk_key_encoding=CHUNK_KEYS,
             filters=None,
             serializer=BytesCodec(endian="little"),
             compressors=(Crc32cCodec(),),
@@ -92,7 +94,7 @@ class Layout:
                 shape=(self.rows, *shape),
                 dtype=dtype,
                 chunks=(1 if loose else self.rows_per_shard, *shape),
-                chunk_key_encoding={"name": "default", "separator": "." if loose else "/"},
+                chunk_key_encoding=CHUNK_KEYS,
                 filters=None,
                 compressors=(Crc32cCodec(),),
                 fill_value=fill,

@@ -52,15 +52,15 @@ def test_wrong_model(kmem: Run, bank: Path, tmp_path: Path) -> None:
 
 
 def test_truncated_shard(kmem: Run, bank: Path) -> None:
-    shard = next((bank / "memories.zarr").rglob("kv/c/0/0/0/0"))
+    shard = next((bank / "memories.zarr").rglob("kv/c.0.0.0.0"))
     whole = shard.read_bytes()
     shard.write_bytes(whole[:-10])
-    refused(kmem("info", bank), "kv/c/0/0/0/0", str(len(whole)), str(len(whole) - 10))
+    refused(kmem("info", bank), "kv/c.0.0.0.0", str(len(whole)), str(len(whole) - 10))
     shard.unlink()
-    refused(kmem("info", bank), "kv/c/0/0/0/0", "missing")
+    refused(kmem("info", bank), "kv/c.0.0.0.0", "missing")
 
 
-@pytest.mark.parametrize("pattern", ["kv/c/0/0/0/0", "chunks/*.parquet", "bracket.safetensors", "index/*.faiss", "manifests/*.json"])
+@pytest.mark.parametrize("pattern", ["kv/c.0.0.0.0", "chunks/*.parquet", "bracket.safetensors", "index/*.faiss", "manifests/*.json"])
 def test_flipped_byte(kmem: Run, bank: Path, pattern: str) -> None:
     (file,) = (path for path in bank.rglob(pattern) if path.is_file())
     data = bytearray(file.read_bytes())

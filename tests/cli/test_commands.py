@@ -52,14 +52,14 @@ def test_verify_names_what_is_damaged(kmem: Run, bank_folder: Path, tmp_path: Pa
     facts = json.loads(kmem("verify", bank, "--deep", "--json").out)
     assert facts["files"] > 5
     assert facts["memories"] == 3
-    shard = next((bank / "memories.zarr").rglob("kv/c/0/0/0/0"))
+    shard = next((bank / "memories.zarr").rglob("kv/c.0.0.0.0"))
     data = bytearray(shard.read_bytes())
     data[5] ^= 1
     shard.write_bytes(data)
     assert kmem("info", bank).code == 0
     outcome = kmem("verify", bank)
     assert outcome.code == 2
-    assert "kv/c/0/0/0/0 was altered" in outcome.err
+    assert "kv/c.0.0.0.0 was altered" in outcome.err
 
 
 def test_the_life_of_a_bank(kmem: Run, bank_folder: Path, tiny_folder: Path, tmp_path: Path) -> None:

@@ -62,7 +62,7 @@ def test_every_flipped_byte_is_detected(bank_path: Path) -> None:
 def test_every_flipped_byte_of_a_shard_index_is_detected(bank_path: Path) -> None:
     index_bytes = 2 * 16 + 4
     for file, data in data_files(bank_path).items():
-        if "/kv/c/" in file:
+        if "/kv/c." in file:
             for position in range(len(data) - index_bytes, len(data)):
                 assert_detected(bank_path, file, flipped(data, position, 1 << position % 8))
 
@@ -84,7 +84,7 @@ def test_every_missing_file_is_detected(bank_path: Path) -> None:
 
 
 def test_a_shard_in_the_place_of_another_is_refused_for_its_length(bank_path: Path) -> None:
-    shards = [file for file in data_files(bank_path) if "/kv/c/" in file]
+    shards = [file for file in data_files(bank_path) if "/kv/c." in file]
     with damaged(bank_path / shards[0], (bank_path / shards[2]).read_bytes()), pytest.raises(CorruptBankError, match=r"208.*436|bytes"):
         open_bank(bank_path)
 
@@ -99,7 +99,7 @@ def test_opening_reads_no_data(bank_path: Path) -> None:
 
 def test_truncated_record_raises(bank_path: Path) -> None:
     """LMCache ignores the return of `readinto` and serves partly stale keys; here the file's length is compared first."""
-    file = next(file for file in data_files(bank_path) if "/kv/c/" in file)
+    file = next(file for file in data_files(bank_path) if "/kv/c." in file)
     assert_detected(bank_path, file, (bank_path / file).read_bytes()[:100])
 
 

@@ -103,7 +103,7 @@ def test_files_of_others_stay(path: Path) -> None:
 
 
 def test_what_is_damaged_is_named_while_it_is_copied(path: Path, tmp_path: Path) -> None:
-    shard = next((path / "memories.zarr").rglob("kv/c/0/0/0/0"))
+    shard = next((path / "memories.zarr").rglob("kv/c.0.0.0.0"))
     data = bytearray(shard.read_bytes())
     data[5] ^= 1
     shard.write_bytes(data)

@@ -30,7 +30,7 @@ def test_every_damaged_file_is_named(tmp_path: Path) -> None:
 
 def test_all_damage_is_named_at_once(tmp_path: Path) -> None:
     write_bank(tmp_path / "bank")
-    names = [file for file in contents(tmp_path / "bank") if "/kv/c/" in file][:2]
+    names = [file for file in contents(tmp_path / "bank") if "/kv/c." in file][:2]
     for file in names:
         data = (tmp_path / "bank" / file).read_bytes()
         (tmp_path / "bank" / file).write_bytes(data[:-1] + bytes([data[-1] ^ 1]))

@@ -257,14 +257,14 @@ def test_invariant_5_a_foreign_folder_is_no_bank_and_stays_as_it_is(tmp_path: Pa
 
 def test_invariant_5_damage_is_found_while_generating(bank_path: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> None:
     """LMCache local_disk reads a truncated file as partly stale values."""
-    shard = next((bank_path / "memories.zarr").rglob("kv/c/0/0/0/0"))
+    shard = next((bank_path / "memories.zarr").rglob("kv/c.0.0.0.0"))
     original = shard.read_bytes()
     flipped = bytearray(original)
     flipped[len(flipped) // 3] ^= 1
     for damaged in (bytes(flipped), original[:-100]):
         shard.write_bytes(damaged)
         with (
-            pytest.raises(CorruptBankError, match="kv/c/0"),
+            pytest.raises(CorruptBankError, match="kv/c.0"),
             open_bank(bank_path, embedder=HashEmbedder()) as bank,
             kmem.attach(model, bank, tokenizer=tokenizer, top_k=12),
         ):

@@ -32,6 +32,7 @@ class DecodeConfig:
 
     batches, new_tokens: the cells by hand, every pairing of the two; None = those of `full` or not.
     corpus, memories, profile: the bank that is built where none is given: its first `memories` chunks, under this profile.
+    running: as one running text, so that references are about as long as Memory³'s 128 tokens, and not as its documents come.
     prompt_tokens of text a row; top_k memories every `every` tokens.
     """
 
@@ -41,6 +42,7 @@ class DecodeConfig:
     new_tokens: tuple[int, ...] | None = None
     corpus: str = "corpus:foldoc"
     memories: int = 500
+    running: bool = True
     profile: str = AUTO
     prompt_tokens: int = PROMPT_TOKENS
     top_k: int = TOP_K

@@ -45,6 +45,7 @@ def measure_decode(
         prompts = make_prompts(held, tokenizer, rows, config)
         about = {
             "memories": len(held),
+            "mean_reference_tokens": round(float(held.lengths(held.ids.tolist()).mean()), 1),
             "profile": held.profile.name,
             "quantiser": held.manifest.quantiser,
             "record_bytes": held.record_bytes,

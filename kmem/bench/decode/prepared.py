@@ -1,5 +1,6 @@
 """The bank that is read, and the prompts: real text about what the bank holds."""
 
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -9,12 +10,16 @@ from kmem import __version__
 from kmem.bench.decode.config import DecodeConfig
 from kmem.errors import ConfigError
 from kmem.identity import content_id
+from kmem.kbuild.sources import documents
 from kmem.kstore.bank import Bank
 from kmem.paths import make_cache_folder
 from kmem.pipelines.build import build
 from kmem.pipelines.config import BuildConfig
+from kmem.profile import SPAN_TOKENS
 from kmem.progress import Progress, silent
 
+CHARACTERS_A_TOKEN = 8
+"""More than text has, so that a running text is never too short."""
 LONGEST = 64
 """Chunks that a prompt is cut from at most: none has less than one token."""
 
@@ -22,10 +27,26 @@ LONGEST = 64
 def cached_bank(config: DecodeConfig, *, model: str, device: str, progress: Progress = silent) -> Path:
     """The bank of these settings, built once into the user's cache. Raises what `build` raises."""
     settings = BuildConfig(model=model, profile=config.profile, device=device, limit=config.memories)
-    name = f"{content_id(__version__, config.corpus, *map(str, settings.to_dict().values())):016x}"
+    name = f"{content_id(__version__, config.corpus, str(config.running), *map(str, settings.to_dict().values())):016x}"
     folder = make_cache_folder("bench") / f"decode-{name}"
-    build(config.corpus, out=folder, config=settings, resume=True, progress=progress)
+    source = config.corpus
+    if config.running:
+        text = folder.with_suffix(".txt")
+        text.write_text(running_text(config), encoding="utf-8")
+        source = str(text)
+    build(source, out=folder, config=settings, resume=True, progress=progress)
     return folder
+
+
+def running_text(config: DecodeConfig) -> str:
+    """The corpus's first documents in one line, enough of them for the bank."""
+    parts: list[str] = []
+    enough = config.memories * SPAN_TOKENS * CHARACTERS_A_TOKEN
+    for document in documents([config.corpus], Counter()):
+        parts.append(" ".join(document.text.split()))
+        if sum(map(len, parts)) >= enough:
+            break
+    return " ".join(parts)
 
 
 def make_prompts(bank: Bank, tokenizer: PreTrainedTokenizerBase, rows: int, config: DecodeConfig) -> list[list[int]]:

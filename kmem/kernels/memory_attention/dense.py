@@ -30,8 +30,9 @@ class _Attention:
         self._segments = segments
         self._memories = segments.resident.shape[1]
         self._width = max(last - first for first, last in zip(segments.first, segments.last, strict=True))
-        slabs = (slab_of(memory, segments.resident, heads) for heads in alike(memory.budget))
+        slabs = [slab_of(memory, segments.resident, heads) for heads in alike(memory.budget)]
         self._slabs = [slab for slab in slabs if slab is not None]
+        self._missing = len(self._slabs) < len(slabs)
         self._places: dict[tuple[int, int], tuple[Tensor, Tensor] | None] = {}
 
     def __call__(
@@ -45,21 +46,23 @@ class _Attention:
         places = self._places[batch, length]
         parts = (self._split(part, places, heads) for part in (query.to(context.dtype), context, lse[..., None]))
         merged, mass = self._merge(*parts, scaling=scaling, softcap=softcap, valid=None if places is None else places[1])
-        columns_first = merged.permute(0, 3, 1, 2, 4)
         if places is None:
-            return columns_first.reshape(batch, length, query_heads, -1).to(query.dtype), mass
+            return merged.view(batch, length, query_heads, -1).to(query.dtype), mass
         output = context.transpose(1, 2).reshape(batch * length, query_heads, -1)
         columns, valid = places
-        output = output.index_copy(0, columns[valid], columns_first.flatten(2, 3)[valid])
+        output = output.index_copy(0, columns[valid], merged.flatten(2, 3)[valid])
         return output.view(batch, length, query_heads, -1).to(query.dtype), mass
 
     def _merge(
         self, query: Tensor, context: Tensor, lse: Tensor, *, scaling: float, softcap: float | None, valid: Tensor | None
     ) -> tuple[Tensor, Tensor]:
-        """query, context [C, H, G, W, D], lse [C, H, G, W, 1] → the whole softmax's output, and mass [C, R] over valid [C, W] columns."""
+        """query, context [C, H, G, W, D], lse [C, H, G, W, 1] → output [C, W, H, G, D], and mass [C, R] over valid [C, W] columns."""
         count, _, group, width, _ = query.shape
         mass = query.new_zeros(count, self._memories)
-        output = context.clone()
+        columns_first = context.new_empty(count, width, *context.shape[1:3], context.shape[-1])
+        output = columns_first.permute(0, 2, 3, 1, 4)
+        if self._missing:
+            output.copy_(context)
         for slab, columns in self._pieces(width, group):
             part = (slice(None), slab.heads, slice(None), columns)
             shape = query[part].shape
@@ -71,7 +74,7 @@ class _Attention:
                 if valid is not None:
                     on_memories = on_memories * valid[:, None, None, columns, None]
                 mass = mass + on_memories.sum(dim=(1, 2, 3))
-        return output, mass
+        return columns_first, mass
 
     def _pieces(self, width: int, group: int) -> Iterator[tuple[Slab, slice]]:
         for slab in self._slabs:
@@ -108,9 +111,11 @@ class _Attention:
 def _blend(slab: Slab, query: Tensor, context: Tensor, lse: Tensor, *, scaling: float, softcap: float | None) -> tuple[Tensor, Tensor]:
     """query, context [C·h, n, D], lse [C·h, n, 1] → output [C·h, n, D] and probabilities on each memory [C·h, n, R]."""
     if softcap is None:
-        scores = torch.baddbmm(slab.bias, query, slab.key, alpha=scaling)
+        bias, kept = (query.new_zeros(()), 0) if slab.bias is None else (slab.bias, 1)
+        scores = torch.baddbmm(bias, query, slab.key, beta=kept, alpha=scaling)
     else:
-        scores = softcap * torch.tanh(query @ slab.key * (scaling / softcap)) + slab.bias
+        scores = softcap * torch.tanh(query @ slab.key * (scaling / softcap))
+        scores = scores if slab.bias is None else scores + slab.bias
     shares = torch.cat([scores, lse], dim=-1).softmax(-1)
     read = torch.bmm(shares, slab.value)
     dim = query.shape[-1]
