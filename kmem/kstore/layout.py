@@ -29,7 +29,7 @@ from kmem.paths import ZARR
 
 ROOT = f"{ZARR}/zarr.json"
 CHUNK_KEYS: dict[str, Any] = {"name": "default", "separator": "."}
-"""`kv/c.3.0.0.0`: with slashes every shard would bring folders of its own, each created and flushed to the device before its file can be."""
+"""`kv/c.3.0.0.0`: with slashes every shard would bring folders, each created and flushed to the device before its file can be."""
 SIDE_ARRAYS: dict[str, tuple[str, int]] = {"slot_position": ("|u1", EMPTY_SLOT), "length": ("|u1", 0), "id": ("<i8", 0)}
 """Name → element type and fill value of the arrays beside the records."""
 

@@ -264,7 +264,7 @@ def test_invariant_5_damage_is_found_while_generating(bank_path: Path, model: Pr
     for damaged in (bytes(flipped), original[:-100]):
         shard.write_bytes(damaged)
         with (
-            pytest.raises(CorruptBankError, match="kv/c.0"),
+            pytest.raises(CorruptBankError, match=r"kv/c\.0"),
             open_bank(bank_path, embedder=HashEmbedder()) as bank,
             kmem.attach(model, bank, tokenizer=tokenizer, top_k=12),
         ):
