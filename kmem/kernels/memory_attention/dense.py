@@ -5,7 +5,7 @@ out together, so that a head without slots costs no more than the bracket. The v
 product then gives the mass on each memory, too.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -22,36 +22,48 @@ LEAST_COLUMNS = 16
 
 def prepare(memory: LayerMemory, segments: Segments) -> Prepared:
     """Gather what each segment reads, in float32 or wider."""
-    return _Attention(memory, segments)
+    merging = Merging(memory, segments, range(len(memory.budget)))
+
+    def attend(
+        query: Tensor, key: Tensor, value: Tensor, context_mask: Tensor | None, *, scaling: float, softcap: float | None
+    ) -> tuple[Tensor, Tensor]:
+        context, lse = context_attention(query, key, value, context_mask, scaling=scaling, softcap=softcap)
+        output, mass = merging.join(query, context, lse, scaling=scaling, softcap=softcap)
+        return output.to(query.dtype), mass
+
+    return attend
 
 
-class _Attention:
-    def __init__(self, memory: LayerMemory, segments: Segments) -> None:
-        self._segments = segments
+class Merging:
+    """Joins what some key-value heads read to attention over the context."""
+
+    def __init__(self, memory: LayerMemory, segments: Segments, heads: Sequence[int]) -> None:
+        self._segments, self._heads = segments, len(memory.budget)
         self._memories = segments.resident.shape[1]
         self._width = max(last - first for first, last in zip(segments.first, segments.last, strict=True))
-        slabs = [slab_of(memory, segments.resident, heads) for heads in alike(memory.budget)]
+        groups = alike(memory.budget, heads)
+        slabs = [slab_of(memory, segments.resident, group) for group in groups]
         self._slabs = [slab for slab in slabs if slab is not None]
-        self._missing = len(self._slabs) < len(slabs)
+        self._missing = len(self._slabs) < len(slabs) or len(heads) < self._heads
         self._places: dict[tuple[int, int], tuple[Tensor, Tensor] | None] = {}
 
-    def __call__(
-        self, query: Tensor, key: Tensor, value: Tensor, context_mask: Tensor | None, *, scaling: float, softcap: float | None
-    ) -> tuple[Tensor, Tensor]:
+    def join(self, query: Tensor, context: Tensor, lse: Tensor, *, scaling: float, softcap: float | None) -> tuple[Tensor, Tensor]:
+        """query, context [B, Q, q, D], lse [B, Q, q] → output [B, q, Q, D] in the context's dtype, and mass [C, R]."""
         batch, query_heads, length, _ = query.shape
-        heads = key.shape[1]
-        context, lse = context_attention(query, key, value, context_mask, scaling=scaling, softcap=softcap)
+        heads = self._heads
+        if not self._slabs:
+            return context.transpose(1, 2).contiguous(), context.new_zeros(self._segments.resident.shape)
         if (batch, length) not in self._places:
             self._places[batch, length] = self._columns(batch, length)
         places = self._places[batch, length]
         parts = (self._split(part, places, heads) for part in (query.to(context.dtype), context, lse[..., None]))
         merged, mass = self._merge(*parts, scaling=scaling, softcap=softcap, valid=None if places is None else places[1])
         if places is None:
-            return merged.view(batch, length, query_heads, -1).to(query.dtype), mass
+            return merged.view(batch, length, query_heads, -1), mass
         output = context.transpose(1, 2).reshape(batch * length, query_heads, -1)
         columns, valid = places
         output = output.index_copy(0, columns[valid], merged.flatten(2, 3)[valid])
-        return output.view(batch, length, query_heads, -1).to(query.dtype), mass
+        return output.view(batch, length, query_heads, -1), mass
 
     def _merge(
         self, query: Tensor, context: Tensor, lse: Tensor, *, scaling: float, softcap: float | None, valid: Tensor | None

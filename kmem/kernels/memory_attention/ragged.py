@@ -1,7 +1,8 @@
 """What segments read beside the context, without padding: one list of filled slots, head by head, segment by segment."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -10,12 +11,16 @@ from torch import Tensor
 
 from kmem.kernels.memory_attention.layout import LayerMemory
 
+Array: TypeAlias = NDArray[Any]
+Arrays: TypeAlias = tuple[Array, Array, Array, Array, Array, Array, Array]
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Ragged:
     """key, value [T, D] of all T slots that C segments read; memory [T] which of the segment's R memories each belongs to.
 
-    The slots of head h and segment c are starts[h·C + c] to starts[h·C + c + 1] − 1. bracket_key, bracket_value [H, P, D].
+    Only the heads that are `active` [H] have any. The slots of head h and segment c are starts[h·C + c] to starts[h·C + c + 1] − 1.
+    bracket_key, bracket_value [H, P, D].
     """
 
     key: NDArray[Any]
@@ -24,14 +29,23 @@ class Ragged:
     starts: NDArray[np.int64]
     bracket_key: NDArray[Any]
     bracket_value: NDArray[Any]
+    active: NDArray[np.bool_]
+
+    @property
+    def arrays(self) -> Arrays:
+        """In the order in which `compiled.attend` takes them."""
+        return (self.bracket_key, self.bracket_value, self.key, self.value, self.memory, self.starts, self.active)
 
 
-def ragged(memory: LayerMemory, resident: Tensor) -> Ragged:
-    """The filled slots that segments with these resident memories [C, R] read, on the CPU, in float32 or wider."""
+def ragged(memory: LayerMemory, resident: Tensor, heads: Sequence[int]) -> Ragged:
+    """The filled slots that these key-value heads of segments with resident memories [C, R] read, on the CPU, in float32 or wider."""
+    active = np.zeros(len(memory.budget), dtype=bool)
+    active[list(heads)] = True
     wide = torch.promote_types(memory.bracket_key.dtype, torch.float32)
     places = resident.numpy()
     count = len(places)
-    filled = memory.filled.numpy()[places] & (places >= 0)[:, :, None]  # row −1 exists, and is hidden
+    wanted = np.repeat(active, memory.budget)
+    filled = memory.filled.numpy()[places] & (places >= 0)[:, :, None] & wanted  # row −1 exists, and is hidden
     segment, which, slot = np.nonzero(filled)
     head = np.repeat(np.arange(len(memory.budget)), memory.budget)[slot]
     order = np.argsort(head * count + segment, kind="stable")
@@ -46,4 +60,5 @@ def ragged(memory: LayerMemory, resident: Tensor) -> Ragged:
         starts=np.concatenate([[0], np.cumsum(sizes)]),
         bracket_key=memory.bracket_key.to(wide).contiguous().numpy(),
         bracket_value=memory.bracket_value.to(wide).contiguous().numpy(),
+        active=active,
     )

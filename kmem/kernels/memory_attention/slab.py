@@ -1,5 +1,6 @@
 """What segments read beside the context, gathered into dense blocks for matrix products."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -21,10 +22,10 @@ class Slab:
     bias: Tensor | None
 
 
-def alike(budget: tuple[int, ...]) -> list[slice | list[int]]:
-    """Heads whose budgets are within a factor of two of each other, so that padding to the largest at most doubles the work."""
+def alike(budget: tuple[int, ...], heads: Sequence[int]) -> list[slice | list[int]]:
+    """Those of `heads` whose budgets are within a factor of two of each other: padding to the largest at most doubles the work."""
     groups: list[list[int]] = []
-    for head in sorted(range(len(budget)), key=lambda head: -budget[head]):
+    for head in sorted(heads, key=lambda head: -budget[head]):
         if groups and 2 * budget[head] >= budget[groups[-1][0]]:
             groups[-1].append(head)
         else:

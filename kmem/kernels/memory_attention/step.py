@@ -10,11 +10,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from kmem.kernels.memory_attention import dense
+from kmem.kernels.memory_attention import prompt
+from kmem.kernels.memory_attention.compiled import attend
 from kmem.kernels.memory_attention.context import context_attention, is_learning
 from kmem.kernels.memory_attention.layout import LayerMemory, Prepared, Segments
 from kmem.kernels.memory_attention.ragged import ragged
-from kmem.kernels.memory_attention.step_compiled import attend
 
 FEW_KEYS = 4096
 """Context keys of all rows and heads up to which one thread is faster than waking torch's; more keep torch's kernel."""
@@ -24,25 +24,24 @@ _WIDE = (torch.float32, torch.float64)
 
 
 def prepare(memory: LayerMemory, segments: Segments) -> Prepared:
-    """For segments of one column each. Prompts that they turn out to stand in go to `dense`, as does whatever needs a gradient."""
+    """For segments of one column each. Prompts that they turn out to stand in go to `prompt`, as does whatever needs a gradient."""
     return _Step(memory, segments)
 
 
 class _Step:
     def __init__(self, memory: LayerMemory, segments: Segments) -> None:
         self._memory, self._segments = memory, segments
-        slots = ragged(memory, segments.resident)
-        self._beside = (slots.bracket_key, slots.bracket_value, slots.key, slots.value, slots.memory, slots.starts)
+        self._beside = ragged(memory, segments.resident, range(len(memory.budget))).arrays
         self._before: dict[tuple[int, ...], NDArray[Any]] = {}
-        self._dense: Prepared | None = None
+        self._prompt: Prepared | None = None
 
     def __call__(
         self, query: Tensor, key: Tensor, value: Tensor, context_mask: Tensor | None, *, scaling: float, softcap: float | None
     ) -> tuple[Tensor, Tensor]:
         batch, query_heads, length, dim = query.shape
         if length > 1 or is_learning(query, key, value):
-            self._dense = self._dense or dense.prepare(self._memory, self._segments)
-            return self._dense(query, key, value, context_mask, scaling=scaling, softcap=softcap)
+            self._prompt = self._prompt or prompt.prepare(self._memory, self._segments)
+            return self._prompt(query, key, value, context_mask, scaling=scaling, softcap=softcap)
         given, heads, keys = query.dtype, key.shape[1], key.shape[2]
         if given not in _WIDE:
             query, key, value = query.float(), key.float(), value.float()

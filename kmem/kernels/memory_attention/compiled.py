@@ -1,4 +1,4 @@
-"""What numba compiles for `step`: attention of one query column a row, head by head, on numpy arrays.
+"""What numba compiles for `step` and `prompt`: attention of one query column at a time, head by head, on numpy arrays.
 
 Sums may be reordered; infinities are not assumed away. The compiled code is kept beside this file, or in NUMBA_CACHE_DIR.
 """
@@ -97,6 +97,7 @@ def attend(  # type: ignore[no-untyped-def]
     slot_value,
     slot_memory,
     starts,
+    active,
     segment_of,
     scaling,
     softcap,
@@ -106,6 +107,7 @@ def attend(  # type: ignore[no-untyped-def]
 ):
     """One softmax a query of query [B, H, G, D], over what its row's segment reads (see `Ragged`) and key, value [B, H, n, D].
 
+    Heads that are not `active` [H] are left alone.
     visible [B, n], or empty where all keys are; segment_of [B], −1 for a row that reads nothing. `output` [B, H, G, D] holds what each
     query saw before, with log-sum-exp `lse` [B, H, G], −∞ for nothing, and gets the whole; `mass` [C, R] is added to.
     """
@@ -119,6 +121,8 @@ def attend(  # type: ignore[no-untyped-def]
         segment = segment_of[row]
         seen = visible[row] if len(visible) > 0 else _ALL
         for head in range(heads):
+            if not active[head]:
+                continue
             first = last = bracket = 0
             if segment >= 0:
                 first, last = starts[head * segments + segment], starts[head * segments + segment + 1]
