@@ -214,10 +214,6 @@ class Bank:
             raise WrongTypeError(f"read takes a list of ids, not {ids!r:.40}; put a single one in a list.")
         records = self.buffer(len(ids))
         self.read_into(ids, records)
-        return self.decode(ids, records, positions=positions)
-
-    def decode(self, ids: Sequence[int], records: NDArray[Any], *, positions: bool = False) -> Memories:
-        """The memories of these ids whose records, [n, *record_shape], `read_into` gave; they may share memory with the records."""
         at = self._locate(ids)
         lengths = self._parts.lengths(at)
         return Memories(
@@ -348,10 +344,18 @@ class Bank:
         require_same_embedder(recorded, embedder.identity())
         return embedder
 
+    def filled(self, ids: Sequence[int]) -> torch.Tensor:
+        """[n, S] which slots of these memories keep a token. Raises MemoryNotFoundError."""
+        return torch.from_numpy(self._filled(self.lengths(ids)))
+
     def unread_positions(self, lengths: NDArray[np.int64]) -> torch.Tensor:
-        """[n, S] uint8, slot positions of memories of lengths [n] where nobody read them: a head fills from its first slot, one a token."""
-        filled = self.profile.slot_rank[None] < lengths[:, None]
-        return torch.from_numpy(np.where(filled, UNREAD_POSITION, EMPTY_SLOT).astype(np.uint8))
+        """[n, S] uint8, slot positions of memories of lengths [n] where nobody read them."""
+        return torch.from_numpy(np.where(self._filled(lengths), UNREAD_POSITION, EMPTY_SLOT).astype(np.uint8))
+
+    def _filled(self, lengths: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """[n, S] which slots memories of lengths [n] fill: a head fills from its first slot, one a token."""
+        filled: NDArray[np.bool_] = self.profile.slot_rank[None] < lengths[:, None]
+        return filled
 
     def _ids_of_shard(self, number: int) -> NDArray[np.int64]:
         stored = self._parts.ids(number)

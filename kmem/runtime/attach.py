@@ -45,9 +45,10 @@ def attach(
     what later text chose; `once` searches with the whole prompt and never again. Fixed Memories are all read by every token. `schedule`,
     from an earlier `memory.schedule`, replays what was read then. Tokens that were in a KV cache before attaching read nothing. With beam
     search, memories come from the prompt alone. A row of a batch that generated an end of text reads nothing more.
-    What was read of a bank stays on the model's device within `device_bytes`, in its own type, and in RAM within `ram_bytes`, as stored,
-    least recently used out first; after each retrieval a thread of its own reads the next `ahead` memories nearest to the query into the
-    same RAM. 0 switches each off, and no answer depends on them.
+    What was read of a bank stays on the model's device within `device_bytes`, as stored where the kernel there decodes it (int8 and vq on a
+    GPU with Triton), else as numbers of the model's type, and in RAM within `ram_bytes`, as stored; the least recently used goes first.
+    After each retrieval a thread of its own reads the next `ahead` memories nearest to the query into the same RAM. 0 switches each off,
+    and no answer depends on them.
     A bank built without encoding gets each memory when it is first read: it is encoded by `model`, stored in the bank and read from there.
 
     Raises IdentityMismatchError when another model wrote the memories, UnsupportedModelError for a model that can't read any,

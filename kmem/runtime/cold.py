@@ -14,6 +14,7 @@ from kmem.errors import MemoryNotEncodedError, NotStoredWarning
 from kmem.kstore.bank import Bank
 from kmem.kstore.fill import store_memories
 from kmem.memories import Memories
+from kmem.runtime.records import Records
 from kmem.runtime.schedule import Ids
 from kmem.runtime.source import Origin, Source
 from kmem.runtime.stats import Stats
@@ -27,7 +28,7 @@ class ColdSource:
     """
 
     def __init__(self, source: Source, bank: Bank, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
-        self.spec = source.spec
+        self.spec, self.quantiser = source.spec, source.quantiser
         self._source, self._bank, self._model, self._tokenizer = source, bank, model, tokenizer
         self._encoder: Encoder | None = None
         self._kept: dict[int, NDArray[np.generic]] = {}
@@ -48,7 +49,7 @@ class ColdSource:
     def origin(self, memory_id: int) -> Origin:
         return self._source.origin(memory_id)
 
-    def read(self, ids: Sequence[int], stats: Stats) -> Memories:
+    def read(self, ids: Sequence[int], stats: Stats) -> Records:
         stored = [memory_id for memory_id in ids if memory_id not in self._kept]
         try:
             found = self._source.read(stored, stats)
@@ -96,16 +97,10 @@ class ColdSource:
             stacklevel=2,
         )
 
-    def _joined(self, found: Memories, ids: Sequence[int]) -> Memories:
+    def _joined(self, found: Records, ids: Sequence[int]) -> Records:
         """`found` with what is kept in RAM, in the order of `ids`."""
         kept = [memory_id for memory_id in dict.fromkeys(ids) if memory_id in self._kept]
-        lengths = self._bank.lengths(kept)
-        joined = Memories(
-            kv=torch.cat([found.kv, self._bank.quantiser.decode(np.stack([self._kept[memory_id] for memory_id in kept]))]),
-            slot_position=torch.cat([found.slot_position, self._bank.unread_positions(lengths)]),
-            lengths=torch.cat([found.lengths, torch.from_numpy(lengths)]),
-            ids=(*found.ids, *kept),
-            spec=self.spec,
-        )
-        row_of = {memory_id: row for row, memory_id in enumerate(joined.ids)}
-        return joined.take([row_of[memory_id] for memory_id in ids])
+        row_of = {memory_id: row for row, memory_id in enumerate((*found.ids, *kept))}
+        order = [row_of[memory_id] for memory_id in ids]
+        stored = np.concatenate([found.stored.numpy(), np.stack([self._kept[memory_id] for memory_id in kept])])
+        return Records(ids=tuple(ids), stored=torch.from_numpy(stored[order]), filled=self._bank.filled(ids))

@@ -17,7 +17,7 @@ MODE: RetrievalMode = "paper"
 RAM_BYTES = 256 << 20
 """Records that stay in RAM after being read, or before; memory is taken as they come."""
 DEVICE_BYTES = 256 << 20
-"""Memories that stay on the model's device after being read, in its own type."""
+"""Memories that stay on the model's device after being read, as stored where the kernel there decodes them, else in the model's type."""
 AHEAD = 16
 """Memories read ahead after a retrieval: half of what the next one wants anew is then there (docs/decisions.md)."""
 

@@ -7,29 +7,31 @@ from itertools import accumulate
 import torch
 from torch import Tensor
 
-from kmem.kernels.memory_attention import LayerMemory, PlainSlots
-from kmem.memories import Memories, MemorySpec
+from kmem.kernels.memory_attention import LayerMemory
+from kmem.memories import MemorySpec
+from kmem.runtime.forms import Form
+from kmem.runtime.records import Records
 
 FIRST_ROWS = 16
 """Memories there is room for at first; the room doubles as more come, up to the budget."""
 
 
 class Pool:
-    """At most `budget_bytes` of memories, or what the current spans read if that is more.
+    """At most `budget_bytes` of memories in one form, or what the current spans read if that is more. `dtype` is the bracket's.
 
     `version` grows whenever rows are written or moved: what was planned before may then read another memory.
     """
 
-    def __init__(self, spec: MemorySpec, *, device: torch.device, dtype: torch.dtype, budget_bytes: int) -> None:
-        self.spec, self.device, self.dtype = spec, device, dtype
+    def __init__(self, spec: MemorySpec, form: Form, *, device: torch.device, dtype: torch.dtype, budget_bytes: int) -> None:
+        self.spec, self.form, self.device = spec, form, device
         self.version = 0
         self._bracket = spec.bracket.to(device=device, dtype=dtype)  # [L, 2, H, P, D]
         self._bounds = tuple(accumulate((sum(heads) for heads in spec.profile.budget), initial=0))
-        self._record_bytes = 2 * spec.profile.slots * spec.head_dim * dtype.itemsize
-        self._most = budget_bytes // max(1, self._record_bytes)
+        record_bytes = 2 * spec.profile.slots * form.width * form.dtype.itemsize
+        self._most = budget_bytes // max(1, record_bytes)
         self._row: OrderedDict[int, int] = OrderedDict()
         self._free: list[int] = []
-        self._kv = torch.empty(0, 2, spec.profile.slots, spec.head_dim, device=device, dtype=dtype)
+        self._kv = torch.empty(0, 2, spec.profile.slots, form.width, device=device, dtype=form.dtype)
         self._filled = torch.empty(0, spec.profile.slots, device=device, dtype=torch.bool)
 
     def __len__(self) -> int:
@@ -39,8 +41,11 @@ class Pool:
         """The ids that are not resident."""
         return [memory_id for memory_id in ids if memory_id not in self._row]
 
-    def hold(self, ids: Sequence[int], loaded: Memories | None) -> None:
-        """Make `ids` resident and the ones used last; `loaded` are those that were missing. Others go where there is no room."""
+    def hold(self, ids: Sequence[int], loaded: Records | None) -> None:
+        """Make `ids` resident and the ones used last; `loaded`, which the form made ready, are those that were missing.
+
+        Others go where there is no room.
+        """
         for memory_id in ids:
             if memory_id in self._row:
                 self._row.move_to_end(memory_id)
@@ -55,7 +60,7 @@ class Pool:
         rows = [self._free.pop() for _ in fresh]
         self._row.update(zip(fresh, rows, strict=True))
         at = torch.tensor(rows, device=self.device)
-        self._kv[at] = loaded.kv.to(device=self.device, dtype=self.dtype)
+        self._kv[at] = loaded.stored.to(device=self.device, dtype=self.form.dtype)
         self._filled[at] = loaded.filled.to(self.device)
         self.version += 1
 
@@ -67,7 +72,7 @@ class Pool:
         """All resident memories of one layer, in place."""
         slots = slice(*self._bounds[index : index + 2])
         return LayerMemory(
-            slots=PlainSlots(key=self._kv[:, 0, slots], value=self._kv[:, 1, slots]),
+            slots=self.form.slots(self._kv, slots),
             filled=self._filled[:, slots],
             budget=self.spec.profile.budget[index],
             bracket_key=self._bracket[index, 0],

@@ -14,6 +14,7 @@ from kmem.encoder.anatomy import examine
 from kmem.encoder.hook import Attention, boolean_mask, current_handler, handling, scaling_of
 from kmem.errors import UnsupportedModelError
 from kmem.runtime.caches import CacheStreams
+from kmem.runtime.forms import form_for
 from kmem.runtime.inputs import cached_columns, new_tokens, real_columns
 from kmem.runtime.pool import Pool
 from kmem.runtime.schedule import Cadence, Ids, Span
@@ -39,7 +40,8 @@ class Session:
     ) -> None:
         self._anatomy = examine(model)
         self._source, self._cadence, self._given = source, cadence, schedule
-        self._pool = Pool(source.spec, device=model.device, dtype=model.dtype, budget_bytes=device_bytes)
+        form = form_for(source.quantiser, source.spec, device=model.device, dtype=model.dtype)
+        self._pool = Pool(source.spec, form, device=model.device, dtype=model.dtype, budget_bytes=device_bytes)
         self._caches = CacheStreams()
         self._stats = Stats()
         self._latest: Stream | None = None
@@ -137,7 +139,7 @@ class Session:
     def _load(self, wanted: Ids) -> None:
         began = time.perf_counter()
         missing = self._pool.missing(wanted)
-        loaded = self._source.read(missing, self._stats) if missing else None
+        loaded = self._pool.form.ready(self._source.read(missing, self._stats), self._stats) if missing else None
         read = time.perf_counter()
         self._pool.hold(wanted, loaded)
         done = time.perf_counter()

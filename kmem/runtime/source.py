@@ -6,14 +6,17 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
 from kmem.errors import MemoryNotFoundError
 from kmem.kstore.bank import Bank
+from kmem.kstore.quant import Quantiser
 from kmem.memories import Memories, MemorySpec
 from kmem.runtime.ahead import ReadAhead
 from kmem.runtime.ram import RamTier
+from kmem.runtime.records import Records
 from kmem.runtime.schedule import Ids
 from kmem.runtime.stats import Stats
 
@@ -32,6 +35,11 @@ class Source(Protocol):
 
     spec: MemorySpec
 
+    @property
+    def quantiser(self) -> Quantiser | None:
+        """What stored the records; None where they are numbers as they are."""
+        ...
+
     def retrieve(self, queries: Sequence[Sequence[int]], stats: Stats) -> list[Ids]:
         """The ids that answer each query, a list of token ids."""
         ...
@@ -40,8 +48,8 @@ class Source(Protocol):
         """Raise MemoryNotFoundError unless all of these are here."""
         ...
 
-    def read(self, ids: Sequence[int], stats: Stats) -> Memories:
-        """The memories of these ids, in order."""
+    def read(self, ids: Sequence[int], stats: Stats) -> Records:
+        """The memories of these ids, in order, as they are stored."""
         ...
 
     def read_ahead(self, stats: Stats) -> None:
@@ -65,7 +73,7 @@ class BankSource:
 
     def __init__(self, bank: Bank, tokenizer: PreTrainedTokenizerBase, top_k: int, *, ram_bytes: int = 0, ahead: int = 0) -> None:
         self.bank, self.tokenizer, self.top_k = bank, tokenizer, top_k
-        self.spec = bank.spec
+        self.spec, self.quantiser = bank.spec, bank.quantiser
         self._ram = RamTier(bank.record_shape, bank.record_dtype, budget_bytes=ram_bytes, most=len(bank))
         self._ahead = ReadAhead(bank, self._ram, near=top_k, ahead=ahead)
         self._asked: NDArray[np.float32] | None = None
@@ -87,7 +95,7 @@ class BankSource:
     def require(self, ids: Sequence[int]) -> None:
         self.bank.lengths(ids)
 
-    def read(self, ids: Sequence[int], stats: Stats) -> Memories:
+    def read(self, ids: Sequence[int], stats: Stats) -> Records:
         began = time.perf_counter()
         records = self.bank.buffer(len(ids))
         missing, first_used = self._ram.take(ids, records, range(len(ids)))
@@ -102,17 +110,15 @@ class BankSource:
             if fresh is not records:
                 records[missing] = fresh
             self._ram.keep(wanted, fresh)
-        read = time.perf_counter()
-        memories = self.bank.decode(ids, records)
+        filled = self.bank.filled(ids)
         stats.note_read(
             ram_hits=len(ids) - len(missing),
             ram_misses=len(missing),
             stored_bytes=len(missing) * self.bank.record_bytes,
             first_used=first_used,
-            read_s=read - began,
-            decode_s=time.perf_counter() - read,
+            read_s=time.perf_counter() - began,
         )
-        return memories
+        return Records(ids=tuple(ids), stored=torch.from_numpy(records), filled=filled)
 
     def read_ahead(self, stats: Stats) -> None:
         if self._asked is not None:
@@ -131,6 +137,8 @@ class BankSource:
 class FixedSource:
     """The same memories for every token."""
 
+    quantiser = None
+
     def __init__(self, memories: Memories) -> None:
         self.memories, self.spec = memories, memories.spec
         self._row = {memory_id: row for row, memory_id in enumerate(memories.ids)}
@@ -143,9 +151,10 @@ class FixedSource:
         if missing:
             raise MemoryNotFoundError(f"Memory {missing[0]} is not among the {len(self.memories)} attached ones.")
 
-    def read(self, ids: Sequence[int], stats: Stats) -> Memories:
+    def read(self, ids: Sequence[int], stats: Stats) -> Records:
         self.require(ids)
-        return self.memories.take([self._row[memory_id] for memory_id in ids])
+        chosen = self.memories.take([self._row[memory_id] for memory_id in ids])
+        return Records(ids=chosen.ids, stored=chosen.kv, filled=chosen.filled)
 
     def read_ahead(self, stats: Stats) -> None:
         """All is in RAM."""

@@ -12,7 +12,7 @@ class Stats:
     retrieve_s: from a query's tokens to ids; of these, embed_s: making vectors of its text, search_s: searching the index.
     memories_read, read_bytes: memories that came from the bank, not from RAM or the device, and their bytes as they are stored.
     read_s: bringing records together from disk, store or RAM, waiting for what is being read ahead included.
-    decode_s: undoing their quantisation.
+    decode_s: undoing their quantisation; none where the kernel does so as it reads them.
     encoded, encode_s: memories that a bank built without encoding lacked, and encoding and storing them.
     copy_s: putting memories where the model's attention finds them, on its device.
     stall_s: what forward passes waited for memories in all: retrieving, reading, decoding, encoding, copying. stall_per_tick_s: its mean.
@@ -53,7 +53,7 @@ class Stats:
         self.embed_s += embed_s
         self.search_s += search_s
 
-    def note_read(self, *, ram_hits: int, ram_misses: int, stored_bytes: int, first_used: int, read_s: float, decode_s: float) -> None:
+    def note_read(self, *, ram_hits: int, ram_misses: int, stored_bytes: int, first_used: int, read_s: float) -> None:
         """Memories were brought together: from RAM the hits (`first_used` of them read ahead), from the bank the misses."""
         self.ram_hits += ram_hits
         self.ram_misses += ram_misses
@@ -61,7 +61,10 @@ class Stats:
         self.read_bytes += stored_bytes
         self.ahead_used += first_used
         self.read_s += read_s
-        self.decode_s += decode_s
+
+    def note_decoding(self, seconds: float) -> None:
+        """Memories that were read had their quantisation undone."""
+        self.decode_s += seconds
 
     def note_encoding(self, count: int, seconds: float) -> None:
         """Memories were encoded because nobody had wanted them before."""

@@ -11,14 +11,18 @@ import kmem
 from kmem.kernels.memory_attention import LayerMemory, Prepared, Segments, cpu
 from kmem.kstore.bank import Bank
 from kmem.runtime import plan as plan_module
+from kmem.runtime.forms import PlainForm
 from kmem.runtime.plan import Columns, plan_of
 from kmem.runtime.pool import Pool
 from kmem.runtime.schedule import Span
+from kmem.runtime.source import FixedSource
+from kmem.runtime.stats import Stats
 
 
 def resident(bank: Bank, ids: Sequence[int]) -> Pool:
-    pool = Pool(bank.spec, device=torch.device("cpu"), dtype=torch.float32, budget_bytes=1 << 20)
-    pool.hold(ids, bank.read(ids, positions=False))
+    form = PlainForm(width=bank.spec.head_dim, dtype=torch.float32, quantiser=None)
+    pool = Pool(bank.spec, form, device=torch.device("cpu"), dtype=torch.float32, budget_bytes=1 << 20)
+    pool.hold(ids, FixedSource(bank.read(ids, positions=False)).read(ids, Stats()))
     return pool
 
 

@@ -1,46 +1,82 @@
-"""The device tier: what is resident, in which order it goes, and that a plan notices."""
+"""The device tier: what is resident, in which order it goes, and that a plan notices; the same in every form."""
 
+from dataclasses import dataclass, replace
+
+import pytest
 import torch
+from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from kmem.encoder.encode import Encoder
+from kmem.kstore.quant import Quantiser, quantiser
+from kmem.kstore.quant.vq_train import train_vq
 from kmem.memories import Memories
 from kmem.profile import Profile
+from kmem.runtime.forms import Form, PlainForm, stored_form
 from kmem.runtime.pool import FIRST_ROWS, Pool
+from kmem.runtime.records import Records
+from kmem.runtime.stats import Stats
 from tests.runtime.conftest import TEXTS
 from tests.tiny import uniform_budget
 
-
-def memories(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> Memories:
-    return Encoder(model, tokenizer, Profile(name="tiny", budget=uniform_budget(3))).encode(TEXTS, range(len(TEXTS)))
+CPU = torch.device("cpu")
 
 
-def pool_of(all_of_them: Memories, *, room: int) -> Pool:
-    record_bytes = all_of_them.kv[0].nbytes
-    return Pool(all_of_them.spec, device=torch.device("cpu"), dtype=torch.float32, budget_bytes=room * record_bytes)
+@dataclass(frozen=True, kw_only=True)
+class Stored:
+    """Memories as a source would have them, and the form that they get where the kernel decodes."""
+
+    memories: Memories
+    codec: Quantiser | None
+
+    def form(self) -> Form:
+        spec = self.memories.spec
+        return stored_form(self.codec, spec, CPU) or PlainForm(width=spec.head_dim, dtype=torch.float32, quantiser=self.codec)
+
+    def records(self, ids: list[int]) -> Records:
+        kv, filled = self.memories.kv[ids], self.memories.filled[ids]
+        return Records(ids=tuple(ids), stored=kv if self.codec is None else torch.from_numpy(self.codec.encode(kv)), filled=filled)
+
+    def numbers(self, ids: list[int]) -> Tensor:
+        """[n, 2, S, D] what a kernel should read."""
+        kv = self.memories.kv[ids]
+        return kv if self.codec is None else self.codec.decode(self.codec.encode(kv))
 
 
-def hold(pool: Pool, all_of_them: Memories, ids: list[int]) -> list[int]:
+@pytest.fixture(params=["numbers", "fp16", "int8", "vq"])
+def stored(request: pytest.FixtureRequest, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> Stored:
+    memories = Encoder(model, tokenizer, Profile(name="tiny", budget=uniform_budget(3))).encode(TEXTS, range(len(TEXTS)))
+    if request.param == "numbers":
+        return Stored(memories=memories, codec=None)
+    return Stored(memories=memories, codec=train_vq(memories, groups=2) if request.param == "vq" else quantiser(request.param))
+
+
+def pool_of(stored: Stored, *, room: int) -> Pool:
+    spec, form = stored.memories.spec, stored.form()
+    record_bytes = 2 * spec.profile.slots * form.width * form.dtype.itemsize
+    return Pool(spec, form, device=CPU, dtype=torch.float32, budget_bytes=room * record_bytes)
+
+
+def hold(pool: Pool, stored: Stored, ids: list[int]) -> list[int]:
     """Hold them → what had to be loaded."""
     missing = pool.missing(ids)
-    pool.hold(ids, all_of_them.take(missing) if missing else None)
+    pool.hold(ids, pool.form.ready(stored.records(missing), Stats()) if missing else None)
     return missing
 
 
-def require_right(pool: Pool, all_of_them: Memories, ids: list[int]) -> None:
-    rows, bounds = pool.rows(ids), 0
+def require_right(pool: Pool, stored: Stored, ids: list[int]) -> None:
+    rows, bounds, numbers = pool.rows(ids), 0, stored.numbers(ids).float()
     assert len(set(rows)) == len(ids)
-    for index, budget in enumerate(all_of_them.spec.profile.budget):
+    for index, budget in enumerate(stored.memories.spec.profile.budget):
         layer = pool.layer(index)
         key, value = layer.slots.decoded()
         slots = slice(bounds, bounds := bounds + sum(budget))
-        assert torch.equal(key[rows], all_of_them.kv[ids][:, 0, slots])
-        assert torch.equal(value[rows], all_of_them.kv[ids][:, 1, slots])
-        assert torch.equal(layer.filled[rows], all_of_them.filled[ids][:, slots])
+        assert torch.equal(key[rows].float(), numbers[:, 0, slots])
+        assert torch.equal(value[rows].float(), numbers[:, 1, slots])
+        assert torch.equal(layer.filled[rows], stored.memories.filled[ids][:, slots])
 
 
-def test_the_least_recently_used_goes_first(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> None:
-    stored = memories(model, tokenizer)
+def test_the_least_recently_used_goes_first(stored: Stored) -> None:
     pool = pool_of(stored, room=4)
     assert hold(pool, stored, [0, 1, 2]) == [0, 1, 2]
     assert hold(pool, stored, [0, 3]) == [3]
@@ -49,8 +85,7 @@ def test_the_least_recently_used_goes_first(model: PreTrainedModel, tokenizer: P
     require_right(pool, stored, [0, 2, 3, 4])
 
 
-def test_what_is_wanted_at_once_may_pass_the_budget(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> None:
-    stored = memories(model, tokenizer)
+def test_what_is_wanted_at_once_may_pass_the_budget(stored: Stored) -> None:
     pool = pool_of(stored, room=0)
     hold(pool, stored, [5, 6, 7])
     require_right(pool, stored, [5, 6, 7])
@@ -58,26 +93,26 @@ def test_what_is_wanted_at_once_may_pass_the_budget(model: PreTrainedModel, toke
     assert pool.missing([5, 6, 7]) == [5, 6]  # nothing stays that nobody reads
 
 
-def test_room_grows_as_memories_come(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> None:
-    stored = memories(model, tokenizer)
-    twice = Memories(
-        kv=stored.kv.repeat(2, 1, 1, 1),
-        slot_position=stored.slot_position.repeat(2, 1),
-        lengths=stored.lengths.repeat(2),
-        ids=tuple(range(2 * len(stored))),
-        spec=stored.spec,
+def test_room_grows_as_memories_come(stored: Stored) -> None:
+    once = stored.memories
+    twice = replace(
+        once,
+        kv=once.kv.repeat(2, 1, 1, 1),
+        slot_position=once.slot_position.repeat(2, 1),
+        lengths=once.lengths.repeat(2),
+        ids=tuple(range(2 * len(once))),
     )
     assert len(twice) > FIRST_ROWS
-    pool = pool_of(twice, room=1000)
+    stored = replace(stored, memories=twice)
+    pool = pool_of(stored, room=1000)
     for memory_id in range(len(twice)):
-        hold(pool, twice, [memory_id])
+        hold(pool, stored, [memory_id])
     assert pool.missing(range(len(twice))) == []
-    require_right(pool, twice, list(range(len(twice))))
+    require_right(pool, stored, list(range(len(twice))))
 
 
-def test_a_change_of_rows_changes_the_version(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> None:
+def test_a_change_of_rows_changes_the_version(stored: Stored) -> None:
     """A plan holds row numbers; it may serve again only while they mean the same memories."""
-    stored = memories(model, tokenizer)
     pool = pool_of(stored, room=2)
     hold(pool, stored, [0, 1])
     before = pool.version

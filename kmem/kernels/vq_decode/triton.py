@@ -1,5 +1,7 @@
 """The same sum of rows on a GPU: a program decodes a block of vectors, field by field, adding in float32."""
 
+from weakref import WeakKeyDictionary
+
 import torch
 import triton
 import triton.language as tl
@@ -65,9 +67,15 @@ def _decode(  # type: ignore[no-untyped-def]
     tl.store(out + vector.to(tl.int64)[:, None] * DIM + column[None, :], total, mask=inside[:, None] & (column < DIM)[None, :])
 
 
+_FIELDS: WeakKeyDictionary[Table, Tensor] = WeakKeyDictionary()
+
+
 def field_table(table: Table) -> Tensor:
-    """[F, 3] int32 first bit, largest number and first row of each field, on the table's device."""
-    return torch.tensor([(first, 2**bits - 1, start) for first, bits, start in table.fields], dtype=torch.int32, device=table.rows.device)
+    """[F, 3] int32 first bit, largest number and first row of each field, on the table's device; copied there once."""
+    if table not in _FIELDS:
+        numbers = [(first, 2**bits - 1, start) for first, bits, start in table.fields]
+        _FIELDS[table] = torch.tensor(numbers, dtype=torch.int32, device=table.rows.device)
+    return _FIELDS[table]
 
 
 def vq_decode(codes: Tensor, table: Table, first_rows: Tensor) -> Tensor:

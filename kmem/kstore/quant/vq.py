@@ -110,7 +110,7 @@ class Vq:
 
     def decode(self, records: NDArray[Any]) -> Tensor:
         """Codes [n, 2, S, code_bytes] → kv: [n, 2, S, D] float16."""
-        return vq_decode(torch.from_numpy(records), self._table, self._sets)
+        return vq_decode(torch.from_numpy(records), self.table, self.sets)
 
     @property
     def _parts(self) -> list[tuple[int, slice]]:
@@ -118,12 +118,13 @@ class Vq:
         return [(kind, slice(*ends)) for kind in range(len(KINDS)) for ends in itertools.pairwise(self.bounds)]
 
     @cached_property
-    def _table(self) -> Table:
+    def table(self) -> Table:
+        """All sets of codebooks as one table, keys' groups first, then values', in float16 on the processor."""
         return rotated_table(list(itertools.chain(*self.books)), torch.float16)
 
     @cached_property
-    def _sets(self) -> Tensor:
-        """[2, S] which set of codebooks each vector of a memory has."""
+    def sets(self) -> Tensor:
+        """[2, S] int32 which set of codebooks each vector of a memory has."""
         sets = torch.empty(len(KINDS), self.bounds[-1], dtype=torch.int32)
         for number, part in enumerate(self._parts):
             sets[part] = number
