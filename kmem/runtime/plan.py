@@ -38,13 +38,14 @@ class Plan:
 
     def __deepcopy__(self, memo: dict[int, object]) -> "Plan":
         """A copied cache goes on with the same spans; what layers read is laid out anew."""
-        return Plan(spans=self.spans, segments=self.segments, mass=self.take_mass().clone())
+        return Plan(spans=self.spans, segments=self.segments, mass=self.take_mass())
 
     def layer(self, pool: Pool, index: int, *, keep: bool) -> Prepared:
         """What a layer's attention reads; `keep` it for the next forward passes, which read the same."""
         prepared = self._prepared.get(index)
         if prepared is None:
-            prepared = prepare(pool.layer(index), self.segments)
+            with torch.inference_mode(False), torch.no_grad():  # the next step may want a gradient
+                prepared = prepare(pool.layer(index), self.segments)
             if keep:
                 self._prepared[index] = prepared
         return prepared
@@ -58,7 +59,7 @@ class Plan:
     def take_mass(self) -> Tensor:
         """[C, R] all that was noted so far."""
         if self._noted:
-            self.mass += torch.stack(self._noted).sum(0)
+            self.mass = self.mass + torch.stack(self._noted).sum(0)  # never in place: a step in inference mode, the next one outside
             self._noted.clear()
         return self.mass
 

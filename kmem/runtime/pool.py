@@ -41,6 +41,8 @@ class Pool:
         """The ids that are not resident."""
         return [memory_id for memory_id in ids if memory_id not in self._row]
 
+    @torch.inference_mode(False)
+    @torch.no_grad()
     def hold(self, ids: Sequence[int], loaded: Records | None) -> None:
         """Make `ids` resident and the ones used last; `loaded`, which the form made ready, are those that were missing.
 
@@ -58,11 +60,11 @@ class Pool:
         if len(fresh) > len(self._free):
             self._grow(min(most, max(FIRST_ROWS, 2 * len(self._kv), len(self._row) + len(fresh))))
         rows = [self._free.pop() for _ in fresh]
-        self._row.update(zip(fresh, rows, strict=True))
+        self.version += 1
         at = torch.tensor(rows, device=self.device)
         self._kv[at] = loaded.stored.to(device=self.device, dtype=self.form.dtype)
         self._filled[at] = loaded.filled.to(self.device)
-        self.version += 1
+        self._row.update(zip(fresh, rows, strict=True))  # last: what could not be copied is not here
 
     def rows(self, ids: Sequence[int]) -> list[int]:
         """Where they lie."""

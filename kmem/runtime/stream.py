@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
 from kmem.runtime.plan import Columns, Plan, ids_in, plan_of
@@ -87,4 +88,4 @@ class Stream:
         if self._plan is not None:
             for span, mass in zip(self._plan.spans, self._plan.take_mass().tolist(), strict=True):
                 self._ledger.add(span, mass)
-            self._plan.mass.zero_()
+            self._plan.mass = torch.zeros_like(self._plan.mass)

@@ -47,10 +47,10 @@ def test_a_copied_plan_counts_for_itself(bank: Bank) -> None:
     ids = bank.all_ids[:1].tolist()
     plan = plan_of([[Span(row=0, start=0, stop=2, ids=tuple(ids))]], [Columns(start=0, real=(True, True))], resident(bank, ids))
     assert plan is not None
-    plan.mass += 1
+    plan.note(torch.ones(1, 1))
     copied = copy.deepcopy(plan)
-    copied.mass += 1
-    assert (plan.mass.tolist(), copied.mass.tolist()) == ([[1.0]], [[2.0]])
+    copied.note(torch.ones(1, 1))
+    assert (plan.take_mass().tolist(), copied.take_mass().tolist()) == ([[1.0]], [[2.0]])
 
 
 def test_a_prompt_of_many_chunks_is_one_call_a_layer(

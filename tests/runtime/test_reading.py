@@ -260,3 +260,23 @@ def test_under_autocast_memories_are_read_in_float32(bank: Bank, model: PreTrain
             rough = model(ids).logits
     assert rough.isfinite().all()
     assert 0 < float((rough - plain).norm() / plain.norm()) < 0.05
+
+
+def test_inference_mode_may_come_and_go(bank: Bank, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> None:
+    """What is laid out in one mode is read in another, and the trace outside of both."""
+    ids = tokenizer("What is the capital of France?", return_tensors="pt")["input_ids"]
+    with kmem.attach(model, bank, tokenizer=tokenizer, top_k=2, every=8) as memory:
+        with torch.inference_mode():
+            first = model.generate(ids, max_new_tokens=20, do_sample=False)
+        inside = memory.trace
+        assert torch.equal(model.generate(ids, max_new_tokens=20, do_sample=False), first)
+        assert memory.trace == inside
+        assert memory.trace == inside  # asking changes nothing
+        with torch.inference_mode():
+            cache = model(ids).past_key_values
+        loss = model(ids).logits.logsumexp(-1).sum()
+        loss.backward()
+        assert cache is not None
+    gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
+    assert gradients
+    assert all(gradient.isfinite().all() for gradient in gradients)
