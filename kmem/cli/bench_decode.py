@@ -10,6 +10,7 @@ from kmem.bench.decode.config import NEW_TOKENS, SHORT, DecodeConfig
 from kmem.cli.bench_json import JSON_FILE, STANDARD_OUTPUT, require_folder, write_json
 from kmem.cli.render import output, progress_bars
 from kmem.encoder.defaults import DEVICE, DTYPE, SMOLLM2
+from kmem.encoder.presets import usual_profile
 from kmem.figures import require_png
 
 DEFAULT = DecodeConfig()
@@ -50,7 +51,7 @@ def decode(
         corpus=corpus,
         memories=memories,
         running=running,
-        profile=profile,
+        profile=usual_profile(model, profile),
     )
     from kmem.arguments import path_of
     from kmem.bench.decode.measure import measure_decode

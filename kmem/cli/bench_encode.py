@@ -9,6 +9,7 @@ from kmem.bench.encode.config import EncodeConfig
 from kmem.cli.bench_json import JSON_FILE, STANDARD_OUTPUT, require_folder, write_json
 from kmem.cli.render import output, progress_bars
 from kmem.encoder.defaults import AUTO, DEVICE, SMOLLM2
+from kmem.encoder.presets import usual_profile
 
 DEFAULT = EncodeConfig()
 
@@ -26,7 +27,7 @@ def encode(
 ) -> None:
     """How many chunks a second, against a plain forward that returns its attention, and against the most that this machine multiplies?"""
     require_folder("--json", json_file)
-    config = EncodeConfig(rounds=rounds, chunks=chunks, corpus=corpus, profile=profile, batch_size=batch_size)
+    config = EncodeConfig(rounds=rounds, chunks=chunks, corpus=corpus, profile=usual_profile(model, profile), batch_size=batch_size)
     from kmem.bench.encode.measure import measure_encode
     from kmem.encoder.load import load_model
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+from kmem.encoder.defaults import AUTO
 from kmem.errors import UnknownNameError
 
 PREFIX = "preset:"
@@ -67,6 +68,6 @@ def preset(name: str) -> Preset:
     return PRESETS[name]
 
 
-def is_preset_shape(layers: int, heads: int) -> bool:
-    """Whether some preset has L layers of H key-value heads."""
-    return any((known.layers, known.heads) == (layers, heads) for known in PRESETS.values())
+def usual_profile(model: str, profile: str) -> str:
+    """`profile`, but for a preset `memory3` in place of `auto`: by layers and heads alone, a preset can't be told from a real model."""
+    return "memory3" if model.startswith(PREFIX) and profile == AUTO else profile

@@ -7,7 +7,6 @@ from importlib.resources import files
 from pathlib import Path
 
 from kmem.encoder.defaults import AUTO
-from kmem.encoder.presets import is_preset_shape
 from kmem.errors import ConfigError, UnknownNameError
 from kmem.profile import SPAN_TOKENS, Profile
 
@@ -38,9 +37,8 @@ def shipped_profiles() -> list[str]:
 
 
 def auto_profile(layers: int, heads: int) -> Profile:
-    """The shipped profile with most slots for a model of that shape, `memory3` for that of a preset, else `uniform8`."""
-    usual = memory3_profile if is_preset_shape(layers, heads) else uniform8_profile
-    return next(_fitting(layers, heads), usual(layers, heads))
+    """The shipped profile with most slots for a model of that shape, else `uniform8`."""
+    return next(_fitting(layers, heads), uniform8_profile(layers, heads))
 
 
 def fitting_profiles(layers: int, heads: int) -> list[str]:

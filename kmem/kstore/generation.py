@@ -68,6 +68,10 @@ class GenerationWriter:
         first = index * self.rows_per_shard
         return range(first, min(first + self.rows_per_shard, self.rows))
 
+    def would_name(self, shard: Shard) -> bool:
+        """Whether a shard that was written earlier lies where this writer's metadata says; one of another format version does not."""
+        return shard.length.file == self.layout.file("length", shard.index)
+
     def write_metadata(self) -> tuple[StoredFile, ...]:
         """Write every zarr.json that is not there as it should be; the root's, which generations share, only where there is none."""
         return tuple(

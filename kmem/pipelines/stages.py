@@ -41,7 +41,7 @@ def encode_shards(
     progress("encode", 0, total)
     for index, chunks in enumerate(shards):
         shard = receipts.finished(index)
-        if shard is None:
+        if shard is None or not writer.would_name(shard):
             base = done
             if writer.on_demand:
                 shard = writer.write_texts(index, chunks)

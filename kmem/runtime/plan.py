@@ -44,7 +44,7 @@ class Plan:
         """What a layer's attention reads; `keep` it for the next forward passes, which read the same."""
         prepared = self._prepared.get(index)
         if prepared is None:
-            with torch.inference_mode(False), torch.no_grad():  # the next step may want a gradient
+            with torch.inference_mode(False):  # the next step may want a gradient
                 prepared = prepare(pool.layer(index), self.segments)
             if keep:
                 self._prepared[index] = prepared

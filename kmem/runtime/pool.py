@@ -42,7 +42,6 @@ class Pool:
         return [memory_id for memory_id in ids if memory_id not in self._row]
 
     @torch.inference_mode(False)
-    @torch.no_grad()
     def hold(self, ids: Sequence[int], loaded: Records | None) -> None:
         """Make `ids` resident and the ones used last; `loaded`, which the form made ready, are those that were missing.
 

@@ -85,6 +85,11 @@ class Session:
         """In place of the decoder's forward: advance the schedule, load what it needs, run, and book what was read."""
         if current_handler() is not None:  # the encoder is at work in the same model
             return original(**arguments)
+        if getattr(self._anatomy.decoder, "gradient_checkpointing", False) and self._anatomy.decoder.training:
+            raise UnsupportedModelError(
+                "Gradient checkpointing runs layers again where no memories are attached, and would give wrong gradients; turn it off "
+                "(model.gradient_checkpointing_disable())."
+            )
         tokens = new_tokens(arguments)
         cache: Cache | None = arguments.get("past_key_values")
         with self._turn:
@@ -119,6 +124,11 @@ class Session:
             raise UnsupportedModelError(
                 f"The KV cache went from {stream.columns} columns to {columns} between two steps; cropping it (assisted decoding does) "
                 f"is not possible while memories are attached."
+            )
+        if stream is not None and stream.batch != batch:
+            raise UnsupportedModelError(
+                f"The KV cache went from {stream.batch} rows to {batch} between two steps; repeating or selecting rows is not possible "
+                f"while memories are attached."
             )
         if stream is None:
             stream = Stream(batch=batch, cadence=self._cadence, given=self._given, columns=columns)

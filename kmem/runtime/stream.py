@@ -25,6 +25,10 @@ class Stream:
         self._planned: tuple[int, ...] = ()
 
     @property
+    def batch(self) -> int:
+        return len(self._rows)
+
+    @property
     def spans(self) -> list[Span]:
         return [span for row in self._rows for span in row.spans]
 
@@ -66,7 +70,7 @@ class Stream:
         """Make the plan of this forward pass; `pool` holds what it reads."""
         self._book()
         self._plan = plan_of(self._current(), self._now, pool)
-        self._planned = self._state(pool)
+        self._planned = self._state(pool) if self.generating else ()
 
     @property
     def plan(self) -> Plan | None:

@@ -370,3 +370,27 @@ def test_the_encoder_can_work_in_an_attached_model(bank: Bank, model: PreTrained
     with kmem.attach(model, bank, tokenizer=tokenizer):
         assert torch.equal(encoder.encode(["A reference."]).kv, outside.kv)
         generate(model, tokenizer, PROMPT, tokens=2)
+
+
+@pytest.mark.parametrize("mode", ["paper", "shifted", "once"])
+def test_invariant_3_the_other_way_one_shot_equals_streaming(bank: Bank, tokenizer: PreTrainedTokenizerFast, mode: RetrievalMode) -> None:
+    """A schedule of one forward pass, whose spans know no boundary between prompt and generated text, replayed token by token."""
+    model = tiny_model(dtype=torch.float64)
+    ids = tokenizer("What is the capital of France, and when does water boil?", return_tensors="pt")["input_ids"]
+    batch = ids.repeat(2, 1)
+    with torch.inference_mode():
+        with kmem.attach(model, bank, tokenizer=tokenizer, top_k=2, every=8, mode=mode) as memory:
+            whole = model(batch).logits
+            schedule = [span for span in memory.schedule if span.row == 0]  # row 1 reads nothing now
+        with kmem.attach(model, bank, tokenizer=tokenizer, schedule=schedule):
+            at_once = model(batch).logits
+        with kmem.attach(model, bank, tokenizer=tokenizer, schedule=schedule):
+            step = model(batch[:, :3])
+            logits = [step.logits]
+            for column in range(3, batch.shape[1]):
+                step = model(batch[:, column : column + 1], past_key_values=step.past_key_values)
+                logits.append(step.logits)
+    streamed = torch.cat(logits, dim=1)
+    torch.testing.assert_close(streamed, at_once, rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(streamed[0], whole[0], rtol=1e-9, atol=1e-9)
+    assert not torch.allclose(streamed[1], whole[1], atol=1e-3) or mode == "shifted"

@@ -3,10 +3,23 @@
 Sums may be reordered; infinities are not assumed away. The compiled code is kept beside this file, or in NUMBA_CACHE_DIR.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 import numba
 import numpy as np
 
-_compiled = numba.njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract", "nsz", "arcp"})
+
+def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compiled once and kept on disk, or, where neither this folder nor the user's cache can be written, once a process."""
+    options: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": {"reassoc", "contract", "nsz", "arcp"}}
+    try:
+        compiled: Callable[..., Any] = numba.njit(cache=True, **options)(function)
+    except RuntimeError:  # no locator: nowhere to write
+        compiled = numba.njit(**options)(function)
+    return compiled
+
+
 _ALL = np.zeros(0, dtype=np.bool_)
 
 

@@ -8,6 +8,8 @@ import triton
 from torch import Tensor
 
 from kmem.errors import ConfigError
+from kmem.kernels.memory_attention import dense
+from kmem.kernels.memory_attention.context import is_learning
 from kmem.kernels.memory_attention.layout import LayerMemory, Segments
 from kmem.kernels.memory_attention.triton_attend import attend
 from kmem.kernels.memory_attention.triton_merge import merge
@@ -70,6 +72,8 @@ class Attention:
     def __call__(
         self, query: Tensor, key: Tensor, value: Tensor, context_mask: Tensor | None, *, scaling: float, softcap: float | None
     ) -> tuple[Tensor, Tensor]:
+        if is_learning(query, key, value):  # the kernel has no backward pass
+            return dense.prepare(self.memory, self.segments)(query, key, value, context_mask, scaling=scaling, softcap=softcap)
         return self.launch(query, key, value, context_mask, scaling=scaling, softcap=softcap, output_dtype=query.dtype)
 
     def launch(

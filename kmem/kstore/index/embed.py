@@ -12,6 +12,7 @@ from threading import RLock
 from typing import Any, Protocol
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from kmem.errors import IdentityMismatchError, MissingDependencyError, ModelNotFoundError
@@ -91,7 +92,7 @@ class Embedder:
         return digest.hexdigest()
 
     def _encode(self, texts: list[str]) -> NDArray[np.float32]:
-        with _ONE_AT_A_TIME:
+        with _ONE_AT_A_TIME, torch.autocast("cpu", enabled=False), torch.autocast("cuda", enabled=False):
             vectors = self._running.encode(
                 texts, batch_size=self.batch_size, show_progress_bar=False, convert_to_numpy=True, normalize_embeddings=True
             )

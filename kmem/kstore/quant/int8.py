@@ -13,6 +13,8 @@ from kmem.errors import UnknownNameError
 from kmem.kstore.quant.finite import require_finite
 
 SCALE_BYTES = 2
+DECODED_AT_ONCE = 4
+"""Records of a block."""
 _LARGEST_STEP = 127
 _LARGEST_SCALE = 515.5
 """The largest float16 whose 127-fold is a finite float16."""
@@ -68,12 +70,15 @@ class Int8:
     def decode(self, records: NDArray[Any]) -> Tensor:
         """Records [n, 2, S, D + 2] → kv: [n, 2, S, D] float16.
 
-        By way of float32: torch 2.13 decodes 4.0 GB of float16 a second on one core so, and 1.5 in float16 throughout.
+        By way of float32, a few records at a time, that what is in between stays in the processor's cache: torch 2.13 decodes 4.0 GB of
+        float16 a second on one core so, 1.5 in float16 throughout, and 0.5 with 160 memories at once.
         """
         stored = torch.from_numpy(records)
-        steps = stored[..., :-SCALE_BYTES].view(torch.int8)
-        scale = stored[..., -SCALE_BYTES:].contiguous().view(torch.float16)
-        return (steps.float() * scale.float()).to(torch.float16)
+        kv = torch.empty(*stored.shape[:-1], stored.shape[-1] - SCALE_BYTES, dtype=torch.float16)
+        for block, out in zip(torch.split(stored, DECODED_AT_ONCE), torch.split(kv, DECODED_AT_ONCE), strict=True):
+            scale = block[..., -SCALE_BYTES:].contiguous().view(torch.float16)
+            out.copy_(block[..., :-SCALE_BYTES].view(torch.int8).float() * scale.float())
+        return kv
 
 
 def _half_above(values: Tensor) -> Tensor:
