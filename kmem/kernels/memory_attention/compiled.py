@@ -21,6 +21,8 @@ def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 _ALL = np.zeros(0, dtype=np.bool_)
+ALL_VISIBLE = np.zeros((0, 0), dtype=np.bool_)
+"""In place of a mask: no key is hidden."""
 
 
 @_compiled

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from kmem.kernels.memory_attention import dense
-from kmem.kernels.memory_attention.compiled import attend
+from kmem.kernels.memory_attention.compiled import ALL_VISIBLE, attend
 from kmem.kernels.memory_attention.context import context_attention, is_learning
 from kmem.kernels.memory_attention.layout import LayerMemory, Prepared, Segments
 from kmem.kernels.memory_attention.ragged import ragged
@@ -21,8 +21,6 @@ FEW_SLOTS = 8
 """A head's slots a memory up to which the compiled pass is faster."""
 FEW_COLUMNS = 512
 """Columns that read anything up to which it is: it has one thread, matrix products have all."""
-
-_NO_MASK = np.zeros((0, 0), dtype=bool)
 
 
 def prepare(memory: LayerMemory, segments: Segments) -> Prepared:
@@ -56,7 +54,7 @@ class _Prompt:
                 query.to(output.dtype).transpose(1, 2).reshape(*columns, dim).numpy(),
                 nothing,
                 nothing,
-                _NO_MASK,
+                ALL_VISIBLE,
                 *self._few,
                 self._segment_of(batch, length),
                 scaling,

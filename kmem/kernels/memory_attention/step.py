@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from kmem.kernels.memory_attention import prompt
-from kmem.kernels.memory_attention.compiled import attend
+from kmem.kernels.memory_attention.compiled import ALL_VISIBLE, attend
 from kmem.kernels.memory_attention.context import context_attention, is_learning
 from kmem.kernels.memory_attention.layout import LayerMemory, Prepared, Segments
 from kmem.kernels.memory_attention.ragged import ragged
@@ -19,7 +19,6 @@ from kmem.kernels.memory_attention.ragged import ragged
 FEW_KEYS = 4096
 """Context keys of all rows and heads up to which one thread is faster than waking torch's; more keep torch's kernel."""
 
-_NO_MASK = np.zeros((0, 0), dtype=bool)
 _WIDE = (torch.float32, torch.float64)
 
 
@@ -57,7 +56,7 @@ class _Step:
             query.reshape(*grouped, dim).numpy(),
             key.contiguous().numpy(),
             value.contiguous().numpy(),
-            _NO_MASK if context_mask is None else context_mask.expand(batch, 1, 1, -1).reshape(batch, -1).contiguous().numpy(),
+            ALL_VISIBLE if context_mask is None else context_mask.expand(batch, 1, 1, -1).reshape(batch, -1).contiguous().numpy(),
             *self._beside,
             self._segment_of(batch),
             scaling,
