@@ -5,7 +5,7 @@ import torch
 
 from kmem.encoder.encode import Encoder
 from kmem.encoder.load import load_model
-from kmem.encoder.presets import MEMORY3_2B, PRESETS
+from kmem.encoder.presets import MEMORY3_2B, PRESETS, usual_profile
 from kmem.encoder.profiles import load_profile
 from kmem.encoder.seeded import preset_tokenizer, seeded_model
 from kmem.errors import UnknownNameError
@@ -22,7 +22,7 @@ def test_memory3_2b_is_the_papers_model() -> None:
     embeddings = 2 * 60_416 * 3200
     assert MEMORY3_2B.parameters - MEMORY3_2B.block_parameters == embeddings
     assert MEMORY3_2B.block_parameters / GIGA == pytest.approx(2.4, abs=0.05)
-    profile = load_profile("auto", layers=44, heads=8)
+    profile = load_profile(usual_profile("preset:memory3-2b", "auto"), layers=44, heads=8)
     assert (profile.name, profile.last_layer, profile.slots) == ("memory3", 21, 22 * 8 * 8)
     assert record_bytes(quantiser("bf16"), profile.slots, MEMORY3_2B.head_dim) == 440 * KIB
 

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from kmem.errors import BankExistsError, ConfigError
 from kmem.kstore.bank import open_bank
@@ -23,10 +22,9 @@ from tests.kstore.kit import NgramEmbedder
 
 
 @pytest.fixture(autouse=True)
-def embedder(monkeypatch: pytest.MonkeyPatch) -> None:
+def embedder(monkeypatch: pytest.MonkeyPatch, one_thread: None) -> None:
     for module in ("build", "append"):
         monkeypatch.setattr(f"kmem.pipelines.{module}.Embedder", lambda name: NgramEmbedder())
-    torch.set_num_threads(1)  # as in the children: how many there are decides a sum's last bit
 
 
 @pytest.fixture

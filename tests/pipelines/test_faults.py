@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from kmem.encoder.load import load_model
 from kmem.errors import BankNotFoundError
@@ -45,11 +44,9 @@ class Banks:
 
 
 @pytest.fixture(scope="module")
-def banks(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Banks]:
+def banks(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory, one_thread: None) -> Iterator[Banks]:
     """All by the real functions; only the model is loaded once and the embedder needs none."""
     folder = tmp_path_factory.mktemp("faults")
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # as in the children: how many there are decides a sum's last bit
     loaded, embedder = load_model(str(tiny_folder), dtype="float32", device="cpu"), NgramEmbedder()
     with pytest.MonkeyPatch.context() as patch:
         for module in ("build", "append"):
@@ -85,7 +82,6 @@ def banks(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
             building=building,
             appending=appending,
         )
-    torch.set_num_threads(threads)
 
 
 @pytest.mark.parametrize("what", ["build", "append", "compact"])

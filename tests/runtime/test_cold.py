@@ -148,12 +148,12 @@ def test_damage_is_named_and_not_encoded_again(cold: Path, model: PreTrainedMode
     assert file.read_bytes() == data
 
 
+@pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize("kills", [6, pytest.param(60, marks=pytest.mark.slow)])
 def test_killed_at_a_random_moment(
     tmp_path: Path, cold: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, kills: int
 ) -> None:
     """Every record is there whole or not at all; the next one who attaches gets the same answer and the same bytes."""
-    torch.set_num_threads(1)
     whole = Path(shutil.copytree(cold, tmp_path / "whole"))
     expected = answer(whole, model, tokenizer)
     after = {Path(name).relative_to(whole): data for name, (data, _) in records(whole).items()}
@@ -172,8 +172,8 @@ def test_killed_at_a_random_moment(
     assert len(counts) > 1
 
 
+@pytest.mark.usefixtures("one_thread")
 def test_two_processes_encode_the_same_rows(cold: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> None:
-    torch.set_num_threads(1)
     pids = [child(partial(answer, cold, model, tokenizer))[0] for _ in range(3)]
     assert [os.waitpid(pid, 0)[1] for pid in pids] == [0, 0, 0]
     before = records(cold)
