@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from kmem.encoder.anatomy import Anatomy, examine
-from kmem.encoder.hook import Attention, handling, hooked, scaling_of
+from kmem.encoder.hook import base_attention, handling, hooked, scaling_of
 from kmem.errors import UnsupportedModelError
 
 
@@ -47,7 +47,7 @@ class Recorder:
             raise UnsupportedModelError(f"{type(module).__name__} is not given its rotary embedding by name, so it can't be undone.")
 
     def attend(
-        self, module: nn.Module, base: Attention, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, options: dict[str, Any]
+        self, module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, options: dict[str, Any]
     ) -> tuple[Tensor, Tensor | None]:
         assert self.rotation is not None  # note_rotation ran just before, on the same module
         layer = int(module.layer_idx)  # type: ignore[arg-type]
@@ -56,7 +56,7 @@ class Recorder:
         self.receive(Projections(layer=layer, module=module, query=query, key=key, value=value, cos=cos, sin=sin, scaling=scaling))
         if layer == self.last_layer:
             raise _LastLayerReached
-        return base(module, query, key, value, mask, **options)
+        return base_attention(module)(module, query, key, value, mask, **options)
 
 
 @contextmanager

@@ -35,9 +35,12 @@ class Handler(Protocol):
     """Whether masks must be explicit booleans [B, 1, q, n] even where SDPA's `is_causal` flag would do."""
 
     def attend(
-        self, module: nn.Module, base: Attention, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, options: dict[str, Any]
+        self, module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, options: dict[str, Any]
     ) -> tuple[Tensor, Tensor | None]:
-        """Query [B, Q, q, D] and key [B, H, n, D] after RoPE, value [B, H, n, D] → output [B, q, Q, D] and optional weights."""
+        """Query [B, Q, q, D] and key [B, H, n, D] after RoPE, value [B, H, n, D] → output [B, q, Q, D] and optional weights.
+
+        What it doesn't want to answer itself, `base_attention(module)` does.
+        """
         ...
 
 
@@ -105,7 +108,8 @@ def _put_back(model: PreTrainedModel) -> None:
             del _base_names[part]
 
 
-def _base_attention(module: nn.Module) -> Attention:
+def base_attention(module: nn.Module) -> Attention:
+    """What a layer of a hooked model would call if it were not hooked."""
     name = _base_names.get(id(module.config), "sdpa")
     eager = getattr(sys.modules[type(module).__module__], "eager_attention_forward", None)
     base: Attention = ALL_ATTENTION_FUNCTIONS.get_interface(name, eager)
@@ -115,10 +119,10 @@ def _base_attention(module: nn.Module) -> Attention:
 def _attention(
     module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **options: Any
 ) -> tuple[Tensor, Tensor | None]:
-    base, handler = _base_attention(module), _active.get()
+    handler = _active.get()
     if handler is None:
-        return base(module, query, key, value, attention_mask, **options)
-    return handler.attend(module, base, query, key, value, attention_mask, options)
+        return base_attention(module)(module, query, key, value, attention_mask, **options)
+    return handler.attend(module, query, key, value, attention_mask, options)
 
 
 def _mask(*, allow_is_causal_skip: bool = True, config: Any = None, **arguments: Any) -> Tensor | None:

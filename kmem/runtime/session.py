@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from transformers import Cache, PreTrainedModel
 
 from kmem.encoder.anatomy import examine
-from kmem.encoder.hook import Attention, boolean_mask, current_handler, handling, scaling_of
+from kmem.encoder.hook import boolean_mask, current_handler, handling, scaling_of
 from kmem.errors import UnsupportedModelError
 from kmem.runtime.caches import CacheStreams
 from kmem.runtime.forms import form_for
@@ -160,7 +160,7 @@ class Session:
     # ------------------------------------------------------------------ attention
 
     def attend(
-        self, module: nn.Module, base: Attention, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, options: dict[str, Any]
+        self, module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, options: dict[str, Any]
     ) -> tuple[Tensor, Tensor | None]:
         """One softmax over bracket, memories and context, for all runs of columns at once."""
         stream = self._latest

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from kmem.encoder.hook import Attention, boolean_mask, handling, hooked, scaling_of
+from kmem.encoder.hook import boolean_mask, handling, hooked, scaling_of
 from kmem.profile import SPAN_TOKENS
 from kmem.training.probes import Probe
 from kmem.training.probes.losses import target_losses
@@ -37,7 +37,7 @@ class GatedReader:
         self._filled = memories.filled[rows]  # [B, M, 128]
 
     def attend(
-        self, module: nn.Module, base: Attention, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, options: dict[str, Any]
+        self, module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, options: dict[str, Any]
     ) -> tuple[Tensor, Tensor | None]:
         """As memory_attention, in float32, with weights instead of a mask."""
         layer = int(module.layer_idx)  # type: ignore[arg-type]

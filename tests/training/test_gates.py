@@ -82,5 +82,5 @@ def test_memories_gates_and_rows_follow_the_query_to_its_device() -> None:
     reader = GatedReader(ranked, torch.tensor([[0, 1], [1, 2]]), gates_of(BUDGET))
     query, key = torch.empty(2, 4, 3, 8, device="meta"), torch.empty(2, 2, 3, 8, device="meta")
     attention = model.get_decoder().layers[1].self_attn
-    output, _ = reader.attend(attention, lambda *_: (query, None), query, key, key, None, {})
+    output, _ = reader.attend(attention, query, key, key, None, {})
     assert (output.device.type, tuple(output.shape)) == ("meta", (2, 3, 4, 8))

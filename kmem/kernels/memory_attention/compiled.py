@@ -27,10 +27,23 @@ ALL_VISIBLE = np.zeros((0, 0), dtype=np.bool_)
 
 @_compiled
 def _scores(query, keys, scores):  # type: ignore[no-untyped-def]  # numba compiles for the types of a call
-    """Products of a group's queries [G, D] with keys [n, D] → scores [G, n]."""
-    for column in range(keys.shape[0]):
+    """Products of a group's queries [G, D] with keys [n, D] → scores [G, n]; four keys at a time, so that a query is loaded once."""
+    zero = query.dtype.type(0)
+    fours = len(keys) - len(keys) % 4
+    for column in range(0, fours, 4):
         for member in range(query.shape[0]):
-            total = query.dtype.type(0)
+            first = second = third = fourth = zero
+            for place in range(query.shape[1]):
+                own = query[member, place]
+                first += own * keys[column, place]
+                second += own * keys[column + 1, place]
+                third += own * keys[column + 2, place]
+                fourth += own * keys[column + 3, place]
+            scores[member, column], scores[member, column + 1] = first, second
+            scores[member, column + 2], scores[member, column + 3] = third, fourth
+    for column in range(fours, len(keys)):
+        for member in range(query.shape[0]):
+            total = zero
             for place in range(query.shape[1]):
                 total += query[member, place] * keys[column, place]
             scores[member, column] = total
@@ -38,8 +51,20 @@ def _scores(query, keys, scores):  # type: ignore[no-untyped-def]  # numba compi
 
 @_compiled
 def _add(output, values, weights):  # type: ignore[no-untyped-def]
-    """Add values [n, D] to each query's output [G, D] by their weights [G, n]."""
-    for column in range(values.shape[0]):
+    """Add values [n, D] to each query's output [G, D] by their weights [G, n]; four values at a time, as above."""
+    fours = len(values) - len(values) % 4
+    for column in range(0, fours, 4):
+        for member in range(output.shape[0]):
+            first, second = weights[member, column], weights[member, column + 1]
+            third, fourth = weights[member, column + 2], weights[member, column + 3]
+            for place in range(output.shape[1]):
+                output[member, place] += (
+                    first * values[column, place]
+                    + second * values[column + 1, place]
+                    + third * values[column + 2, place]
+                    + fourth * values[column + 3, place]
+                )
+    for column in range(fours, len(values)):
         for member in range(output.shape[0]):
             weight = weights[member, column]
             for place in range(output.shape[1]):
@@ -57,10 +82,15 @@ def _scale(scores, scaling, softcap):  # type: ignore[no-untyped-def]
 
 @_compiled
 def _normalise(scores, lse, output):  # type: ignore[no-untyped-def]
-    """Scores [n] become probabilities beside what was seen before with log-sum-exp `lse`, of which `output` [D] keeps its share."""
+    """Scores [n] become probabilities beside what was seen before with log-sum-exp `lse`, of which `output` [D] keeps its share.
+
+    Where that is nothing, `output` may hold anything and becomes zero.
+    """
     top = lse
     for column in range(len(scores)):
         top = max(top, scores[column])
+    if lse == -np.inf:
+        output[:] = 0
     if top == -np.inf:
         scores[:] = 0
         return
@@ -76,15 +106,55 @@ def _normalise(scores, lse, output):  # type: ignore[no-untyped-def]
 
 
 @_compiled
+def _run(filled, start, last):  # type: ignore[no-untyped-def]
+    """First and last + 1 of the next unbroken run of filled slots from `start` on; both `last` where there is none."""
+    while start < last and not filled[start]:
+        start += 1
+    stop = start
+    while stop < last and filled[stop]:
+        stop += 1
+    return start, stop
+
+
+@_compiled
+def _block(slots, begin, start, stop, dim):  # type: ignore[no-untyped-def]
+    """[stop − start, D] those slots of the memory whose numbers begin at `begin`."""
+    return slots[begin + start * dim : begin + stop * dim].reshape(stop - start, dim)
+
+
+@_compiled
 def _attend_head(  # type: ignore[no-untyped-def]
-    query, key, value, visible, bracket_key, bracket_value, slot_key, slot_value, slot_memory, scaling, softcap, lse, output, mass, room
+    query,
+    key,
+    value,
+    visible,
+    bracket_key,
+    bracket_value,
+    slot_key,
+    slot_value,
+    step,
+    rows,
+    filled,
+    first,
+    last,
+    scaling,
+    softcap,
+    lse,
+    output,
+    mass,
+    room,
 ):
     """`attend` for one row and key-value head; `room` [G, ≥ P + slots + n] takes the scores, in this order."""
-    slots_at = len(bracket_key)
-    keys_at = slots_at + len(slot_key)
+    dim = query.shape[1]
+    _scores(query, bracket_key, room[:, : len(bracket_key)])
+    keys_at = len(bracket_key)
+    for index in range(len(rows)):
+        stop = first
+        while rows[index] >= 0 and stop < last:
+            start, stop = _run(filled[index], stop, last)
+            _scores(query, _block(slot_key, rows[index] * step, start, stop, dim), room[:, keys_at : keys_at + stop - start])
+            keys_at += stop - start
     end = keys_at + len(key)
-    _scores(query, bracket_key, room[:, :slots_at])
-    _scores(query, slot_key, room[:, slots_at:keys_at])
     _scores(query, key, room[:, keys_at:end])
     for member in range(len(query)):
         scores = room[member, :end]
@@ -93,11 +163,20 @@ def _attend_head(  # type: ignore[no-untyped-def]
             if not visible[column]:
                 scores[keys_at + column] = -np.inf
         _normalise(scores, lse[member], output[member])
-        for column in range(len(slot_memory)):
-            mass[slot_memory[column]] += scores[slots_at + column]
-    _add(output, bracket_value, room[:, :slots_at])
-    _add(output, slot_value, room[:, slots_at:keys_at])
+    _add(output, bracket_value, room[:, : len(bracket_key)])
+    at = len(bracket_key)
+    for index in range(len(rows)):
+        stop = first
+        while rows[index] >= 0 and stop < last:
+            start, stop = _run(filled[index], stop, last)
+            shares = room[:, at : at + stop - start]
+            _add(output, _block(slot_value, rows[index] * step, start, stop, dim), shares)
+            mass[index] += shares.sum()
+            at += stop - start
     _add(output, value, room[:, keys_at:end])
+
+
+_NONE = np.zeros(0, dtype=np.int64)
 
 
 @_compiled
@@ -110,8 +189,10 @@ def attend(  # type: ignore[no-untyped-def]
     bracket_value,
     slot_key,
     slot_value,
-    slot_memory,
-    starts,
+    step,
+    rows,
+    filled,
+    head_starts,
     active,
     segment_of,
     scaling,
@@ -120,28 +201,25 @@ def attend(  # type: ignore[no-untyped-def]
     output,
     mass,
 ):
-    """One softmax a query of query [B, H, G, D], over what its row's segment reads (see `Ragged`) and key, value [B, H, n, D].
+    """One softmax a query of query [B, H, G, D], over what its row's segment reads (see `indexed`) and key, value [B, H, n, D].
 
     Heads that are not `active` [H] are left alone.
     visible [B, n], or empty where all keys are; segment_of [B], −1 for a row that reads nothing. `output` [B, H, G, D] holds what each
-    query saw before, with log-sum-exp `lse` [B, H, G], −∞ for nothing, and gets the whole; `mass` [C, R] is added to.
+    query saw before, with log-sum-exp `lse` [B, H, G] (−∞: anything, for it saw nothing), and gets the whole; `mass` [C, R] is added to.
     """
     batch, heads, group, _ = query.shape
-    segments = mass.shape[0]
-    longest = 0
-    for index in range(len(starts) - 1):
-        longest = max(longest, starts[index + 1] - starts[index])
-    room = np.empty((group, bracket_key.shape[1] + longest + key.shape[2]), dtype=query.dtype)
+    widest = 0
+    for head in range(heads):
+        widest = max(widest, head_starts[head + 1] - head_starts[head])
+    room = np.empty((group, bracket_key.shape[1] + widest * rows.shape[1] + key.shape[2]), dtype=query.dtype)
     for row in range(batch):
         segment = segment_of[row]
         seen = visible[row] if len(visible) > 0 else _ALL
+        bracket = bracket_key.shape[1] if segment >= 0 else 0
+        own = rows[segment] if segment >= 0 else _NONE
         for head in range(heads):
             if not active[head]:
                 continue
-            first = last = bracket = 0
-            if segment >= 0:
-                first, last = starts[head * segments + segment], starts[head * segments + segment + 1]
-                bracket = bracket_key.shape[1]
             _attend_head(
                 query[row, head],
                 key[row, head],
@@ -149,9 +227,13 @@ def attend(  # type: ignore[no-untyped-def]
                 seen,
                 bracket_key[head, :bracket],
                 bracket_value[head, :bracket],
-                slot_key[first:last],
-                slot_value[first:last],
-                slot_memory[first:last],
+                slot_key,
+                slot_value,
+                step,
+                own,
+                filled[max(segment, 0)],
+                head_starts[head],
+                head_starts[head + 1],
                 scaling,
                 softcap,
                 lse[row, head],

@@ -14,8 +14,8 @@ from torch import Tensor
 from kmem.kernels.memory_attention import dense
 from kmem.kernels.memory_attention.compiled import ALL_VISIBLE, attend
 from kmem.kernels.memory_attention.context import context_attention, is_learning
+from kmem.kernels.memory_attention.indexed import indexed
 from kmem.kernels.memory_attention.layout import LayerMemory, Prepared, Segments
-from kmem.kernels.memory_attention.ragged import ragged
 
 FEW_SLOTS = 8
 """A head's slots a memory up to which the compiled pass is faster."""
@@ -34,7 +34,7 @@ class _Prompt:
         columns = sum(last - first for first, last in zip(segments.first, segments.last, strict=True))
         few = [head for head, slots in enumerate(memory.budget) if slots <= FEW_SLOTS and columns <= FEW_COLUMNS]
         self._many = dense.Merging(memory, segments, [head for head in range(len(memory.budget)) if head not in few])
-        self._few = ragged(memory, segments.resident, few).arrays if few else None
+        self._few = indexed(memory, segments.resident, few) if few else None
 
     def __call__(
         self, query: Tensor, key: Tensor, value: Tensor, context_mask: Tensor | None, *, scaling: float, softcap: float | None

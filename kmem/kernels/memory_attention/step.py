@@ -13,8 +13,8 @@ from torch import Tensor
 from kmem.kernels.memory_attention import prompt
 from kmem.kernels.memory_attention.compiled import ALL_VISIBLE, attend
 from kmem.kernels.memory_attention.context import context_attention, is_learning
+from kmem.kernels.memory_attention.indexed import indexed
 from kmem.kernels.memory_attention.layout import LayerMemory, Prepared, Segments
-from kmem.kernels.memory_attention.ragged import ragged
 
 FEW_KEYS = 4096
 """Context keys of all rows and heads up to which one thread is faster than waking torch's; more keep torch's kernel."""
@@ -30,7 +30,8 @@ def prepare(memory: LayerMemory, segments: Segments) -> Prepared:
 class _Step:
     def __init__(self, memory: LayerMemory, segments: Segments) -> None:
         self._memory, self._segments = memory, segments
-        self._beside = ragged(memory, segments.resident, range(len(memory.budget))).arrays
+        self._beside = indexed(memory, segments.resident, range(len(memory.budget)))
+        self._mass_shape = tuple(segments.resident.shape)
         self._before: dict[tuple[int, ...], NDArray[Any]] = {}
         self._prompt: Prepared | None = None
 
@@ -41,19 +42,20 @@ class _Step:
         if length > 1 or is_learning(query, key, value):
             self._prompt = self._prompt or prompt.prepare(self._memory, self._segments)
             return self._prompt(query, key, value, context_mask, scaling=scaling, softcap=softcap)
-        given, heads, keys = query.dtype, key.shape[1], key.shape[2]
+        given, heads = query.dtype, key.shape[1]
         if given not in _WIDE:
             query, key, value = query.float(), key.float(), value.float()
         grouped = (batch, heads, query_heads // heads)
-        if batch * heads * keys > FEW_KEYS:
+        column = query.numpy().reshape(*grouped, dim)
+        if batch * heads * key.shape[2] > FEW_KEYS:
             context, lse = context_attention(query, key, value, context_mask, scaling=scaling, softcap=softcap)
-            output, seen = context.contiguous(), lse.contiguous().view(grouped).numpy()
+            output, seen = context.numpy().reshape(*grouped, dim), lse.contiguous().view(grouped).numpy()
             key, value, context_mask = key[:, :, :0], value[:, :, :0], None
         else:
-            output, seen = torch.zeros_like(query, memory_format=torch.contiguous_format), self._nothing(grouped, query)
-        mass = torch.zeros(self._segments.resident.shape, dtype=query.dtype)
+            output, seen = np.empty_like(column), self._nothing(grouped, column.dtype)
+        mass = np.zeros(self._mass_shape, dtype=output.dtype)
         attend(
-            query.reshape(*grouped, dim).numpy(),
+            column,
             key.contiguous().numpy(),
             value.contiguous().numpy(),
             ALL_VISIBLE if context_mask is None else context_mask.expand(batch, 1, 1, -1).reshape(batch, -1).contiguous().numpy(),
@@ -62,15 +64,15 @@ class _Step:
             scaling,
             softcap or 0.0,
             seen,
-            output.view(*grouped, dim).numpy(),
-            mass.numpy(),
+            output,
+            mass,
         )
-        return output.view(batch, 1, query_heads, dim).to(given), mass
+        return torch.from_numpy(output).view(batch, 1, query_heads, dim).to(given), torch.from_numpy(mass)
 
-    def _nothing(self, shape: tuple[int, int, int], like: Tensor) -> NDArray[Any]:
+    def _nothing(self, shape: tuple[int, int, int], dtype: np.dtype[Any]) -> NDArray[Any]:
         """[B, H, G] log-sum-exp of having seen nothing."""
         if shape not in self._before:
-            self._before[shape] = torch.full(shape, -torch.inf, dtype=like.dtype).numpy()
+            self._before[shape] = np.full(shape, -np.inf, dtype=dtype)
         return self._before[shape]
 
     def _segment_of(self, batch: int) -> NDArray[Any]:

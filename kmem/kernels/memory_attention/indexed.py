@@ -1,0 +1,56 @@
+"""What segments read beside the context, as the compiled pass takes it: the resident memories where they lie, and which of them."""
+
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from kmem.kernels.memory_attention.layout import LayerMemory
+
+Array: TypeAlias = NDArray[Any]
+Indexed: TypeAlias = tuple[Array, Array, Array, Array, int, Array, Array, Array, Array]
+
+
+def indexed(memory: LayerMemory, resident: Tensor, heads: Sequence[int]) -> Indexed:
+    """In the order in which `compiled.attend` takes them: bracket_key, bracket_value [H, P, D]; keys and values of all slots as flat
+    numbers, where those of memory r begin at r · step; step; rows [C, R], filled [C, R, S_l], head_starts [H + 1]; and active [H], True
+    for `heads`, the only ones that are read.
+
+    On the CPU. Numbers narrower than float32 are widened, for the memories that are read alone; others are not copied, so what is
+    written over the memories later is read.
+    """
+    wide = torch.promote_types(memory.bracket_key.dtype, torch.float32)
+    rows = resident.numpy()
+    filled = memory.filled.numpy()[rows]  # row −1 exists, and is passed over
+    slots = memory.slots.decoded()
+    if slots[0].dtype != wide:
+        read = resident.clamp(min=0)
+        slots = slots[0][read].flatten(0, 1).to(wide), slots[1][read].flatten(0, 1).to(wide)
+        rows = np.where(rows < 0, rows, np.arange(rows.size).reshape(rows.shape))
+    (keys, step), (values, _) = _flat(slots[0]), _flat(slots[1])
+    active = np.zeros(len(memory.budget), dtype=bool)
+    active[list(heads)] = True
+    return (
+        memory.bracket_key.to(wide).contiguous().numpy(),
+        memory.bracket_value.to(wide).contiguous().numpy(),
+        keys,
+        values,
+        step,
+        rows,
+        filled,
+        np.array(memory.head_starts),
+        active,
+    )
+
+
+def _flat(slots: Tensor) -> tuple[Array, int]:
+    """[N, S_l, D] as the numbers from its first to its last, and how far apart two memories begin; a copy only where slots lie apart."""
+    count, each, dim = slots.shape
+    if slots.stride()[1:] != (dim, 1) or slots.stride(0) < each * dim:
+        slots = slots.contiguous()
+    step = slots.stride(0)
+    length = (count - 1) * step + each * dim if slots.numel() else 0
+    return slots.as_strided((length,), (1,)).numpy(), step
