@@ -33,7 +33,7 @@ class Plan:
     spans: tuple[Span, ...]
     segments: Segments
     mass: Tensor
-    _prepared: dict[int, Prepared] = field(default_factory=dict)
+    _kept: list[Prepared] = field(default_factory=list)
     _noted: list[Tensor] = field(default_factory=list)
 
     def __deepcopy__(self, memo: dict[int, object]) -> "Plan":
@@ -41,18 +41,17 @@ class Plan:
         return Plan(spans=self.spans, segments=self.segments, mass=self.take_mass())
 
     def layer(self, pool: Pool, index: int, *, keep: bool) -> Prepared:
-        """What a layer's attention reads; `keep` it for the next forward passes, which read the same."""
-        prepared = self._prepared.get(index)
-        if prepared is None:
+        """What a layer's attention reads. keep: the next forward passes read the same, so every layer's is laid out, once."""
+        if not keep:
+            return prepare(pool.layer(index), self.segments)
+        if not self._kept:
             with torch.inference_mode(False):  # the next step may want a gradient
-                prepared = prepare(pool.layer(index), self.segments)
-            if keep:
-                self._prepared[index] = prepared
-        return prepared
+                self._kept = [prepare(pool.layer(each), self.segments) for each in range(pool.layers)]
+        return self._kept[index]
 
     def note(self, mass: Tensor) -> None:
         """Count one layer's mass [C, R]; added up later, in one go."""
-        self._noted.append(mass.detach())
+        self._noted.append(mass.detach() if mass.requires_grad else mass)
         if len(self._noted) >= NOTED:
             self.take_mass()
 

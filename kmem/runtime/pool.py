@@ -37,6 +37,10 @@ class Pool:
     def __len__(self) -> int:
         return len(self._row)
 
+    @property
+    def layers(self) -> int:
+        return len(self.spec.profile.budget)
+
     def missing(self, ids: Sequence[int]) -> list[int]:
         """The ids that are not resident."""
         return [memory_id for memory_id in ids if memory_id not in self._row]

@@ -17,7 +17,7 @@ from kmem.kernels.memory_attention.context import context_attention, is_learning
 from kmem.kernels.memory_attention.indexed import indexed
 from kmem.kernels.memory_attention.layout import LayerMemory, Prepared, Segments
 
-FEW_SLOTS = 8
+FEW_SLOTS = 32
 """A head's slots a memory up to which the compiled pass is faster."""
 FEW_COLUMNS = 512
 """Columns that read anything up to which it is: it has one thread, matrix products have all."""
