@@ -265,8 +265,12 @@ def test_gradients_pass_through() -> None:
 @pytest.mark.parametrize(
     ("prepare", "learnt"),
     [
-        *((prepare, learnt) for prepare in (dense.prepare, cpu.prepare) for learnt in (*STATES, *MEMORIES)),
-        *((triton.prepare, learnt) for learnt in STATES),
+        *(
+            pytest.param(kernel.prepare, learnt, id=f"{name}-{learnt}")
+            for name, kernel in (("dense", dense), ("cpu", cpu))
+            for learnt in (*STATES, *MEMORIES)
+        ),
+        *(pytest.param(triton.prepare, learnt, id=f"triton-{learnt}") for learnt in STATES),
     ],
 )
 def test_a_generated_column_has_the_gradients_of_the_naive_kernel(prepare: Prepare, learnt: str, softcap: float | None) -> None:
