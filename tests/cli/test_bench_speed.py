@@ -52,6 +52,7 @@ def test_encode(kmem: Run, corpus: Path, tmp_path: Path) -> None:
     assert outcome.code == 0, outcome
     figures = json.loads((tmp_path / "e.json").read_text())
     assert (figures["benchmark"], figures["settings"]["profile"]) == ("encode", "memory3")
+    assert "work left out: 5 of 11 layers run" in " ".join(outcome.out.split())
     for said in ("preset:memory3-tiny, 4", "work_over_naive", "over_naive", "share_of_peak", "time: linear"):
         assert said in outcome.out
 

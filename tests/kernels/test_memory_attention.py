@@ -284,9 +284,9 @@ def test_a_generated_column_has_the_gradients_of_the_naive_kernel(prepare: Prepa
 
     def gradient(prepare: Prepare) -> Tensor:
         own = {name: tensor.detach().clone().requires_grad_(name == learnt) for name, tensor in tensors.items()}
-        brackets = {name: own[name] for name in ("bracket_key", "bracket_value")}
         slots = PlainSlots(key=own["slot_key"], value=own["slot_value"])
-        attention = prepare(replace(memory, slots=slots, **brackets), read)
+        learning = replace(memory, slots=slots, bracket_key=own["bracket_key"], bracket_value=own["bracket_value"])
+        attention = prepare(learning, read)
         mask = left_padded(3, 1, 50)
         output, _ = attention(own["query"], own["key"], own["value"], mask, scaling=0.4, softcap=softcap)
         (found,) = torch.autograd.grad((output * weights).sum(), own[learnt])

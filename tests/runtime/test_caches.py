@@ -210,7 +210,7 @@ def test_another_stream_overwrites_the_rows_between_two_tokens(
 
     def steps(prompt: torch.Tensor) -> Iterator[torch.Tensor]:
         cache = DynamicCache(config=model.config)
-        for piece in (prompt, *torch.tensor([[97], [98]], device=DEVICE).split(1)):
+        for piece in (prompt, torch.tensor([[97]], device=DEVICE), torch.tensor([[98]], device=DEVICE)):
             yield model(piece, past_key_values=cache).logits[0, -1]
 
     with torch.inference_mode(), kmem.attach(model, bank, tokenizer=tokenizer, top_k=2, device_bytes=0, ahead=0) as memory:

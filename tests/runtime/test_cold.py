@@ -186,7 +186,7 @@ def test_two_processes_encode_the_same_rows(cold: Path, model: PreTrainedModel, 
 def test_two_threads_attach_one_bank(cold: Path, tokenizer: PreTrainedTokenizerFast) -> None:
     expected: list[Answer] = []
     models = [tiny_model(), tiny_model()]  # here: threads would share the seed
-    threads = [threading.Thread(target=lambda model=model: expected.append(answer(cold, model, tokenizer))) for model in models]  # type: ignore[misc]
+    threads = [threading.Thread(target=lambda model=model: expected.append(answer(cold, model, tokenizer))) for model in models]
     for thread in threads:
         thread.start()
     for thread in threads:
