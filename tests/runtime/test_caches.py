@@ -14,6 +14,7 @@ import kmem
 from kmem.encoder.encode import Encoder
 from kmem.encoder.hook import current_handler
 from kmem.errors import UnsupportedModelError
+from kmem.kernels import memory_attention as kernels
 from kmem.kernels.memory_attention import naive, triton
 from kmem.kernels.memory_attention.layout import Prepare
 from kmem.kstore.bank import Bank, open_bank
@@ -199,7 +200,7 @@ def test_a_copy_from_an_earlier_session_starts_anew(bank: Bank, model: PreTraine
     assert spans[-1].stop == second.shape[1]
 
 
-@pytest.mark.parametrize("prepare", [naive.prepare, triton.prepare], ids=["naive", "triton"])
+@pytest.mark.parametrize("prepare", [naive.prepare, kernels.prepare, triton.prepare], ids=["naive", "usual", "triton"])
 def test_another_stream_overwrites_the_rows_between_two_tokens(
     prepare: Prepare, bank: Bank, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, monkeypatch: pytest.MonkeyPatch
 ) -> None:
