@@ -32,6 +32,9 @@ def decode(
     new_tokens: list[int] | None = typer.Option(
         None, help=f"Tokens to generate, by default {SHORT} and {NEW_TOKENS}, with --full also 512."
     ),
+    prompt_tokens: int = typer.Option(DEFAULT.prompt_tokens, help="Tokens of the prompt."),
+    top_k: int = typer.Option(DEFAULT.top_k, help="Memories read at once, and texts put into the prompt."),
+    every: int = typer.Option(DEFAULT.every, help="Tokens between two retrievals."),
     full: bool = typer.Option(False, "--full", help="Larger batches, longer answers and a cold disk, too: an hour."),
     dtype: str = typer.Option(DTYPE, help="float32, bfloat16 or auto."),
     device: str = typer.Option(DEVICE, help="cpu, or cuda where PyTorch finds a GPU."),
@@ -48,6 +51,9 @@ def decode(
         full=full,
         batches=tuple(batch) if batch else None,
         new_tokens=tuple(new_tokens) if new_tokens else None,
+        prompt_tokens=prompt_tokens,
+        top_k=top_k,
+        every=every,
         corpus=corpus,
         memories=memories,
         running=running,

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from kmem.errors import MemoryNotEncodedError
 from kmem.kstore.bank import Bank
 from kmem.runtime.ram import RamTier
 from kmem.runtime.stats import Stats
@@ -112,6 +113,9 @@ class ReadAhead:
             self._bank.lengths(piece)  # the tick needs them, too
             self._tier.keep(piece, records, used=False)
             job.stats.ahead_read += len(piece)
+        except MemoryNotEncodedError as error:
+            others = [memory_id for memory_id in piece if memory_id not in error.ids]
+            return not others or self._read(job, others)
         except Exception:  # a damaged record, a store that can't be reached: raised at the tick that wants it
             return True
         finally:

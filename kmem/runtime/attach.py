@@ -49,7 +49,8 @@ def attach(
     GPU with Triton), else as numbers of the model's type, and in RAM within `ram_bytes`, as stored; the least recently used goes first.
     After each retrieval a thread of its own reads the next `ahead` memories nearest to the query into the same RAM. 0 switches each off,
     and no answer depends on them.
-    A bank built without encoding gets each memory when it is first read: it is encoded by `model`, stored in the bank and read from there.
+    A bank built without encoding gets each memory when it is first read: it is encoded by `model`, stored in the bank and read from there;
+    where the bank can't be written it stays in that RAM instead, and is encoded again once it had to go.
 
     Raises IdentityMismatchError when another model wrote the memories, UnsupportedModelError for a model that can't read any,
     ConfigError on a bad option or an impossible schedule, MemoryNotFoundError when it names a memory that is not here, WrongTypeError for
@@ -68,7 +69,7 @@ def attach(
             raise ConfigError("Attaching a bank needs the model's tokenizer, to turn tokens into search text; pass tokenizer=….")
         source = BankSource(memories, tokenizer, top_k, ram_bytes=ram_bytes, ahead=ahead)
         if memories.manifest.on_demand:
-            source = ColdSource(source, memories, model, tokenizer)
+            source = ColdSource(source, model, tokenizer)
         cadence = Cadence(mode=mode, every=every, ends=end_tokens(model, tokenizer))
     require_same_writer(model, tokenizer, source.spec)
     if schedule is not None:

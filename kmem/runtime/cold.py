@@ -2,7 +2,7 @@
 
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -11,27 +11,26 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from kmem.encoder.encode import Encoder
 from kmem.errors import MemoryNotEncodedError, NotStoredWarning
-from kmem.kstore.bank import Bank
 from kmem.kstore.fill import store_memories
 from kmem.memories import Memories
 from kmem.runtime.records import Records
 from kmem.runtime.schedule import Ids
-from kmem.runtime.source import Origin, Source
+from kmem.runtime.source import BankSource, Origin
 from kmem.runtime.stats import Stats
 
 
 class ColdSource:
-    """Reads like `source`, of whose `bank` memories may not be encoded yet: those are encoded by `model`, stored, and then read.
+    """Reads like `source`, of whose bank memories may not be encoded yet: those are encoded by `model`, stored, and then read.
 
     Each is encoded alone, so its bytes don't depend on what else was missing. Where the bank can't be written, or would get numbers
-    of another precision than it says it holds, they stay in RAM as the bank would store them, and a warning says so once.
+    of another precision than it says it holds, they go into the RAM of `source` as the bank would store them, and a warning says so
+    once; what has no room there is encoded again.
     """
 
-    def __init__(self, source: Source, bank: Bank, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+    def __init__(self, source: BankSource, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
         self.spec, self.quantiser = source.spec, source.quantiser
-        self._source, self._bank, self._model, self._tokenizer = source, bank, model, tokenizer
+        self._source, self._bank, self._model, self._tokenizer = source, source.bank, model, tokenizer
         self._encoder: Encoder | None = None
-        self._kept: dict[int, NDArray[np.generic]] = {}
         self._stores = True
 
     def retrieve(self, queries: Sequence[Sequence[int]], stats: Stats) -> list[Ids]:
@@ -50,19 +49,20 @@ class ColdSource:
         return self._source.origin(memory_id)
 
     def read(self, ids: Sequence[int], stats: Stats) -> Records:
-        stored = [memory_id for memory_id in ids if memory_id not in self._kept]
-        try:
-            found = self._source.read(stored, stats)
-        except MemoryNotEncodedError as error:
-            began = time.perf_counter()
-            for memory_id in error.ids:
-                self._encode(memory_id)
-            stats.note_encoding(len(error.ids), time.perf_counter() - began)
-            return self.read(ids, stats)
-        return found if len(stored) == len(ids) else self._joined(found, ids)
+        unstored: dict[int, NDArray[np.generic]] = {}
+        while True:
+            try:
+                found = self._source.read([memory_id for memory_id in ids if memory_id not in unstored], stats)
+            except MemoryNotEncodedError as error:
+                began, before = time.perf_counter(), len(unstored)
+                for memory_id in error.ids:
+                    self._encode(memory_id, unstored)
+                stats.note_encoding(len(error.ids), time.perf_counter() - began, unstored=len(unstored) - before)
+            else:
+                return self._joined(found, unstored, ids) if unstored else found
 
-    def _encode(self, memory_id: int) -> None:
-        """Encode one memory and store it, or keep it."""
+    def _encode(self, memory_id: int, unstored: dict[int, NDArray[np.generic]]) -> None:
+        """Encode one memory and store it, or add its record to `unstored`."""
         model, was_training = self._model, self._model.training
         try:
             model.eval()  # what is stored for ever is written without dropout
@@ -75,7 +75,7 @@ class ColdSource:
         if self._stores:
             self._stores = self._store(memories)
         if not self._stores:
-            (self._kept[memory_id],) = self._bank.quantiser.encode(memories.kv)
+            (unstored[memory_id],) = self._bank.quantiser.encode(memories.kv)
 
     def _store(self, memories: Memories) -> bool:
         """Whether the memories are in the bank now."""
@@ -97,10 +97,10 @@ class ColdSource:
             stacklevel=2,
         )
 
-    def _joined(self, found: Records, ids: Sequence[int]) -> Records:
-        """`found` with what is kept in RAM, in the order of `ids`."""
-        kept = [memory_id for memory_id in dict.fromkeys(ids) if memory_id in self._kept]
-        row_of = {memory_id: row for row, memory_id in enumerate((*found.ids, *kept))}
-        order = [row_of[memory_id] for memory_id in ids]
-        stored = np.concatenate([found.stored.numpy(), np.stack([self._kept[memory_id] for memory_id in kept])])
-        return Records(ids=tuple(ids), stored=torch.from_numpy(stored[order]), filled=self._bank.filled(ids))
+    def _joined(self, found: Records, unstored: Mapping[int, NDArray[np.generic]], ids: Sequence[int]) -> Records:
+        """`found` with what could not be stored, in the order of `ids`; RAM keeps the latter."""
+        fresh = np.stack(list(unstored.values()))
+        self._source.keep_in_ram(list(unstored), fresh)
+        row_of = {memory_id: row for row, memory_id in enumerate((*found.ids, *unstored))}
+        stored = np.concatenate([found.stored.numpy(), fresh])[[row_of[memory_id] for memory_id in ids]]
+        return Records(ids=tuple(ids), stored=torch.from_numpy(stored), filled=self._bank.filled(ids))

@@ -58,6 +58,8 @@ class Pool:
         most = max(self._most, len(ids))
         while len(self._row) + len(fresh) > most:
             self._free.append(self._row.popitem(last=False)[1])
+        if len(self._kv) > most:
+            self._shrink(most)
         if loaded is None:
             return
         if len(fresh) > len(self._free):
@@ -87,6 +89,14 @@ class Pool:
     def _grow(self, rows: int) -> None:
         self._free.extend(range(len(self._kv), rows))
         self._kv, self._filled = _longer(self._kv, rows), _longer(self._filled, rows)
+
+    def _shrink(self, rows: int) -> None:
+        """Give back the room that an earlier forward pass needed beyond the budget."""
+        held = torch.tensor(list(self._row.values()), device=self.device, dtype=torch.long)
+        self._kv, self._filled = (_longer(tensor[held], rows) for tensor in (self._kv, self._filled))
+        self._row = OrderedDict((memory_id, row) for row, memory_id in enumerate(self._row))
+        self._free = list(range(len(held), rows))
+        self.version += 1
 
 
 def _longer(tensor: Tensor, rows: int) -> Tensor:

@@ -120,6 +120,10 @@ class BankSource:
         )
         return Records(ids=tuple(ids), stored=torch.from_numpy(records), filled=filled)
 
+    def keep_in_ram(self, ids: Sequence[int], records: NDArray[np.generic]) -> None:
+        """Hold records [n, *record] that the bank does not have, as it would store them, while the budget has room for them."""
+        self._ram.keep(ids, records)
+
     def read_ahead(self, stats: Stats) -> None:
         if self._asked is not None:
             self._ahead.begin(self._asked, stats)

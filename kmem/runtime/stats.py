@@ -66,9 +66,10 @@ class Stats:
         """Memories that were read had their quantisation undone."""
         self.decode_s += seconds
 
-    def note_encoding(self, count: int, seconds: float) -> None:
-        """Memories were encoded because nobody had wanted them before."""
+    def note_encoding(self, count: int, seconds: float, *, unstored: int) -> None:
+        """Memories were encoded because nobody had wanted them before; `unstored` of them are not read from the bank afterwards."""
         self.encoded += count
+        self.ram_misses += unstored
         self.encode_s += seconds
 
     def note_device(self, hits: int, misses: int, seconds: float) -> None:

@@ -163,6 +163,9 @@ def test_the_figures_asked_for_are_of_one_row_and_a_warm_disk() -> None:
     assert found == {"memory_over_none": 0, "ttft_text_over_memory": 1, "memory_over_text": 2, "memory_over_text_32": 7}
     assert set(found) == set(ASKED)
     assert headline({}) == {}
+    assert DecodeConfig().rounds >= 7
+    assert DecodeConfig(rounds=1, batches=(8,), full=True).is_papers
+    assert not any(other.is_papers for other in (DecodeConfig(prompt_tokens=3), DecodeConfig(top_k=3), DecodeConfig(every=3)))
 
 
 def test_cells() -> None:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from kmem.bench.encode.config import EncodeConfig
-from kmem.bench.encode.measure import ASKED, first_references, measure_encode
+from kmem.bench.encode.measure import ASKED, first_references, measure_encode, padded_tokens
 from kmem.bench.encode.naive import attend_plainly
 from kmem.bench.encode.work import executed_flops, matmul_rates, matmul_sizes
 from kmem.encoder.encode import Encoder
@@ -76,6 +76,9 @@ def test_every_figure_is_there(corpus: str) -> None:
     )
     assert 0 < figures["share_of_peak"] < 1
     assert figures["work_over_naive"] > 1  # padding, and what comes after the last layer with a budget
+    left = figures["left_out"]
+    assert (left["layers"], left["layers_run"]) == (4, 4)
+    assert left["tokens_naive"] >= left["tokens_fed"] > figures["settings"]["tokens"]
     assert sum(figures["time_shares"].values()) == pytest.approx(1, abs=0.001)
     assert all(share > 0 for share in figures["time_shares"].values())
     assert figures["peak_size"] in figures["peak_gflop_per_s"]
@@ -86,6 +89,11 @@ def test_every_figure_is_there(corpus: str) -> None:
 
 def test_the_plain_forward_gives_its_attention() -> None:
     assert attend_plainly(tiny_model(), [[1, 2, 3], [4], [5, 6]], 2) == 2 * 4
+
+
+def test_padding_is_counted() -> None:
+    assert padded_tokens([[1, 2, 3], [4], [5, 6]], 2) == 2 * 3 + 2
+    assert padded_tokens([], 2) == 0
 
 
 def test_the_peak_is_of_squares_and_of_the_models_shapes() -> None:

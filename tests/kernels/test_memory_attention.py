@@ -1,19 +1,21 @@
 """The naive kernel against transformers' attention, and every other kernel against the naive one."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 import torch
 from torch import Tensor
 
 from kmem.errors import ConfigError
-from kmem.kernels.memory_attention import LayerMemory, PlainSlots, Segments, cpu, dense, naive, step
+from kmem.kernels.memory_attention import LayerMemory, PlainSlots, Segments, cpu, dense, naive, step, triton
 from kmem.kernels.memory_attention import context as context_module
 from kmem.kernels.memory_attention.layout import Prepare, causal_mask
 
 HEADS, GROUP, DIM, BRACKET = 3, 2, 16, 4
 RAGGED = (0, 5, 37)
 KERNELS = pytest.mark.parametrize("prepare", [naive.prepare, dense.prepare, cpu.prepare], ids=["naive", "dense", "cpu"])
+STATES, MEMORIES = ("query", "key", "value"), ("slot_key", "slot_value", "bracket_key", "bracket_value")
 RELATIVE_ERROR = {torch.float32: 1e-5, torch.bfloat16: 1e-3}
 
 
@@ -257,3 +259,39 @@ def test_gradients_pass_through() -> None:
         return dense.prepare(memory, read)(query, key, value, None, scaling=0.4, softcap=None)[0]
 
     assert torch.autograd.gradcheck(output, (query, key, value))
+
+
+@pytest.mark.parametrize("softcap", [None, 2.0])
+@pytest.mark.parametrize(
+    ("prepare", "learnt"),
+    [
+        *(
+            pytest.param(kernel.prepare, learnt, id=f"{name}-{learnt}")
+            for name, kernel in (("dense", dense), ("cpu", cpu))
+            for learnt in (*STATES, *MEMORIES)
+        ),
+        *(pytest.param(triton.prepare, learnt, id=f"triton-{learnt}") for learnt in STATES),
+    ],
+)
+def test_a_generated_column_has_the_gradients_of_the_naive_kernel(prepare: Prepare, learnt: str, softcap: float | None) -> None:
+    """Whatever is being learnt, also where nothing else is: the compiled pass knows no gradients and must not be taken."""
+    query, key, value = states(3, 1, 50)
+    memory = layer_memory(empty=1.0)
+    slot_key, slot_value = memory.slots.decoded()
+    tensors = {"query": query, "key": key, "value": value, "slot_key": slot_key, "slot_value": slot_value}
+    tensors |= {"bracket_key": memory.bracket_key, "bracket_value": memory.bracket_value}
+    read, weights = segments([(0, 0, 1, (0, 1, 2)), (2, 0, 1, (5, 4))]), noise(3, 1, HEADS * GROUP, DIM, seed=8)
+
+    def gradient(prepare: Prepare) -> Tensor:
+        own = {name: tensor.detach().clone().requires_grad_(name == learnt) for name, tensor in tensors.items()}
+        slots = PlainSlots(key=own["slot_key"], value=own["slot_value"])
+        learning = replace(memory, slots=slots, bracket_key=own["bracket_key"], bracket_value=own["bracket_value"])
+        attention = prepare(learning, read)
+        mask = left_padded(3, 1, 50)
+        output, _ = attention(own["query"], own["key"], own["value"], mask, scaling=0.4, softcap=softcap)
+        (found,) = torch.autograd.grad((output * weights).sum(), own[learnt])
+        return found
+
+    expected = gradient(naive.prepare)
+    assert float(expected.norm()) > 0.1
+    torch.testing.assert_close(gradient(prepare), expected, rtol=1e-9, atol=1e-9)

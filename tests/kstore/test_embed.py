@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 import kmem.kstore
 from kmem.errors import IdentityMismatchError, ModelNotFoundError
@@ -31,6 +32,13 @@ def test_vectors_are_unit_in_order_and_repeatable(embedder: Embedder, capsys: py
         assert np.allclose(vectors[row], embedder.embed([text])[0], atol=1e-5)
     assert vectors[0] @ vectors[2] > vectors[0] @ vectors[1] + 0.3
     assert capsys.readouterr() == ("", "")
+
+
+def test_an_enclosing_autocast_changes_no_vector(embedder: Embedder) -> None:
+    """A search made while a model generates in bfloat16 finds what it finds otherwise."""
+    outside = embedder.embed(TEXTS)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert np.array_equal(embedder.embed(TEXTS), outside)
 
 
 def test_identity_names_the_weights(embedder: Embedder) -> None:

@@ -1,24 +1,31 @@
 """Schedules belong to KV caches: copies go on, beams read the prompt's memories, and nothing stays behind."""
 
 import copy
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import get_args
 
 import pytest
 import torch
 from torch import nn
-from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerFast
+from transformers import Cache, DynamicCache, PreTrainedModel, PreTrainedTokenizerFast
 
 import kmem
 from kmem.encoder.encode import Encoder
 from kmem.encoder.hook import current_handler
 from kmem.errors import UnsupportedModelError
+from kmem.kernels import memory_attention as kernels
+from kmem.kernels.memory_attention import naive, triton
+from kmem.kernels.memory_attention.layout import Prepare
 from kmem.kstore.bank import Bank, open_bank
 from kmem.profile import Profile
+from kmem.runtime import plan as plan_module
 from kmem.runtime.defaults import RetrievalMode
 from tests.runtime.conftest import TEXTS
 from tests.tiny import HashEmbedder, byte_tokenizer, tiny_model, uniform_budget, write_tiny_bank
 
 PROMPT = "Which animal jumps over the lazy dog in the well-known sentence?"
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def test_ctrl_c_inside_a_forward_leaves_nothing_behind(bank: Bank, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> None:
@@ -139,3 +146,83 @@ def test_scoring_several_positions_of_a_prompt_is_no_assisted_decoding(model: Pr
     with torch.inference_mode(), kmem.attach(model, memories):
         kept = model(context, past_key_values=DynamicCache(config=model.config), logits_to_keep=3).logits
         torch.testing.assert_close(kept, model(context).logits[:, -3:], rtol=1e-5, atol=1e-5)
+
+
+def test_a_cache_copied_while_generating_goes_on_twice(bank: Bank, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> None:
+    """In the middle of a chunk: both still read what it reads, and then each what its own text retrieves, step by step in turn."""
+    prompt, begun, *endings = (
+        tokenizer(text, return_tensors="pt")["input_ids"]
+        for text in (PROMPT, "It is", " that fox, and no other animal", " the moon; iron rusts in air..")
+    )
+    assert endings[0].shape == endings[1].shape
+
+    def fed(cache: Cache, tokens: torch.Tensor) -> Iterator[torch.Tensor]:
+        for column in range(tokens.shape[1]):
+            yield model(tokens[:, column : column + 1], past_key_values=cache).logits
+
+    def started() -> Cache:
+        cache = DynamicCache(config=model.config)
+        model(prompt, past_key_values=cache)
+        list(fed(cache, begun))
+        return cache
+
+    with torch.inference_mode(), kmem.attach(model, bank, tokenizer=tokenizer, top_k=2, every=8) as memory:
+        alone, schedules = [], []
+        for ending in endings:
+            alone.append(list(fed(started(), ending)))
+            schedules.append(memory.schedule)
+        cache = started()
+        copied = copy.deepcopy(cache)
+        both = [fed(one, ending) for one, ending in zip((cache, copied), endings, strict=True)]
+        for expected in zip(*alone, strict=True):
+            for step, logits, schedule in zip(both, expected, schedules, strict=True):
+                assert torch.equal(next(step), logits)
+                assert all(span in [replace(known, stop=span.stop) for known in schedule] for span in memory.schedule)
+    assert schedules[0][:-4] == schedules[1][:-4]
+    assert schedules[0][-3].ids != schedules[1][-3].ids
+
+
+def test_a_copy_from_an_earlier_session_starts_anew(bank: Bank, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> None:
+    """Leaving takes the marks off the caches that it knows, not off their copies: what those say is not believed."""
+    first, second = (tokenizer(text, return_tensors="pt")["input_ids"] for text in (PROMPT, " And what is chess played on?"))
+    with torch.inference_mode():
+        with kmem.attach(model, bank, tokenizer=tokenizer, top_k=3, every=16):
+            cache = DynamicCache(config=model.config)
+            model(first, past_key_values=cache)
+            copied = copy.deepcopy(cache)
+        assert [name for name in vars(copied) if "kmem" in name]
+        with kmem.attach(model, bank, tokenizer=tokenizer, top_k=2, every=8) as memory:
+            expected = model(second, past_key_values=cache).logits
+            spans = memory.schedule
+            assert torch.equal(model(second, past_key_values=copied).logits, expected)
+            assert memory.schedule == spans
+    assert spans[0].start == 0
+    assert spans[-1].stop == second.shape[1]
+
+
+@pytest.mark.parametrize("prepare", [naive.prepare, kernels.prepare, triton.prepare], ids=["naive", "usual", "triton"])
+def test_another_stream_overwrites_the_rows_between_two_tokens(
+    prepare: Prepare, bank: Bank, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No span begins, nothing is retrieved: the pool alone says that a kernel which reads in place would read another memory now."""
+    monkeypatch.setattr(plan_module, "prepare", naive.prepare)
+    model = model.to(DEVICE)
+    prompts = [tokenizer(text, return_tensors="pt")["input_ids"].to(DEVICE) for text in ("Moon?", "Rust?")]
+
+    def steps(prompt: torch.Tensor) -> Iterator[torch.Tensor]:
+        cache = DynamicCache(config=model.config)
+        for piece in (prompt, torch.tensor([[97]], device=DEVICE), torch.tensor([[98]], device=DEVICE)):
+            yield model(piece, past_key_values=cache).logits[0, -1]
+
+    with torch.inference_mode(), kmem.attach(model, bank, tokenizer=tokenizer, top_k=2, device_bytes=0, ahead=0) as memory:
+        alone, read = [], []
+        for prompt in prompts:
+            alone.append(list(steps(prompt)))
+            read.append({memory_id for span in memory.schedule for memory_id in span.ids})
+        ticks = memory.stats()["ticks"]
+        monkeypatch.setattr(plan_module, "prepare", prepare)
+        for turn in zip(zip(*map(steps, prompts), strict=True), zip(*alone, strict=True), strict=True):
+            for found, expected in zip(*turn, strict=True):
+                torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+        assert memory.stats()["ticks"] == ticks + 2
+    assert read[0].isdisjoint(read[1])

@@ -17,6 +17,7 @@ from kmem.errors import CorruptBankError, IdentityMismatchError, NotStoredWarnin
 from kmem.kstore.bank import open_bank
 from kmem.kstore.life import compact
 from kmem.kstore.verify import verify
+from kmem.runtime.ahead import PIECE
 from kmem.runtime.cold import ColdSource
 from kmem.runtime.schedule import Span
 from kmem.runtime.source import BankSource
@@ -184,7 +185,8 @@ def test_two_processes_encode_the_same_rows(cold: Path, model: PreTrainedModel, 
 
 def test_two_threads_attach_one_bank(cold: Path, tokenizer: PreTrainedTokenizerFast) -> None:
     expected: list[Answer] = []
-    threads = [threading.Thread(target=lambda: expected.append(answer(cold, tiny_model(), tokenizer))) for _ in range(2)]
+    models = [tiny_model(), tiny_model()]  # here: threads would share the seed
+    threads = [threading.Thread(target=lambda model=model: expected.append(answer(cold, model, tokenizer))) for model in models]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -225,7 +227,7 @@ def test_another_precision_is_kept_apart(cold: Path, tokenizer: PreTrainedTokeni
         answer(cold, tiny_model(dtype=torch.bfloat16), tokenizer)
     assert encoded(cold) == 0
     with open_bank(cold, HashEmbedder()) as bank, torch.autocast("cpu", dtype=torch.bfloat16):
-        source = ColdSource(BankSource(bank, tokenizer, 3), bank, tiny_model(), tokenizer)
+        source = ColdSource(BankSource(bank, tokenizer, 3), tiny_model(), tokenizer)
         ids = bank.ids.tolist()
         stats = Stats()
         found = bank.quantiser.decode(source.read(ids, stats).stored.numpy())
@@ -233,3 +235,64 @@ def test_another_precision_is_kept_apart(cold: Path, tokenizer: PreTrainedTokeni
     with open_bank(cold, HashEmbedder()) as bank:
         alone = Encoder(tiny_model(), tokenizer, bank.profile, EncoderConfig(batch_size=1))
         assert torch.equal(found, alone.encode([chunk.reference for chunk in bank.chunks(ids)], ids).kv)
+
+
+@pytest.mark.parametrize("room", [0, 2, 100])
+def test_ram_takes_no_more_than_its_budget(
+    cold: Path, tmp_path: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, encodes: list[int], room: int
+) -> None:
+    """Of what can't be stored, the least recently used goes and is encoded again when it is wanted."""
+    full = write_tiny_bank(tmp_path / "full", model, tokenizer, TEXTS, batch_size=1)
+    encodes.clear()
+    with open_bank(full, HashEmbedder()) as bank:
+        records = {memory_id: bank.read([memory_id]).kv for memory_id in bank.ids.tolist()}
+    one, two, three, four = list(records)[:4]
+    warned = pytest.warns(NotStoredWarning)
+    with open_bank(cold, HashEmbedder()) as bank, files_limited_to(0), warned:
+        inner, stats = BankSource(bank, tokenizer, 3, ram_bytes=room * bank.record_bytes), Stats()
+        source = ColdSource(inner, model, tokenizer)
+        for ids in ([one, two, three], [three, one], [four], [one, four, one], [two]):
+            found = source.read(ids, stats)
+            assert found.ids == tuple(ids)
+            assert torch.equal(bank.quantiser.decode(found.stored.numpy()), torch.cat([records[memory_id] for memory_id in ids]))
+            assert torch.equal(found.filled, bank.filled(ids))
+            assert len(inner._ram) <= room
+        source.close()
+    assert len(encodes) == stats.encoded == {0: 3 + 2 + 1 + 2 + 1, 2: 3 + 1 + 1 + 0 + 1, 100: 4}[room]
+    assert (stats.memories_read, stats.read_bytes) == (0, 0)
+
+
+def test_counters_of_what_is_not_stored(cold: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> None:
+    warned = pytest.warns(NotStoredWarning)
+    with (
+        open_bank(cold, HashEmbedder()) as bank,
+        files_limited_to(0),
+        warned,
+        kmem.attach(model, bank, tokenizer=tokenizer, top_k=3, every=16, device_bytes=0) as memory,
+    ):
+        inputs = tokenizer(PROMPT, return_tensors="pt")
+        model.generate(**inputs, max_new_tokens=40, min_new_tokens=40, do_sample=False)
+        stats = memory.stats()
+    assert stats["ram_misses"] == stats["encoded"] > 0
+    assert stats["ram_hits"] + stats["ram_misses"] == stats["device_misses"]
+    assert stats["memories_read"] == 0
+
+
+def test_read_ahead_reads_what_is_encoded_beside_what_is_not(
+    cold: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast
+) -> None:
+    """Of each piece of the likely ones, those that are there."""
+    with open_bank(cold, HashEmbedder()) as bank:
+        ranked = bank.nearest(bank.embed([PROMPT]), len(TEXTS))[1][0].tolist()
+        there = [ranked[1], ranked[2], ranked[2 * PIECE], ranked[2 * PIECE + 1]]
+        ColdSource(BankSource(bank, tokenizer, 3), model, tokenizer).read(there, Stats())
+        source, stats = BankSource(bank, tokenizer, 1, ram_bytes=1 << 20, ahead=len(TEXTS)), Stats()
+        source.retrieve([tokenizer(PROMPT)["input_ids"]], stats)
+        source.read_ahead(stats)
+        for _ in range(2000):
+            if stats.ahead_read >= len(there):
+                break
+            threading.Event().wait(0.005)
+        source.read(there, stats)
+        source.close()
+    assert (stats.ahead_read, stats.ahead_used, stats.ram_misses) == (4, 4, 0)

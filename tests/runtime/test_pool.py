@@ -93,6 +93,28 @@ def test_what_is_wanted_at_once_may_pass_the_budget(stored: Stored) -> None:
     assert pool.missing([5, 6, 7]) == [5, 6]  # nothing stays that nobody reads
 
 
+def test_what_passed_the_budget_is_given_back(stored: Stored) -> None:
+    """A prompt of many chunks wants more than there is room for; the tokens after it do not pay for it."""
+    pool = pool_of(stored, room=3)
+    hold(pool, stored, list(range(8)))
+    assert taken(pool) == 8
+    before = pool.version
+    assert hold(pool, stored, [6, 7]) == []
+    assert taken(pool) == 3
+    assert pool.version > before
+    require_right(pool, stored, [6, 7])
+    for wanted in ([7, 1], [0, 1], [6, 7, 0, 1], [2], [1, 3]):
+        hold(pool, stored, wanted)
+        require_right(pool, stored, wanted)
+        assert taken(pool) <= max(3, len(wanted))
+        assert len(pool) <= max(3, len(wanted))
+
+
+def taken(pool: Pool) -> int:
+    """Memories there is room for on the device."""
+    return len(pool.layer(0).filled)
+
+
 def test_room_grows_as_memories_come(stored: Stored) -> None:
     once = stored.memories
     twice = replace(

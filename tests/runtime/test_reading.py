@@ -1,7 +1,7 @@
 """What a token sees: bracket and suffix in place, uneven budgets, sliding windows, softcaps, and nothing where nothing was read."""
 
 from dataclasses import replace
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -24,6 +24,7 @@ from kmem.profile import Profile
 from kmem.runtime.defaults import RetrievalMode
 from kmem.runtime.inputs import end_tokens
 from kmem.runtime.schedule import Span
+from kmem.runtime.session import Session
 from tests.tiny import SHAPE, HashEmbedder, byte_tokenizer, loud, tiny_model, uniform_budget
 
 PROMPT = "Which animal jumps over the lazy dog in the well-known sentence?"
@@ -252,14 +253,39 @@ def test_without_a_cache_attention_is_traced_too(bank: Bank, model: PreTrainedMo
     assert without[0].reads[0].attention > 0
 
 
-def test_under_autocast_memories_are_read_in_float32(bank: Bank, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> None:
+def test_under_autocast_memories_are_read_in_float32(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each call of the attention gives what it gives outside for the same arguments; only the layers around it are rounded."""
+    memories = Encoder(model, tokenizer, Profile(name="t", budget=uniform_budget(40))).encode(
+        ["An elephant never forgets.", "Goldfish do."]
+    )
     ids = tokenizer("What is the capital of France?", return_tensors="pt")["input_ids"]
-    with torch.inference_mode(), kmem.attach(model, bank, tokenizer=tokenizer, top_k=2, every=8):
+    pairs: list[tuple[torch.Tensor, torch.Tensor]] = []
+    types: set[torch.dtype] = set()
+    attend = Session.attend
+
+    def twice(self: Session, *arguments: Any) -> Any:
+        inside = attend(self, *arguments)
+        with torch.autocast("cpu", enabled=False):
+            outside = attend(self, *arguments)
+        pairs.append((inside[0], outside[0]))
+        types.update(state.dtype for state in arguments if isinstance(state, torch.Tensor) and state.is_floating_point())
+        return inside
+
+    with torch.inference_mode(), kmem.attach(model, memories):
         plain = model(ids).logits
+        monkeypatch.setattr(Session, "attend", twice)
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            rough = model(ids).logits
-    assert rough.isfinite().all()
-    assert 0 < float((rough - plain).norm() / plain.norm()) < 0.05
+            prefill = model(ids)
+            model(ids[:, :1], past_key_values=prefill.past_key_values)
+            model(ids, use_cache=False)
+    assert types == {torch.float32, torch.bfloat16}  # a cache widens values, rotation queries and keys
+    assert [one.shape[1] for one, _ in pairs] == [ids.shape[1]] * 4 + [1] * 4 + [ids.shape[1]] * 4
+    for inside, outside in pairs:
+        assert inside.dtype == outside.dtype
+        assert torch.equal(inside, outside)
+    assert 0 < float((prefill.logits - plain).norm() / plain.norm()) < 0.05
 
 
 def test_inference_mode_may_come_and_go(bank: Bank, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> None:

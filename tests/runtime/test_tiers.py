@@ -17,7 +17,10 @@ from kmem.errors import ConfigError, CorruptBankError, WrongTypeError
 from kmem.kstore.bank import Bank, open_bank
 from kmem.kstore.shard import CRC_BYTES
 from kmem.runtime.ahead import PIECE, ReadAhead
+from kmem.runtime.pool import Pool
 from kmem.runtime.ram import RamTier
+from kmem.runtime.records import Records
+from kmem.runtime.schedule import Span
 from kmem.runtime.source import BankSource
 from kmem.runtime.stats import Stats
 from tests.kstore.kit import damaged
@@ -280,6 +283,64 @@ def test_a_bank_closed_meanwhile_is_reported_at_the_tick(bank: Bank, tokenizer: 
         source.read([1], stats)
     source.close()
     assert not ahead_threads()
+
+
+# ---------------------------------------------------------------------- the device
+
+
+def test_neighbouring_chunks_share_what_both_read(bank: Bank, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> None:
+    """Within a prompt each memory is read once; from one tick to the next only what is new is, though nothing else stays."""
+    first, second, third, fourth = bank.ids[:4].tolist()
+    wanted = [(first, second), (second, third), (third, fourth), (third, second)]
+    bounds = [(0, 8), (8, 16), (16, 24), (24, 32)]
+    schedule = [Span(row=0, start=start, stop=stop, ids=ids) for (start, stop), ids in zip(bounds, wanted, strict=True)]
+    tokens = tokenizer(PROMPT, return_tensors="pt")["input_ids"]
+    with (
+        torch.inference_mode(),
+        kmem.attach(model, bank, tokenizer=tokenizer, schedule=schedule, device_bytes=0, ram_bytes=0, ahead=0) as memory,
+    ):
+        cache = model(tokens[:, :16]).past_key_values
+        stats = memory.stats()
+        assert (stats["device_misses"], stats["device_hits"], stats["memories_read"]) == (3, 0, 3)
+        for column in range(16, 32):
+            model(tokens[:, column : column + 1], past_key_values=cache)
+        stats = memory.stats()
+    assert (stats["device_misses"], stats["device_hits"], stats["memories_read"]) == (3 + 1 + 1, 0 + 1 + 1, 5)
+
+
+@pytest.mark.parametrize("room", [0, 3, 7])
+def test_no_tier_passes_its_budget(
+    bank: Bank, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, monkeypatch: pytest.MonkeyPatch, room: int
+) -> None:
+    """After every load: the device holds the budget or what is read now, RAM the budget, whatever is read ahead."""
+    budget_bytes = room * bank.record_bytes
+    assert bank.record_dtype.itemsize == model.dtype.itemsize  # a row on the device has a record's bytes
+    pools: list[Pool] = []
+    tiers: list[RamTier] = []
+    hold, keep = Pool.hold, RamTier.keep
+
+    def held(self: Pool, ids: list[int], loaded: Records | None) -> None:
+        hold(self, ids, loaded)
+        pools.append(self)
+        most = max(room, len(ids))
+        assert len(self) <= most
+        assert self.layer(0).slots.decoded()[0].untyped_storage().nbytes() <= most * bank.record_bytes
+
+    def kept(self: RamTier, ids: list[int], records: NDArray[Any], *, used: bool = True) -> None:
+        keep(self, ids, records, used=used)
+        tiers.append(self)
+        assert len(self) * records[0].nbytes <= budget_bytes
+        assert self._arena is None or self._arena.nbytes <= budget_bytes
+
+    monkeypatch.setattr(Pool, "hold", held)
+    monkeypatch.setattr(RamTier, "keep", kept)
+    options = {"top_k": 3, "every": 8, "device_bytes": budget_bytes, "ram_bytes": budget_bytes, "ahead": 6}
+    with kmem.attach(model, bank, tokenizer=tokenizer, **options) as memory:  # type: ignore[arg-type]
+        generate(model, tokenizer)
+        stats = memory.stats()
+    assert pools
+    assert tiers
+    assert stats["device_misses"] > 12  # more than there are memories: some went and came again
 
 
 # ---------------------------------------------------------------------- counters and options

@@ -64,6 +64,11 @@ class DecodeConfig:
             require_name(getattr(self, name), name)
 
     @property
+    def is_papers(self) -> bool:
+        """Whether prompts, memories and ticks are those that figures are asked of."""
+        return (self.prompt_tokens, self.top_k, self.every) == (PROMPT_TOKENS, TOP_K, EVERY_TOKENS)
+
+    @property
     def cells(self) -> tuple[Cell, ...]:
         """What is measured, cheapest questions first."""
         if self.batches is not None or self.new_tokens is not None:

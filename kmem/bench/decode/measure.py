@@ -35,7 +35,8 @@ def measure_decode(
     embedder: TextEmbedder | None = None,
     progress: Progress = silent,
 ) -> dict[str, Any]:
-    """`cells`, each with its sides' medians and the medians of their ratios within a round; the figures of ASKED; `settings`.
+    """`cells`, each with its sides' medians and the medians of their ratios within a round; `settings`; for the paper's prompts, memories
+    and ticks also the figures of ASKED.
 
     Raises MeasurementError when a run did not read or write what it should have, and what opening and attaching the bank raise.
     """
@@ -64,7 +65,7 @@ def measure_decode(
         )
         cells[cell.name] = cell_figures(task, _measure(task, progress))
     return {
-        **headline(cells),
+        **(headline(cells) if config.is_papers else {}),
         "asked": ASKED,
         "cells": cells,
         "settings": {

@@ -38,7 +38,10 @@ def require_schedule(
             )
         for span in own:
             if len(set(span.ids)) != config.top_k:
-                raise MeasurementError(f"Row {row} read {len(set(span.ids))} memories at token {span.start}, not {config.top_k}.")
+                raise MeasurementError(
+                    f"Row {row} read {len(set(span.ids))} memories at token {span.start}, not {config.top_k}; a chunk of spaces finds "
+                    f"none, so give a larger every than {every} (--every)."
+                )
         first_new = next(span for span in own if span.start == len(prompt))
         before = next(span for span in own if span.stop == len(prompt))
         if first_new.ids != before.ids:

@@ -34,7 +34,8 @@ def measure_encode(
 ) -> dict[str, Any]:
     """`over_naive`: the encoder's chunks/s over the plain forward's, the references in the order of the corpus; `over_naive_sorted`: the
     same where the plain forward is given them in the encoder's own order, which is by length; `work_over_naive`: the first of the two in
-    executed FLOPs instead of time, so how much of it is left undone, not done faster. `share_of_peak`: executed FLOP/s of matrix
+    executed FLOPs instead of time, so how much of it is left undone, not done faster, and `left_out` what: layers after the last one
+    with a budget, and padding. `share_of_peak`: executed FLOP/s of matrix
     products over the most that any product reached; `time_shares` what stands between it and 1, `linear_share_of_peak` how near the
     linear layers alone come. Medians of ratios within a round.
 
@@ -83,6 +84,12 @@ def measure_encode(
         "over_naive": paired(seconds["naive"], seconds["kmem"]),
         "over_naive_sorted": paired(seconds["naive_sorted"], seconds["kmem"]),
         "work_over_naive": round(naive_flops.total / flops.total, PLACES),
+        "left_out": {
+            "layers": anatomy.layers,
+            "layers_run": profile.last_layer + 1,
+            "tokens_naive": padded_tokens(plain, config.batch_size),
+            "tokens_fed": padded_tokens(sorted(plain, key=len), config.batch_size),
+        },
         "share_of_peak": round(flops.total / used / peaks[best], PLACES),
         "asked": ASKED,
         "time_shares": {part: round(share, PLACES) for part, share in shares.items()},
@@ -109,6 +116,12 @@ def settings(model: PreTrainedModel, config: EncodeConfig, references: Sequence[
         "batch_size": config.batch_size,
         "rounds": config.rounds,
     }
+
+
+def padded_tokens(rows: Sequence[Sequence[int]], batch_size: int) -> int:
+    """Tokens of the batches of these rows in this order, each padded to its longest."""
+    batches = (rows[start : start + batch_size] for start in range(0, len(rows), batch_size))
+    return sum(len(batch) * max(map(len, batch)) for batch in batches)
 
 
 def first_references(tokenizer: PreTrainedTokenizerBase, config: EncodeConfig) -> list[list[int]]:

@@ -4,6 +4,8 @@ Sums may be reordered; infinities are not assumed away. The compiled code is kep
 """
 
 from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import numba
@@ -11,12 +13,18 @@ import numpy as np
 
 
 def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compiled once and kept on disk, or, where neither this folder nor the user's cache can be written, once a process."""
+    """Compiled once and kept on disk, or, where neither this folder nor the user's cache can be written, once a process.
+
+    A disk that fills up, or a folder that goes away later, costs the keeping and nothing else.
+    """
     options: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": {"reassoc", "contract", "nsz", "arcp"}}
     try:
         compiled: Callable[..., Any] = numba.njit(cache=True, **options)(function)
     except RuntimeError:  # no locator: nowhere to write
         compiled = numba.njit(**options)(function)
+    kept = getattr(compiled, "_cache", None)  # nothing public lets numba pass over an OSError, except on Windows, where it does so here
+    if kept is not None:
+        kept._guard_against_spurious_io_errors = partial(suppress, OSError)
     return compiled
 
 
