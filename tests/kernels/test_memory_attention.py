@@ -265,12 +265,9 @@ def test_gradients_pass_through() -> None:
 @pytest.mark.parametrize(
     ("prepare", "learnt"),
     [
-        *(
-            pytest.param(kernel.prepare, learnt, id=f"{name}-{learnt}")
-            for name, kernel in (("dense", dense), ("cpu", cpu))
-            for learnt in (*STATES, *MEMORIES)
-        ),
-        *(pytest.param(triton.prepare, learnt, id=f"triton-{learnt}") for learnt in STATES),
+        pytest.param(kernel.prepare, learnt, id=f"{name}-{learnt}")
+        for name, kernel in (("dense", dense), ("cpu", cpu), ("triton", triton))
+        for learnt in (*STATES, *MEMORIES)
     ],
 )
 def test_a_generated_column_has_the_gradients_of_the_naive_kernel(prepare: Prepare, learnt: str, softcap: float | None) -> None:

@@ -1,13 +1,12 @@
 """On a CPU: a path for generated tokens, a path for prompts, and one for memories that are being learnt."""
 
 from kmem.kernels.memory_attention import dense
-from kmem.kernels.memory_attention.context import is_learning
 from kmem.kernels.memory_attention.layout import LayerMemory, Prepared, Segments
 
 
 def prepare(memory: LayerMemory, segments: Segments) -> Prepared:
     """Whichever is made for segments of this width."""
-    if is_learning(memory.bracket_key, memory.bracket_value, *memory.slots.decoded()):
+    if any(tensor.requires_grad for tensor in memory.tensors):  # also where no gradient is asked for now: a plan is kept
         return dense.prepare(memory, segments)
     from kmem.kernels.memory_attention import prompt, step  # numba takes half a second to import, and only reading on a CPU needs it
 

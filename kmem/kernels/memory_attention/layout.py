@@ -12,7 +12,13 @@ from kmem.errors import ConfigError
 
 
 class Slots(Protocol):
-    """Keys and values of N resident memories in one layer, S_l slots each, as they are stored."""
+    """Keys and values of N resident memories in one layer, S_l slots each, as they are stored: key, value [N, S_l, ·]."""
+
+    @property
+    def key(self) -> Tensor: ...
+
+    @property
+    def value(self) -> Tensor: ...
 
     def decoded(self) -> tuple[Tensor, Tensor]:
         """Keys and values [N, S_l, D]."""
@@ -49,6 +55,11 @@ class LayerMemory:
     def __post_init__(self) -> None:
         if sum(self.budget) != self.filled.shape[1]:
             raise ConfigError(f"The budget {self.budget} has {sum(self.budget)} slots, the layer {self.filled.shape[1]}.")
+
+    @property
+    def tensors(self) -> tuple[Tensor, ...]:
+        """What may be learnt."""
+        return self.bracket_key, self.bracket_value, self.slots.key, self.slots.value
 
     @property
     def head_starts(self) -> tuple[int, ...]:

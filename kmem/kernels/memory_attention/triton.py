@@ -72,7 +72,7 @@ class Attention:
     def __call__(
         self, query: Tensor, key: Tensor, value: Tensor, context_mask: Tensor | None, *, scaling: float, softcap: float | None
     ) -> tuple[Tensor, Tensor]:
-        if is_learning(query, key, value):  # the kernel has no backward pass
+        if is_learning(query, key, value, *self.memory.tensors):  # the kernel has no backward pass
             return dense.prepare(self.memory, self.segments)(query, key, value, context_mask, scaling=scaling, softcap=softcap)
         return self.launch(query, key, value, context_mask, scaling=scaling, softcap=softcap, output_dtype=query.dtype)
 
