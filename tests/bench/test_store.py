@@ -133,7 +133,7 @@ def test_without_moto_there_are_no_figures_of_s3(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr("kmem.bench.store.counted.find_spec", lambda name: None if name == "moto" else name)
     assert counted.missing_packages() == ["moto"]
     for name in ("time_writes", "time_processes", "time_cold_reads"):
-        monkeypatch.setattr(measure, name, lambda *_: {"memmap": [2.0], "kmem": [1.0], "sequential": [1.0]})
+        monkeypatch.setattr(measure, name, lambda *_: dict.fromkeys(("memmap", "kmem", "stream", "sequential", "files", "shard", "file"), [1.0]))
     figures = measure_store(TINY, tmp_path)
     assert figures["missing"] == ["moto"]
     assert not [key for key in figures if key.startswith("s3.")]
