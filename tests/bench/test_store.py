@@ -132,8 +132,9 @@ def test_five_memories_in_s3_are_five_requests_and_their_bytes(tmp_path: Path) -
 def test_without_moto_there_are_no_figures_of_s3(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("kmem.bench.store.counted.find_spec", lambda name: None if name == "moto" else name)
     assert counted.missing_packages() == ["moto"]
+    sides = ("memmap", "kmem", "stream", "sequential", "files", "shard", "file")
     for name in ("time_writes", "time_processes", "time_cold_reads"):
-        monkeypatch.setattr(measure, name, lambda *_: dict.fromkeys(("memmap", "kmem", "stream", "sequential", "files", "shard", "file"), [1.0]))
+        monkeypatch.setattr(measure, name, lambda *_: {side: [1.0] for side in sides})
     figures = measure_store(TINY, tmp_path)
     assert figures["missing"] == ["moto"]
     assert not [key for key in figures if key.startswith("s3.")]

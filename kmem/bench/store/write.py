@@ -46,7 +46,9 @@ def time_writes(config: StoreConfig, folder: Path, tick: Tick = lambda done: Non
     return pace
 
 
-def _time_each(config: StoreConfig, folder: Path, held: Held, sizes: Sequence[int], *, plain_first: bool) -> tuple[list[float], list[float]]:
+def _time_each(
+    config: StoreConfig, folder: Path, held: Held, sizes: Sequence[int], *, plain_first: bool
+) -> tuple[list[float], list[float]]:
     """Seconds of each shard, and of a plain file of as many bytes, turn by turn."""
     writer = new_writer(folder / "bank", memories=config.write_memories, **_shape(config))
     alone: list[float] = []
