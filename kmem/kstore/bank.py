@@ -275,7 +275,7 @@ class Bank:
 
     def chunks(self, ids: Sequence[int]) -> list[Chunk]:
         """The chunks behind memories. Raises MemoryNotFoundError."""
-        return [self._chunks.chunk(*at) for at in self._locate(ids)]
+        return self._chunks.at(self._locate(ids))
 
     def vectors(self, ids: Sequence[int]) -> NDArray[np.float32]:
         """[n, dim] what the index holds for these ids."""

@@ -3,8 +3,7 @@
 import hashlib
 from collections import OrderedDict
 from collections.abc import Sequence
-from io import BytesIO
-from itertools import pairwise
+from itertools import groupby, pairwise
 from threading import Lock
 from typing import Any
 
@@ -48,9 +47,9 @@ def encode_chunks(chunks: Sequence[Chunk], first_row: int) -> bytes:
     columns: dict[str, Sequence[Any]] = {name: [getattr(chunk, name) for chunk in chunks] for name in _FIELDS}
     columns["row"] = range(first_row, first_row + len(chunks))
     columns["sha256"] = [hashlib.sha256(chunk.reference.encode()).hexdigest() for chunk in chunks]
-    sink = BytesIO()
+    sink = pa.BufferOutputStream()  # a Python file would want Python's lock for every piece
     pq.write_table(pa.Table.from_pydict(columns, schema=SCHEMA), sink, compression="zstd", compression_level=3, row_group_size=GROUP_ROWS)
-    return sink.getvalue()
+    return bytes(sink.getvalue())
 
 
 class ChunkTable:
@@ -78,10 +77,6 @@ class ChunkTable:
         found: NDArray[np.int64] = self._checked(number, table, 0)["id"].to_numpy()
         return found
 
-    def chunk(self, number: int, row: int) -> Chunk:
-        """The chunk at a row of a shard, as it was written."""
-        return self.chunks(number, range(row, row + 1))[0]
-
     def require_texts(self, number: int) -> None:
         """Raise CorruptBankError unless every text of a shard has the sha256 that stands beside it."""
         with self._lock, self._file(number) as file:
@@ -101,6 +96,14 @@ class ChunkTable:
                 if first < last:
                     records = self._group(number, group).slice(first - start, last - first).to_pylist()
                     found += [_chunk(record) for record in records]
+        return found
+
+    def at(self, places: Sequence[tuple[int, int]]) -> list[Chunk]:
+        """The chunks at (shard, row) pairs; rows that follow one another are read together."""
+        found: list[Chunk] = []
+        for _, run in groupby(enumerate(places), key=lambda counted: (counted[1][0], counted[1][1] - counted[0])):
+            (_, (number, first)), *others = run
+            found += self.chunks(number, range(first, first + 1 + len(others)))
         return found
 
     def _open(self, number: int) -> tuple[pq.ParquetFile, list[int]]:

@@ -133,10 +133,10 @@ class GenerationWriter:
         small = {
             self.layout.file("length", index): partial(self.layout.encode_side, "length", lengths),
             self.layout.file("id", index): partial(self.layout.encode_side, "id", ids),
-            f"chunks/{self.name}-{index:05d}.parquet": partial(encode_chunks, chunks, rows.start),
         }
         if slot_position is not None:
             small[self.layout.file("slot_position", index)] = partial(self.layout.encode_side, "slot_position", slot_position)
+        small[f"chunks/{self.name}-{index:05d}.parquet"] = partial(encode_chunks, chunks, rows.start)  # last: it keeps a core busy
 
         def stored(file: str, encoded: Callable[[], bytes]) -> StoredFile:
             return store(self.place, file, encoded())
@@ -144,7 +144,7 @@ class GenerationWriter:
         with ThreadPoolExecutor(1) as threads:  # the small files wait for the device beside the large one
             others = [threads.submit(stored, file, encoded) for file, encoded in small.items()]
             kv = None if blocks is None else store_stream(self.place, self.layout.file("kv", index), self.layout.encode_kv(blocks))
-            length, identities, texts, *positions = (other.result() for other in others)
+            length, identities, *positions, texts = (other.result() for other in others)
         return Shard(
             index=index,
             rows=len(rows),

@@ -1,6 +1,7 @@
 """Copying memories from banks into a new generation: what compaction, merging and conversion share."""
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from kmem.document import Chunk
 from kmem.kstore.bank import Bank
 from kmem.kstore.generation import BLOCK_BYTES, GenerationWriter
 from kmem.kstore.manifest import Shard
+from kmem.kstore.stream import COPIES_AT_ONCE, write_streamed
 from kmem.progress import Progress
 
 
@@ -47,13 +49,13 @@ class Copied:
         return writer.write_records(index, blocks, slot_position, lengths, chunks)
 
     def write_all(self, writer: GenerationWriter, progress: Progress) -> list[Shard]:
-        """Every shard in turn."""
-        shards = []
+        """Every shard; several at once, but in turn where records are encoded again, which takes every core as it is."""
         progress("copy", 0, len(self))
-        for index in range(writer.shard_count):
-            shards.append(self.write_shard(writer, index))
-            progress("copy", writer.shard_rows(index).stop, len(self))
-        return shards
+        return write_streamed(
+            (partial(self.write_shard, writer, index) for index in range(writer.shard_count)),
+            at_once=COPIES_AT_ONCE if all(_as_stored(bank, writer) for bank in self._banks) else 0,
+            wrote=lambda shard: progress("copy", shard.first_row + shard.rows, len(self)),
+        )
 
     def _parts(self, rows: range) -> Iterator[tuple[Bank, Sequence[int]]]:
         for bank, ids, start in zip(self._banks, self._ids, self._starts, strict=False):
@@ -65,7 +67,7 @@ class Copied:
 def _blocks(bank: Bank, ids: Sequence[int], writer: GenerationWriter) -> Iterator[NDArray[Any]]:
     """Records as `writer` stores them, in blocks [n, *record_shape]."""
     each = max(1, BLOCK_BYTES // max(1, int(np.prod(bank.record_shape)) * bank.record_dtype.itemsize))
-    same = bank.manifest.quantiser == writer.quantiser.to_dict()
+    same = _as_stored(bank, writer)
     for start in range(0, len(ids), each):
         some = ids[start : start + each]
         if same:
@@ -74,3 +76,8 @@ def _blocks(bank: Bank, ids: Sequence[int], writer: GenerationWriter) -> Iterato
             yield records
         else:
             yield writer.quantiser.encode(bank.read(some, positions=False).kv)
+
+
+def _as_stored(bank: Bank, writer: GenerationWriter) -> bool:
+    """Whether the bank's records are what `writer` stores."""
+    return bank.manifest.quantiser == writer.quantiser.to_dict()

@@ -18,7 +18,7 @@ from kmem.bench.store.reads import require_equal, time_reads
 from kmem.bench.store.s3 import measure_s3
 from kmem.bench.store.sides import SIDES, Kmem, Side, installed_sides
 from kmem.bench.store.synthetic import Stored, make_stored
-from kmem.bench.store.timing import ratios, summary
+from kmem.bench.store.timing import paired, ratios, summary
 from kmem.errors import ConfigError, CorruptBankError
 from kmem.kstore.bank import Bank
 from kmem.memories import Memories
@@ -132,8 +132,9 @@ def test_five_memories_in_s3_are_five_requests_and_their_bytes(tmp_path: Path) -
 def test_without_moto_there_are_no_figures_of_s3(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("kmem.bench.store.counted.find_spec", lambda name: None if name == "moto" else name)
     assert counted.missing_packages() == ["moto"]
+    sides = ("memmap", "kmem", "stream", "sequential", "files", "shard", "file")
     for name in ("time_writes", "time_processes", "time_cold_reads"):
-        monkeypatch.setattr(measure, name, lambda *_: {"memmap": [2.0], "kmem": [1.0], "sequential": [1.0]})
+        monkeypatch.setattr(measure, name, lambda *_: {side: [1.0] for side in sides})
     figures = measure_store(TINY, tmp_path)
     assert figures["missing"] == ["moto"]
     assert not [key for key in figures if key.startswith("s3.")]
@@ -163,6 +164,8 @@ def test_the_crowd_is_opened_in_a_process_of_its_own(tmp_path: Path) -> None:
 def test_figures_are_medians() -> None:
     times = {"kmem": [1.0, 2.0, 9.0], "memmap": [4.0, 1.0, 0.5]}
     assert ratios({"x": ("kmem", "memmap"), "y": ("kmem", "zarr")}, times) == {"x": 2.0}
+    assert paired({"x": ("kmem", "memmap")}, times) == {"x": 2.0}
+    assert paired({"x": ("kmem", "memmap")}, {"kmem": [1.0, 4.0, 9.0], "memmap": [1.0, 1.0, 3.0]}) == {"x": 3.0}
     assert summary(times, 4_000_000_000)["kmem"]["gb_per_s"] == 2.0
 
 

@@ -249,3 +249,35 @@ def _same(bank: Bank, ids: list[int]) -> None:
     for row, memory_id in enumerate(ids):
         assert torch.equal(found.kv[row], codec.decode(codec.encode(expected[memory_id].kv))[0])
         assert torch.equal(found.slot_position[row], expected[memory_id].slot_position[0])
+
+
+def test_no_loose_record_outlives_the_states_that_could_read_it(path: Path) -> None:
+    store(path, 0, 1)
+    with open_bank(path) as held:
+        before = records_in(path)
+        assert compact(path).held_states == 1
+        store_memories(held, memories_of(2))  # into the state that it has open
+        assert before.items() < records_in(path).items()
+    assert compact(path).held_states == 0
+    _only_what_is_listed(path)
+    store(path, 3)
+    with open_bank(path) as held:
+        held.lengths(memories_of(4).ids)
+        assert compact(path, held_too=True).held_states == 0
+        _only_what_is_listed(path)
+        store_memories(held, memories_of(4))  # its state is gone: nobody will ever find this
+        assert len(records_in(path)) > len([file for file in records_in(path) if file in _listed(path)])
+    compact(path)
+    _only_what_is_listed(path)
+    assert verify(path, deep=True)["memories"] == 3  # of rows 0, 1 and 3
+
+
+def _listed(path: Path) -> set[str]:
+    with open_bank(path) as bank:
+        return {file.file for file in bank.manifest.files}
+
+
+def _only_what_is_listed(path: Path) -> None:
+    """No record of this bank's generations was stored one by one since they were made."""
+    assert set(records_in(path)) <= _listed(path)
+    assert len([name for name in contents(path) if name.startswith("manifests/")]) == 1

@@ -4,13 +4,16 @@ import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from blake3 import blake3
 
 from kmem.errors import BankExistsError, ConfigError, CorruptBankError, IdentityMismatchError
 from kmem.kstore.bank import open_bank
+from kmem.kstore.life import compact, delete
 from kmem.kstore.manifest import IndexRecord
 from kmem.kstore.place import LocalPlace
 from kmem.kstore.quant import quantiser
@@ -36,6 +39,44 @@ def test_identical_input_gives_identical_bytes(tmp_path: Path) -> None:
     for name in ("a", "b"):
         write_bank(tmp_path / name)
     assert contents(tmp_path / "a") == contents(tmp_path / "b")
+
+
+def test_every_new_file_has_its_blake3_in_the_manifest(tmp_path: Path) -> None:
+    path = tmp_path / "bank"
+    write_bank(path, name="vq")
+    for change in (lambda: None, lambda: delete(path, [tiny_chunks(1)[0].id]), lambda: compact(path)):
+        change()
+        with open_bank(path) as bank:
+            for stored in bank.files():
+                assert stored.digest == f"blake3:{blake3((path / stored.file).read_bytes()).hexdigest()}", stored.file
+            assert len(bank.files()) > 10
+
+
+def test_whatever_got_a_name_is_flushed_into_its_folder_before_the_manifest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Folders too: without that a power cut loses files whose own bytes are safe, and a manifest that lists them stays."""
+    events: list[tuple[str, Path]] = []
+    real = {name: getattr(os, name) for name in ("mkdir", "replace", "link", "fsync")}
+
+    def watched(name: str) -> Callable[..., None]:
+        def call(*arguments: Any, **named: Any) -> None:
+            real[name](*arguments, **named)
+            what = os.readlink(f"/proc/self/fd/{arguments[0]}") if name == "fsync" else arguments[0 if name == "mkdir" else 1]
+            events.append(("flushed" if name == "fsync" else "named", Path(what)))
+
+        return call
+
+    for name in real:
+        monkeypatch.setattr(os, name, watched(name))
+    write_bank(tmp_path / "deep" / "bank")
+    monkeypatch.undo()
+    named = [what for event, what in events if event == "named"]
+    committed = events.index(("named", tmp_path / "deep/bank/manifests/000001.json"))
+    for number, (event, what) in enumerate(events):
+        if event == "named":
+            end = None if number >= committed else committed
+            assert ("flushed", what.parent) in events[number:end], what
+    files = [path for path in (tmp_path / "deep").rglob("*") if path.is_file()]
+    assert {tmp_path / "deep", tmp_path / "deep/bank/chunks", tmp_path / "deep/bank/memories.zarr/g0000/kv", *files} <= set(named)
 
 
 def test_shards_may_be_written_in_any_order_and_again(tmp_path: Path) -> None:

@@ -11,6 +11,8 @@ MANY = 160
 """Memories of a large read: what 32 spans read."""
 MIB = 1 << 20
 FLOAT16_BYTES = 2
+WRITE_SHARDS = 8
+"""Shards that are held in memory to be written."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,7 +20,7 @@ class StoreConfig:
     """memories, each of 2 · slots · head_dim float16 numbers: 90 KiB unless told otherwise. shard_bytes: payload of a shard.
 
     rounds: turns of each side at reading five memories; `large_rounds` at reading 160. cold_rounds: reads from the device of each size.
-    processes read at once, `process_rounds` times. write_rounds: times that the whole bank is written.
+    processes read at once, `process_rounds` times. write_rounds: times that the whole bank, or its first WRITE_SHARDS shards, are written.
     s3_memories in an object store, five of which are read `s3_rounds` times.
     full: also open a bank of `crowd` tiny memories.
     Raises ConfigError for less than 160 memories: the larger reads take that many different ones.
@@ -56,6 +58,11 @@ class StoreConfig:
     @property
     def shard_rows(self) -> int:
         return max(1, self.shard_bytes // self.record_bytes)
+
+    @property
+    def write_memories(self) -> int:
+        """Memories of the bank whose writing is timed."""
+        return min(self.memories, WRITE_SHARDS * self.shard_rows)
 
     @property
     def large_rounds(self) -> int:

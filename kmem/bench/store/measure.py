@@ -13,7 +13,7 @@ from kmem.bench.store.reads import Tick, require_equal, time_reads
 from kmem.bench.store.s3 import measure_s3
 from kmem.bench.store.sides import SIDES, installed_sides
 from kmem.bench.store.synthetic import Stored, make_stored
-from kmem.bench.store.timing import p50, ratios, summary
+from kmem.bench.store.timing import p50, paired, ratios, summary
 from kmem.bench.store.write import time_writes
 from kmem.paths import ZARR
 from kmem.progress import Progress, silent
@@ -30,7 +30,11 @@ READ160 = {"read160_bandwidth_over_memmap": ("memmap", "kmem"), "read160_always_
 READ8 = {"read8_bandwidth_over_memmap": ("memmap", "kmem")}
 COLD5 = {"read5_cold_p50_over_memmap": ("kmem", "memmap"), "read5_cold_tensorstore_over_kmem": ("tensorstore", "kmem")}
 COLD160 = {"read160_cold_bandwidth_over_memmap": ("memmap", "kmem")}
-WRITE = {"write_over_sequential": ("kmem", "sequential")}
+WRITE = {
+    "write_over_sequential": ("stream", "sequential"),
+    "write_over_sequential_files": ("stream", "files"),
+    "shard_over_sequential": ("shard", "file"),
+}
 """Key of the result → (side whose time is divided, side whose time divides)."""
 
 
@@ -65,7 +69,7 @@ def measure_store(config: StoreConfig, folder: Path, *, progress: Progress = sil
         **ratios(READ8, together),
         **ratios(COLD5, cold_few),
         **ratios(COLD160, cold_many),
-        **ratios(WRITE, writes),
+        **paired(WRITE, writes),
         "overhead": _zarr_bytes(stored) / (config.memories * config.record_bytes),
         **remote,
         **crowd,

@@ -33,3 +33,8 @@ def ratios(wanted: Mapping[str, tuple[str, str]], times: Times) -> dict[str, Any
     return {
         key: round(p50(times[over]) / p50(times[under]), 3) for key, (over, under) in wanted.items() if over in times and under in times
     }
+
+
+def paired(wanted: Mapping[str, tuple[str, str]], times: Times) -> dict[str, float]:
+    """By key, the median over all turns of the first side's time over the second side's of the same turn."""
+    return {key: round(float(np.median(np.divide(times[over], times[under]))), 3) for key, (over, under) in wanted.items()}
