@@ -113,7 +113,7 @@ class RecordFiles:
         """Row and length of every file."""
         for file, size in self._place.sizes(f"{ZARR}/{self._generation}/{array}").items():
             found = _CHUNK.fullmatch(file.rpartition("/")[2])
-            if found and int(found[1]) < self._rows:
+            if found and int(found[1]) < self._rows and file == self._file(array, int(found[1])):
                 yield int(found[1]), size
 
     def _read(self, array: str, row: int) -> NDArray[np.uint8] | None:
