@@ -160,12 +160,12 @@ class Parts:
         return rows
 
     def _not_encoded(self, at: Sequence[tuple[int, int]]) -> MemoryNotEncodedError:
-        ids = []
-        for number, row in at:
+        ids: dict[int, NDArray[np.int64]] = {}
+        for number in {number for number, _ in at}:
             known = self.ids(number)
             assert known is not None  # only format 1 has none, and nothing on demand
-            ids.append(int(known[row]))
-        return MemoryNotEncodedError(self._place, tuple(dict.fromkeys(ids)))
+            ids[number] = known
+        return MemoryNotEncodedError(self._place, tuple(dict.fromkeys(int(ids[number][row]) for number, row in at)))
 
     def _kv_of(self, number: int) -> ShardFile:
         found = self._kv.get(number)
