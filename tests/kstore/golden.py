@@ -66,9 +66,7 @@ def main() -> int:
         shutil.rmtree(bank / "build")
         bank.with_suffix(".json").write_text(json.dumps(answers(bank)) + "\n")
     if not absent:
-        sys.stderr.write(
-            f"The banks of format {FORMAT_VERSION} exist. Golden bytes are never rewritten; they belong to one format version.\n"
-        )
+        sys.stderr.write(f"Both banks of format {FORMAT_VERSION} exist. Golden bytes are never rewritten.\n")
         return 2
     return 0
 
