@@ -188,8 +188,8 @@ def _listed(folder: str, before: str) -> Iterator[tuple[str, int]]:
         entries = os.scandir(folder)
     except OSError:  # what can't be listed holds nothing for us
         return
-    with entries:
-        for entry in entries:
+    with entries as found:
+        for entry in found:
             if entry.is_dir():
                 if not entry.is_symlink():
                     yield from _listed(entry.path, f"{before}{entry.name}/")
