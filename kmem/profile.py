@@ -113,6 +113,8 @@ def _require_fields(data: Mapping[str, Any], known: list[str]) -> None:
             raise ConfigError(f"There is no field {field_name!r}; a profile has {', '.join(known)}.")
         if field_name == "name" and not value:
             raise ConfigError("The field 'name' is empty; give the profile a name.")
+        if field_name == "provenance" and not isinstance(value, Mapping):
+            raise ConfigError(f"The field 'provenance' must be an object, not {value!r:.40}.")
         if field_name not in ("budget", "provenance") and not isinstance(value, str):
             raise ConfigError(f"The field {field_name!r} must be a string, not {value!r:.40}.")
     if not isinstance(data["budget"], list | tuple) or not all(isinstance(row, list | tuple) for row in data["budget"]):

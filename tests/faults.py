@@ -91,6 +91,21 @@ def run_for(work: Callable[[], object], seconds: float) -> bool:
     return status == 0
 
 
+def run_until(work: Callable[[], object], seen: Callable[[], bool]) -> bool:
+    """Run `work` in a process of its own and kill −9 it the moment that `seen` is true → whether it ended first. It must not fail."""
+    pid, ready = child(work)
+    ended, status = 0, 0
+    while not ended and not seen():
+        time.sleep(0.0005)
+        ended, status = os.waitpid(pid, os.WNOHANG)
+    if not ended:
+        os.kill(pid, signal.SIGKILL)
+        _, status = os.waitpid(pid, 0)
+    os.close(ready)
+    assert os.waitstatus_to_exitcode(status) in (0, -signal.SIGKILL)
+    return os.waitstatus_to_exitcode(status) == 0
+
+
 def seconds_of(work: Callable[[], object]) -> float:
     """How long `work` takes in a process of its own."""
     pid, ready = child(work)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from kmem.arguments import path_or_url, require_count, require_text
 from kmem.document import Chunk
-from kmem.errors import BankNotFoundError, ConfigError, CorruptBankError, MemoryNotFoundError, WrongTypeError
+from kmem.errors import BankNotFoundError, ConfigError, CorruptBankError, MemoryNotFoundError, UnknownNameError, WrongTypeError
 from kmem.identity import Identity
 from kmem.kstore.chunks import ChunkTable
 from kmem.kstore.claim import is_unfinished_build
@@ -29,7 +29,7 @@ from kmem.kstore.on_demand import RecordFiles
 from kmem.kstore.parts import Parts
 from kmem.kstore.place import Place, place_of
 from kmem.kstore.place.protocol import RESTORE
-from kmem.kstore.quant import load_quantiser
+from kmem.kstore.quant import Quantiser, load_quantiser
 from kmem.kstore.shard import Verify
 from kmem.kstore.stored import StoredFile, describe, read_verified, require_sizes, require_unaltered
 from kmem.memories import EMPTY_SLOT, UNREAD_POSITION, Memories, MemorySpec
@@ -81,10 +81,7 @@ class Bank:
         let_go: Callable[[], None] = lambda: None,
     ) -> None:
         self.place, self.manifest = place, manifest
-        trained = manifest.quantiser_tensors
-        self.quantiser = load_quantiser(
-            manifest.quantiser, {} if trained is None else safetensors.torch.load(read_verified(place, trained))
-        )
+        self.quantiser = _quantiser(place, manifest)
         self._deleted = frozenset(manifest.deleted)
         self._given_embedder = embedder
         self._closed = False
@@ -136,11 +133,15 @@ class Bank:
         """Profile, identity and bracket of all memories here; reads the bracket."""
         data = read_verified(self.place, self.manifest.bracket)
         bracket = safetensors.torch.load(data)["bracket"]
+        layers, heads, head_dim = self.profile.layers, self.profile.heads, self.manifest.head_dim
+        if bracket.ndim != 5 or (*bracket.shape[:3], bracket.shape[4]) != (layers, 2, heads, head_dim):
+            shapes = f"shape {tuple(bracket.shape)}, but the manifest makes [L, 2, H, P, D] ({layers}, 2, {heads}, P, {head_dim})"
+            raise CorruptBankError(f"{self.place.at(self.manifest.bracket.file)} has {shapes}; {RESTORE}")
         return MemorySpec(
             profile=self.profile,
             identity=self.identity,
             bracket=bracket,
-            head_dim=self.manifest.head_dim,
+            head_dim=head_dim,
             bracket_tokens=self.manifest.bracket_tokens,
         )
 
@@ -387,6 +388,20 @@ class Bank:
     def _require_open(self) -> None:
         if self._closed:
             raise ConfigError(f"The bank {self.place} was closed; open it again.")
+
+
+def _quantiser(place: Place, manifest: Manifest) -> Quantiser:
+    trained = manifest.quantiser_tensors
+    tensors = {} if trained is None else safetensors.torch.load(read_verified(place, trained))
+    try:
+        found = load_quantiser(manifest.quantiser, tensors)
+        found.record_shape(manifest.profile.slots, manifest.head_dim)
+        return found
+    except UnknownNameError:
+        raise
+    except (KeyError, ValueError) as error:
+        file = place.at(manifest_file(manifest.number))
+        raise CorruptBankError(f"{file} was altered: quantiser and quantiser_tensors don't belong to it ({error}); {RESTORE}") from error
 
 
 def open_bank(path: str | Path, embedder: TextEmbedder | None = None, *, verify: Verify = "first") -> Bank:

@@ -15,6 +15,8 @@ from kmem.paths import WRITER
 BUILD = "build"
 LOCK = f"{BUILD}/lock"
 """Held by whoever builds; it says nothing about the folder's contents."""
+_BEFORE = {"on_demand": False}
+"""Configuration that came later, and what every build before it did."""
 
 
 def is_unfinished_build(place: Place) -> bool:
@@ -72,10 +74,10 @@ def _require_writable(root: Path) -> None:
 
 def _require_same(place: Place, config: Mapping[str, Any]) -> None:
     try:
-        there = json.loads(place.read(WRITER))
-    except ValueError as error:
+        before = _BEFORE | _flat(json.loads(place.read(WRITER)))
+    except (ValueError, AttributeError) as error:
         raise ConfigError(f"{place.at(WRITER)} can't be read ({error}); delete {place} and build again.") from error
-    before, now = _flat(there), _flat(config)
+    now = _flat(config)
     differing = [field for field in sorted(before.keys() | now.keys()) if before.get(field) != now.get(field)]
     if differing:
         values = "; ".join(f"{field}: there {before.get(field)!r:.60}, here {now.get(field)!r:.60}" for field in differing)

@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from kmem.errors import BankExistsError, ConfigError, CorruptBankError, PlaceError
+from kmem.errors import BankExistsError, ConfigError, CorruptBankError, FormatVersionError, PlaceError
 from kmem.kstore.manifest import Manifest
 from kmem.kstore.place import Place
 from kmem.kstore.stored import require_sizes
@@ -38,11 +38,16 @@ def manifest_file(number: int) -> str:
 
 
 def manifest_numbers(place: Place) -> list[int]:
-    """Numbers of all manifests present, ascending; empty where there is no bank. Raises CorruptBankError for a file in its place."""
+    """Numbers of all manifests present, ascending; empty where there is no bank. Raises CorruptBankError for a file where the folder should
+    be, or a folder where a manifest should.
+    """
     if place.folder is not None and (place.folder / MANIFESTS).is_file():
         raise CorruptBankError(
             f"{place.at(MANIFESTS)} is a file where a folder of manifests should be: delete it, and restore the folder from a copy."
         )
+    for path in () if place.folder is None else (place.folder / MANIFESTS).glob("*.json"):
+        if path.is_dir():
+            raise _damaged(str(path), "it is a folder")
     names = [file.removeprefix(f"{MANIFESTS}/") for file in place.sizes(MANIFESTS)]
     return sorted(int(name.removesuffix(".json")) for name in names if _NAME.fullmatch(name))
 
@@ -83,19 +88,24 @@ def read_manifest(place: Place, number: int) -> Manifest:
     path = place.at(manifest_file(number))
     try:
         raw = place.read(manifest_file(number))
-    except (PlaceError, FileNotFoundError):
+    except (PlaceError, CorruptBankError, FileNotFoundError):
         raise
     except OSError as error:
         raise _damaged(path, f"it can't be read ({error.strerror})") from error
     try:
         data = json.loads(raw.decode("ascii"))
+        _require_checksum(path, raw, data)
     except (ValueError, RecursionError) as error:
         raise _damaged(path, f"it is not JSON ({error})") from error
-    _require_checksum(path, raw, data)
     try:
-        return Manifest.from_dict(data)
-    except (KeyError, TypeError) as error:
-        raise _damaged(path, f"a field is missing or misshapen ({error!r})") from error
+        manifest = Manifest.from_dict(data)
+    except FormatVersionError:
+        raise
+    except ValueError as error:
+        raise _damaged(path, str(error).rstrip(".")) from error
+    if manifest.number != number:
+        raise _damaged(path, f"number is {manifest.number}")
+    return manifest
 
 
 def latest_manifest(place: Place) -> Manifest | None:

@@ -13,7 +13,7 @@ class _Hash(Protocol):
     def hexdigest(self) -> str: ...
 
 
-_ALGORITHMS: dict[str, Callable[[], _Hash]] = {"blake3": blake3, "sha256": hashlib.sha256}
+ALGORITHMS: dict[str, Callable[[], _Hash]] = {"blake3": blake3, "sha256": hashlib.sha256}
 _NEW = "blake3"
 
 
@@ -22,7 +22,7 @@ class Digest:
 
     def __init__(self, like: str = f"{_NEW}:") -> None:
         self._algorithm = like.partition(":")[0]
-        self._hash = _ALGORITHMS[self._algorithm]()
+        self._hash = ALGORITHMS[self._algorithm]()
 
     def update(self, data: Buffer) -> None:
         self._hash.update(data)

@@ -8,9 +8,10 @@ from kmem.memories import UNREAD_POSITION, Memories
 def store_memories(bank: Bank, memories: Memories) -> None:
     """Store the records of memories of a bank that was built without encoding; what is stored already stays as it is.
 
-    Needs no lock: a kill leaves a record or none, and of two writers of one the first one's stays. Raises IdentityMismatchError when
-    another model wrote them, MemoryNotFoundError for an id that is not in the bank, ConfigError when they have other lengths than
-    their texts or can't be held by the bank's quantiser, OSError where the place can't be written.
+    Needs no lock: a kill leaves a record or none; of two writers of one the first one's keys and values stay, and either one's slot
+    positions, which are equal where both ran the same model on the same kind of machine. Raises IdentityMismatchError when another
+    model wrote them, MemoryNotFoundError for an id that is not in the bank, ConfigError when they have other lengths than their texts
+    or can't be held by the bank's quantiser, OSError where the place can't be written.
     """
     bank.identity.require_compatible(memories.spec.identity)
     if bool((memories.slot_position == UNREAD_POSITION).any()):

@@ -4,6 +4,7 @@ Everything here is plain data that goes to JSON and back. `commit.py` puts it on
 """
 
 import hashlib
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
@@ -11,12 +12,17 @@ from typing import Any
 from kmem import __version__
 from kmem.errors import FormatVersionError
 from kmem.identity import Identity
+from kmem.kstore.fields import MOST, Fields
 from kmem.kstore.stored import StoredFile
 from kmem.profile import Profile
 
 FORMAT_VERSION = 3
 READABLE_VERSIONS = (1, 2, 3)
 """Version 1 had no `ids` file: ids stood in the Parquet files alone. Before version 3 a digest was a bare sha256."""
+KINDS = ("flat", "ivf")
+"""Of search index: exact, and with inverted lists, whose factory says so."""
+
+_GENERATION = re.compile(r"g\d{4,9}(-\w+)?")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,23 +49,30 @@ class Shard:
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> "Shard":
+    def from_dict(cls, data: object) -> "Shard":
+        """The shard of a `to_dict()` that went through JSON. Raises ValueError naming a field that is missing or misshapen."""
+        return cls.of(Fields(data))
+
+    @classmethod
+    def of(cls, data: Fields) -> "Shard":
+        """As `from_dict` does."""
         first = "kv_file" in data  # format version 1
 
-        def of(name: str) -> StoredFile | None:
-            if first:
-                return StoredFile.from_flat(data, name)
-            return None if data[name] is None else StoredFile.from_dict(data[name])
+        def stored(name: str) -> StoredFile:
+            return StoredFile.from_flat(data, name) if first else StoredFile.of(data.inner(name))
+
+        def stored_or_none(name: str) -> StoredFile | None:
+            return None if not first and data.get(name) is None else stored(name)
 
         return cls(
-            index=data["index"],
-            rows=data["rows"],
-            first_row=data["first_row"],
-            kv=of("kv"),
-            slot_position=of("slot_position"),
-            length=StoredFile.from_flat(data, "length") if first else StoredFile.from_dict(data["length"]),
-            ids=None if first else of("ids"),
-            chunks=StoredFile.from_flat(data, "chunks") if first else StoredFile.from_dict(data["chunks"]),
+            index=data.count("index"),
+            rows=data.count("rows", least=1),
+            first_row=data.count("first_row"),
+            kv=stored_or_none("kv"),
+            slot_position=stored_or_none("slot_position"),
+            length=stored("length"),
+            ids=None if first else stored_or_none("ids"),
+            chunks=stored("chunks"),
         )
 
 
@@ -86,15 +99,35 @@ class Generation:
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> "Generation":
-        return cls(
-            name=data["name"],
-            rows=data["rows"],
-            rows_per_shard=data["rows_per_shard"],
-            shards=tuple(map(Shard.from_dict, data["shards"])),
-            metadata=tuple(map(StoredFile.from_dict, data["metadata"])),
-            on_demand=data.get("on_demand", False),
+    def of(cls, data: Fields) -> "Generation":
+        """Raises ValueError naming a field that is missing or misshapen, or does not agree with another one."""
+        generation = cls(
+            name=data.text("name"),
+            rows=data.count("rows", least=1),
+            rows_per_shard=data.count("rows_per_shard", least=1),
+            shards=tuple(map(Shard.of, data.inners("shards"))),
+            metadata=tuple(map(StoredFile.of, data.inners("metadata"))),
+            on_demand="on_demand" in data and data.flag("on_demand"),
         )
+        if not _GENERATION.fullmatch(generation.name):
+            raise ValueError(f"{data.name_of('name')} is {generation.name!r:.40}, not like g0000")
+        generation._require_agreement(data.name_of("shards"))
+        return generation
+
+    def _require_agreement(self, shards: str) -> None:
+        """Raise ValueError unless the shards are the rows cut evenly, each with the files that its kind has."""
+        if len(self.shards) != -(-self.rows // self.rows_per_shard):
+            raise ValueError(f"{shards} are {len(self.shards)} where {self.rows} rows are cut by {self.rows_per_shard}")
+        for number, shard in enumerate(self.shards):
+            first = number * self.rows_per_shard
+            expected = (number, first, min(self.rows_per_shard, self.rows - first))
+            found = (shard.index, shard.first_row, shard.rows)
+            if found != expected:
+                raise ValueError(f"{shards}[{number}] has index, first_row and rows {found}, not {expected}")
+            if (shard.kv is None) != self.on_demand or (shard.slot_position is None) != self.on_demand:
+                raise ValueError(f"{shards}[{number}] lists kv and slot_position, or doesn't, against on_demand")
+            if shard.ids is None and self.on_demand:
+                raise ValueError(f"{shards}[{number}].ids is null, which no generation on demand has")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,9 +154,26 @@ class IndexRecord:
         return plain | {"stored": self.stored.to_dict(), "embedder": dict(self.embedder)}
 
     @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> "IndexRecord":
-        stored = StoredFile.from_dict(data.get("stored", data))  # side by side with the rest before format version 3
-        return cls(**{field.name: data[field.name] for field in fields(cls) if field.name != "stored"}, stored=stored)
+    def of(cls, data: Fields) -> "IndexRecord":
+        """Raises ValueError naming a field that is missing or misshapen, or does not agree with another one."""
+        data.inner("embedder").text("name")
+        found = cls(
+            stored=StoredFile.of(data.inner("stored") if "stored" in data else data),  # side by side before format version 3
+            kind=data.text("kind"),
+            factory=data.text("factory"),
+            metric=data.text("metric"),
+            nprobe=data.count("nprobe"),
+            recall_at_5=data.share("recall_at_5"),
+            recall_sample=data.count("recall_sample"),
+            embedder=data.plain("embedder"),
+            rows=data.count("rows", least=1),
+            dim=data.count("dim", least=1),
+        )
+        lists = "IVF" in found.factory
+        if found.kind not in KINDS or (found.kind == "ivf") != lists or (found.nprobe > 0) != lists:
+            kind, factory = data.name_of("kind"), f"factory {found.factory!r:.40} with nprobe {found.nprobe}"
+            raise ValueError(f"{kind} is {found.kind!r:.40}, which {factory} is not")
+        return found
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -202,24 +252,33 @@ class Manifest:
         }
 
     @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> "Manifest":
-        """Raises FormatVersionError for a version this kmem does not know, KeyError or TypeError for missing or misshapen fields."""
-        if data["format_version"] not in READABLE_VERSIONS:
+    def from_dict(cls, plain: object) -> "Manifest":
+        """Raises FormatVersionError for a version this kmem does not know, ValueError naming a field that is missing or misshapen."""
+        data = Fields(plain)
+        version = data.count("format_version")
+        if version not in READABLE_VERSIONS:
             raise FormatVersionError(
-                f"The bank has format version {data['format_version']}; kmem reads {', '.join(map(str, READABLE_VERSIONS))}; "
+                f"The bank has format version {version}; kmem reads {', '.join(map(str, READABLE_VERSIONS))}; "
                 "upgrade kmem (pip install --upgrade kmem)."
             )
         before = "bracket_file" in data  # format version 3
+        identity, generations = data.inner("identity"), data.inners("generations")
+        data.inner("quantiser").text("name")
+        if not generations:
+            raise ValueError("generations is empty")
         return cls(
-            **{field.name: data[field.name] for field in fields(cls) if field.name != "bracket"}
-            | {
-                "bracket": StoredFile.from_flat(data, "bracket") if before else StoredFile.from_dict(data["bracket"]),
-                "identity": Identity.from_dict(data["identity"]),
-                "profile": Profile.from_dict(data["profile"]),
-                "generations": tuple(map(Generation.from_dict, data["generations"])),
-                "quantiser_tensors": None if data["quantiser_tensors"] is None else StoredFile.from_dict(data["quantiser_tensors"]),
-                "index": IndexRecord.from_dict(data["index"]),
-                "bracket_tokens": tuple(data["bracket_tokens"]),
-                "deleted": tuple(data["deleted"]),
-            }
+            format_version=version,
+            number=data.count("number", least=1),
+            kmem_version=data.text("kmem_version"),
+            identity=Identity.from_dict({field.name: identity.text(field.name) for field in fields(Identity)}),
+            profile=Profile.from_dict(data.plain("profile")),
+            head_dim=data.count("head_dim", least=1),
+            encoder_dtype=data.text("encoder_dtype"),
+            quantiser=data.plain("quantiser"),
+            quantiser_tensors=None if data.get("quantiser_tensors") is None else StoredFile.of(data.inner("quantiser_tensors")),
+            bracket=StoredFile.from_flat(data, "bracket") if before else StoredFile.of(data.inner("bracket")),
+            bracket_tokens=data.counts("bracket_tokens"),
+            generations=tuple(map(Generation.of, generations)),
+            index=IndexRecord.of(data.inner("index")),
+            deleted=data.counts("deleted", least=-MOST),
         )

@@ -3,8 +3,11 @@
     memories.zarr/<generation>/kv/c.<row>.0.0.0           one record, then its crc32c
     memories.zarr/<generation>/slot_position/c.<row>.0    the same
 
-A record is there when its kv file is; that one is written last, and never changed. The manifest lists none of these files: a file
-whose name has no row number in the manifest's generation is nobody's, one that has is checked by its own crc32c.
+A record is there when its kv file is; that one is written last, and never changed. Slot positions come before it: of two writers at
+once, the later one's may end up beside the earlier one's record. They are equal, unless the two encoded the memory differently.
+
+The manifest lists none of these files: a file whose name has no row number in the manifest's generation is nobody's, one that has is
+checked by its own crc32c.
 """
 
 import re
@@ -24,6 +27,8 @@ from kmem.paths import ZARR
 KV, SLOT_POSITION = "kv", "slot_position"
 MAX_REQUESTS = 32
 """Records asked of an object store at the same time."""
+FEW = 8
+"""So many records of an object store are looked for by name."""
 TRIES = 10
 """A writer that tidies up may delete a file that is being written; then it is written again."""
 
@@ -45,12 +50,21 @@ class RecordFiles:
         self._place, self._generation, self._rows = place, generation, rows
         self._dimensions = {KV: dimensions, SLOT_POSITION: 2}
         self._bytes = {KV: record_bytes, SLOT_POSITION: slots}
+        self._few = FEW if place.folder is None else max(FEW, rows // FEW)  # a file looked at takes longer than a name listed
 
-    def there(self) -> NDArray[np.bool_]:
-        """[rows] which records are stored now."""
+    def there(self, rows: NDArray[np.intp]) -> NDArray[np.bool_]:
+        """[n] which of these rows' records are stored now; few are looked for by name, for many all that is there is listed."""
+        if len(rows) <= self._few:
+            names = [self._file(KV, row) for row in rows.tolist()]
+            lengths = self._place.lengths(names)
+            return np.array([name in lengths for name in names], dtype=bool)
         found = np.zeros(self._rows, dtype=bool)
         found[[row for row, _ in self._listed(KV)]] = True
-        return found
+        return found[rows]
+
+    def stored_rows(self) -> list[int]:
+        """The rows whose records are stored now."""
+        return sorted(row for row, _ in self._listed(KV))
 
     def stored_bytes(self) -> int:
         """Bytes of all files that are stored now."""
@@ -63,15 +77,20 @@ class RecordFiles:
         with ThreadPoolExecutor(min(MAX_REQUESTS, len(rows))) as threads:
             return list(threads.map(self._read, [array] * len(rows), rows))
 
-    def positions(self, row: int) -> NDArray[np.uint8] | None:
-        """[S] slot positions of a record; None where the record was not written yet."""
-        found = self._read(SLOT_POSITION, row)
-        if found is None and self._read(KV, row) is not None:
-            raise CorruptBankError(f"{self._name(SLOT_POSITION, row)} is missing; {self._way_out(row)}")
+    def positions(self, rows: Sequence[int]) -> list[NDArray[np.uint8] | None]:
+        """[S] slot positions of each row's record; None where it was not written yet."""
+        found = self.read(rows, SLOT_POSITION)
+        lacking = [row for row, positions in zip(rows, found, strict=True) if positions is None]
+        for row, record in zip(lacking, self.read(lacking), strict=True):
+            if record is not None:
+                raise CorruptBankError(f"{self._name(SLOT_POSITION, row)} is missing; {self._way_out(row)}")
         return found
 
     def write(self, row: int, record: NDArray[np.generic], slot_position: NDArray[np.uint8]) -> None:
-        """Store a record, unless there is one already: of two writers the first one's stays. Durable when it returns."""
+        """Store a record, unless there is one already. Durable when it returns.
+
+        Of two writers at once the first one's record stays, and either one's slot positions.
+        """
         for attempt in range(TRIES):
             try:
                 if self._read(KV, row) is None:
@@ -88,13 +107,13 @@ class RecordFiles:
     def check(self, row: int) -> None:
         """Raise CorruptBankError unless a record that is there, and its slot positions, are what was written."""
         self._read(KV, row)
-        self.positions(row)
+        self.positions([row])
 
     def _listed(self, array: str) -> Iterator[tuple[int, int]]:
         """Row and length of every file."""
         for file, size in self._place.sizes(f"{ZARR}/{self._generation}/{array}").items():
             found = _CHUNK.fullmatch(file.rpartition("/")[2])
-            if found and int(found[1]) < self._rows:
+            if found and int(found[1]) < self._rows and file == self._file(array, int(found[1])):
                 yield int(found[1]), size
 
     def _read(self, array: str, row: int) -> NDArray[np.uint8] | None:

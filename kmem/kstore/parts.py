@@ -85,10 +85,10 @@ class Parts:
         Those of the last shard are kept, since a bank that is gone through in blocks asks for them again at once.
         """
         found = np.empty((len(at), self._slots), dtype=np.uint8)
+        self._positions_on_demand(at, found)
         for number in sorted({number for number, _ in at}):
             stored = self.shards[number].slot_position
             if stored is None:
-                self._positions_on_demand(at, number, found)
                 continue
             rows = self._positions_of(number, stored)
             for target, (other, row) in enumerate(at):
@@ -105,11 +105,10 @@ class Parts:
 
     def encoded(self, at: Sequence[tuple[int, int]]) -> NDArray[np.bool_]:
         """[n] whether the records at (shard, row) pairs are stored now."""
-        there = {files: files.there() for files in self.on_demand}
         found = np.ones(len(at), dtype=bool)
-        for target, (number, row) in enumerate(at):
-            if number in self._on_demand:
-                found[target] = there[self._on_demand[number]][self.shards[number].first_row + row]
+        for files, wanted in self._on_demand_rows(at).items():
+            targets, rows = np.array(wanted).T
+            found[targets] = files.there(rows)
         return found
 
     @property
@@ -124,17 +123,13 @@ class Parts:
 
     def checks(self) -> list[Callable[[], None]]:
         """One a record that was written on demand: it raises CorruptBankError unless the record is what was written."""
-        return [partial(files.check, int(row)) for files in self.on_demand for row in np.flatnonzero(files.there())]
+        return [partial(files.check, row) for files in self.on_demand for row in files.stored_rows()]
 
     def _read_on_demand(self, at: Sequence[tuple[int, int]], flat: memoryview) -> Iterable[tuple[int, tuple[int, int]]]:
         """Copy the records that were written on demand → the (target, (shard, row)) that are in shards."""
         size = self.record_bytes
-        rows: dict[RecordFiles, list[tuple[int, int]]] = {}
-        for target, (number, row) in enumerate(at):
-            if number in self._on_demand:
-                rows.setdefault(self._on_demand[number], []).append((target, self.shards[number].first_row + row))
         missing = []
-        for files, wanted in rows.items():
+        for files, wanted in self._on_demand_rows(at).items():
             for (target, _), record in zip(wanted, files.read([row for _, row in wanted]), strict=True):
                 if record is None:
                     missing.append(at[target])
@@ -144,21 +139,33 @@ class Parts:
             raise self._not_encoded(missing)
         return [(target, (number, row)) for target, (number, row) in enumerate(at) if number not in self._on_demand]
 
-    def _positions_on_demand(self, at: Sequence[tuple[int, int]], number: int, found: NDArray[np.uint8]) -> None:
-        for target, (other, row) in enumerate(at):
-            if other == number:
-                positions = self._on_demand[number].positions(self.shards[number].first_row + row)
+    def _positions_on_demand(self, at: Sequence[tuple[int, int]], found: NDArray[np.uint8]) -> None:
+        """Copy the slot positions that were written on demand."""
+        missing = []
+        for files, wanted in self._on_demand_rows(at).items():
+            for (target, _), positions in zip(wanted, files.positions([row for _, row in wanted]), strict=True):
                 if positions is None:
-                    raise self._not_encoded([(number, row)])
-                found[target] = positions
+                    missing.append(at[target])
+                else:
+                    found[target] = positions
+        if missing:
+            raise self._not_encoded(missing)
+
+    def _on_demand_rows(self, at: Sequence[tuple[int, int]]) -> dict[RecordFiles, list[tuple[int, int]]]:
+        """The places in `at`, and rows in their generation, of what is written on demand."""
+        rows: dict[RecordFiles, list[tuple[int, int]]] = {}
+        for target, (number, row) in enumerate(at):
+            if number in self._on_demand:
+                rows.setdefault(self._on_demand[number], []).append((target, self.shards[number].first_row + row))
+        return rows
 
     def _not_encoded(self, at: Sequence[tuple[int, int]]) -> MemoryNotEncodedError:
-        ids = []
-        for number, row in at:
+        ids: dict[int, NDArray[np.int64]] = {}
+        for number in {number for number, _ in at}:
             known = self.ids(number)
             assert known is not None  # only format 1 has none, and nothing on demand
-            ids.append(int(known[row]))
-        return MemoryNotEncodedError(self._place, tuple(dict.fromkeys(ids)))
+            ids[number] = known
+        return MemoryNotEncodedError(self._place, tuple(dict.fromkeys(int(ids[number][row]) for number, row in at)))
 
     def _kv_of(self, number: int) -> ShardFile:
         found = self._kv.get(number)

@@ -1,6 +1,7 @@
 """The record of a file of a bank, and its comparison with what lies there now."""
 
-from collections.abc import Iterable, Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -8,12 +9,15 @@ from typing import Any
 from typing_extensions import Buffer
 
 from kmem.errors import CorruptBankError
-from kmem.kstore.digest import Digest, digest_of
+from kmem.kstore.digest import ALGORITHMS, Digest, digest_of
+from kmem.kstore.fields import Fields
 from kmem.kstore.place import Place, Span
 from kmem.kstore.place.protocol import RESTORE
 
 PIECE_BYTES = 8 << 20
 """How much of a file is in memory at a time while it is only hashed."""
+
+_PATH = re.compile(r"[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)*")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,16 +32,25 @@ class StoredFile:
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> "StoredFile":
-        """Raises KeyError for a missing field or an unknown algorithm. Formats 1 and 2 have a bare `sha256`."""
-        digest = str(data["digest"]) if "digest" in data else f"sha256:{data['sha256']}"
-        Digest(digest)
-        return cls(file=str(data["file"]), size_bytes=int(data["size_bytes"]), digest=digest)
+    def of(cls, data: Fields) -> "StoredFile":
+        """Raises ValueError for a field that is missing or misshapen, or an unknown algorithm. Formats 1 and 2 have a bare `sha256`."""
+        digest = data.text("digest") if "digest" in data else f"sha256:{data.text('sha256')}"
+        if digest.partition(":")[0] not in ALGORITHMS:
+            raise ValueError(f"{data.name_of('digest')} is {digest!r:.20}, of none of the algorithms {', '.join(ALGORITHMS)}")
+        return cls(file=_path(data, "file"), size_bytes=data.count("size_bytes"), digest=digest)
 
     @classmethod
-    def from_flat(cls, data: Mapping[str, Any], name: str) -> "StoredFile":
+    def from_flat(cls, data: Fields, name: str) -> "StoredFile":
         """From the fields `<name>_file`, `<name>_bytes` and `<name>_sha256`, as formats 1 and 2 have some."""
-        return cls(file=data[f"{name}_file"], size_bytes=data[f"{name}_bytes"], digest=f"sha256:{data[f'{name}_sha256']}")
+        return cls(file=_path(data, f"{name}_file"), size_bytes=data.count(f"{name}_bytes"), digest=f"sha256:{data.text(f'{name}_sha256')}")
+
+
+def _path(data: Fields, name: str) -> str:
+    """A path below the bank, spelled as ours are."""
+    path = data.text(name)
+    if not _PATH.fullmatch(path) or ".." in path.split("/"):
+        raise ValueError(f"{data.name_of(name)} is {path!r:.60}, which names no file below the bank")
+    return path
 
 
 def store(place: Place, file: str, data: Buffer) -> StoredFile:
@@ -75,7 +88,8 @@ def describe(file: str, data: Buffer) -> StoredFile:
 
 def require_sizes(place: Place, files: Iterable[StoredFile]) -> None:
     """Raise CorruptBankError, naming both lengths, for the first file that is missing or has another length."""
-    there = place.sizes()
+    files = tuple(files)
+    there = place.lengths(stored.file for stored in files)
     for stored in files:
         actual = there.get(stored.file)
         if actual is None:

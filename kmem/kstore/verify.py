@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import numpy as np
 from kmem.errors import BankNotFoundError, CorruptBankError
 from kmem.kstore.bank import Bank, open_bank
 from kmem.kstore.commit import commit, held_manifest, require_latest
+from kmem.kstore.conform import require_layout
 from kmem.kstore.index.build import build_index
 from kmem.kstore.index.embed import Embedder, TextEmbedder, require_same_embedder
 from kmem.kstore.index.search import write_index
@@ -17,7 +19,6 @@ from kmem.kstore.manifest import Manifest
 from kmem.kstore.place import place_of
 from kmem.kstore.place.protocol import RESTORE
 from kmem.kstore.stored import require_sizes
-from kmem.memories import EMPTY_SLOT, UNREAD_POSITION
 from kmem.progress import Progress, silent
 
 BLOCK_ROWS = 256
@@ -28,13 +29,14 @@ def verify(path: str | Path, *, deep: bool = False, progress: Progress = silent)
 
     Of a bank built without encoding, the memories that are encoded are looked at.
 
-    deep: also read every memory as generation does (its own checksum, finite numbers, slots filled by its length), every text (its
-    sha256), and compare the ids of records, texts and index.
+    deep: also read every memory as generation does (its own checksum, finite numbers, slots filled by its length, with tokens that the
+    text has), every text (its sha256), and compare the ids of records, texts, index and deletions, and Zarr's metadata with the manifest.
     """
     with open_bank(path, verify="always") as bank:
         files = bank.verify(lambda done, total: progress("files", done, total))
         ids = bank.ids[bank.encoded(bank.ids.tolist())].tolist() if deep else []
         if deep:
+            require_layout(bank)
             _check_memories(bank, ids, lambda done: progress("memories", done, len(ids)))
             bank.verify_texts()
         return {"files": files, "memories": len(ids)}
@@ -53,7 +55,7 @@ def repair_index(path: str | Path, *, embedder: TextEmbedder | None = None, prog
     with ExitStack() as stack:
         stack.callback(let_go)
         stack.enter_context(locked(place))
-        bank = stack.enter_context(Bank(place, manifest))
+        bank = stack.enter_context(Bank(place, replace(manifest, deleted=())))  # an index holds what is deleted, too
         require_latest(place, manifest)
         require_sizes(place, [file for file in manifest.files if file != manifest.index.stored])
         recorded = manifest.index.embedder
@@ -81,14 +83,21 @@ def _check_memories(bank: Bank, ids: list[int], progress: Callable[[int], None])
         memories = bank.read(some)
         unread = bank.read(some, positions=False)
         finite = memories.kv.isfinite().flatten(1).all(dim=1)
-        alike = ((memories.slot_position == EMPTY_SLOT) == (unread.slot_position != UNREAD_POSITION)).all(dim=1)
-        for memory_id, whole, filled, chunk in zip(some, finite.tolist(), alike.tolist(), bank.chunks(some), strict=True):
+        alike = (memories.filled == unread.filled).all(dim=1)
+        inside = (~memories.filled | (memories.slot_position < memories.lengths[:, None])).all(dim=1)
+        said = zip(some, finite.tolist(), alike.tolist(), inside.tolist(), memories.lengths.tolist(), bank.chunks(some), strict=True)
+        for memory_id, whole, filled, kept, length, chunk in said:
             if not whole:
                 raise CorruptBankError(f"{bank.place}: memory {memory_id} holds numbers that are not finite; {RESTORE}")
             if not filled:
                 raise CorruptBankError(f"{bank.place}: memory {memory_id} keeps other slots than its length says; {RESTORE}")
+            if not kept:
+                raise CorruptBankError(f"{bank.place}: memory {memory_id} keeps a token past the {length} that it has; {RESTORE}")
             if chunk.id != memory_id:
                 raise CorruptBankError(f"{bank.place}: the text of memory {memory_id} is that of {chunk.id}; {RESTORE}")
         progress(start + len(some))
     if len(np.unique(bank.ids)) != len(bank.ids):
         raise CorruptBankError(f"{bank.place}: an id occurs twice; {RESTORE}")
+    unknown = np.setdiff1d(bank.manifest.deleted, bank.all_ids)
+    if len(unknown):
+        raise CorruptBankError(f"{bank.place}: the manifest says that {unknown[0]} was deleted, an id that never was there; {RESTORE}")

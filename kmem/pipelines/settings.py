@@ -12,6 +12,8 @@ from kmem.pipelines.config import BuildConfig
 
 _OPTION = {"kmem_version": "the version of kmem"}
 _OF_THE_PROFILE = ("bracket", "budget", "selector")
+_BEFORE = {"encode": True}
+"""Settings that came later, and what every build before them did."""
 
 
 def resolved(config: BuildConfig, encoder: Encoder, embedder: TextEmbedder, chunks: Sequence[Chunk]) -> dict[str, Any]:
@@ -31,6 +33,7 @@ def resolved(config: BuildConfig, encoder: Encoder, embedder: TextEmbedder, chun
 def differences(recorded: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """What a person would have to change back, a phrase each; empty when the settings agree."""
     found: list[str] = []
+    recorded = {**_BEFORE, **recorded}
     for key in sorted(recorded.keys() | now.keys()):
         before, after = recorded.get(key), now.get(key)
         if before == after or (key == "content" and recorded["chunks"] != now["chunks"]):

@@ -43,7 +43,7 @@ def test_nothing_but_answers_is_printed(tiny_folder: Path, bank_folder: Path, tm
     (tmp_path / "a.txt").write_text("A small text about foxes.")
     build = ("build", str(tmp_path / "a.txt"), "--out", str(tmp_path / "bank"), "--model", str(tiny_folder), "--profile", "uniform8")
     generate = ("generate", str(bank_folder), "--prompt", "What jumps?", "--compare", "--max-new-tokens", "3")
-    for command in (build, (*build, "--resume"), generate):
+    for command in (build, generate):
         done = subprocess.run([*KMEM, *command], capture_output=True, text=True, check=True)
         assert done.stderr == ""
 

@@ -1,27 +1,34 @@
-"""Make the golden bank: `python -m tests.kstore.golden`, by hand, and only for a new format version.
+"""Make the golden banks that are not there: `python -m tests.kstore.golden`, by hand, and only for a new format version.
 
-It writes tests/golden/bank-<version> and its answers beside it, and refuses when they are there.
+It writes tests/golden/bank-<version> and bank-<version>-on-demand, the answers of each beside it, and refuses when all are there.
 """
 
 import json
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from kmem.kstore.bank import open_bank
+from kmem.kstore.fill import store_memories
 from kmem.kstore.manifest import FORMAT_VERSION
-from tests.kstore.kit import NgramEmbedder, write_bank
+from tests.kstore.kit import NgramEmbedder, tiny_chunks, tiny_memories, tiny_spec, write_bank, write_cold_bank
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 QUERY = "a hash table in the disk page"
+ON_DEMAND = "-on-demand"
+ENCODED_ROWS = (1, 3, 4)
+"""Those of the golden bank on demand; the other two were never encoded."""
 
 
 def answers(path: Path) -> dict[str, Any]:
     """All that a bank has to say, as plain JSON values (float16 and float32 are exact in them)."""
     with open_bank(path, NgramEmbedder()) as bank:
-        memories = bank.read(bank.ids.tolist())
-        return {
+        encoded = bank.encoded(bank.ids.tolist())
+        memories = bank.read(bank.ids[encoded].tolist())
+        missing = {} if encoded.all() else {"encoded": encoded.tolist()}
+        return missing | {
             "ids": bank.ids.tolist(),
             "kv": memories.kv.float().tolist(),
             "slot_position": memories.slot_position.tolist(),
@@ -35,21 +42,32 @@ def answers(path: Path) -> dict[str, Any]:
         }
 
 
-def bank_of(version: int) -> Path:
-    """The golden bank of a format version; its answers are in the JSON file of the same name."""
-    return GOLDEN / f"bank-{version}"
+def bank_of(version: int, kind: str = "") -> Path:
+    """The golden bank of a format version, and of a kind (ON_DEMAND); its answers are in the JSON file of the same name."""
+    return GOLDEN / f"bank-{version}{kind}"
+
+
+def write_partly(path: Path) -> None:
+    """A bank of five memories on demand, of which ENCODED_ROWS are encoded."""
+    write_cold_bank(path)
+    with open_bank(path) as bank:
+        store_memories(bank, tiny_memories(tiny_spec(), tiny_chunks(5)).take(ENCODED_ROWS))
+
+
+KINDS: dict[str, Callable[[Path], object]] = {"": write_bank, ON_DEMAND: write_partly}
 
 
 def main() -> int:
-    """Write both, or say why not."""
-    bank = bank_of(FORMAT_VERSION)
-    expected = bank.with_suffix(".json")
-    if bank.exists() or expected.exists():
-        sys.stderr.write(f"{bank} or {expected} exists. Golden bytes are never rewritten; they belong to one format version.\n")
+    """Write what is not there, or say why not."""
+    banks = {bank_of(FORMAT_VERSION, kind): write for kind, write in KINDS.items()}
+    absent = {bank: write for bank, write in banks.items() if not bank.exists() and not bank.with_suffix(".json").exists()}
+    for bank, write in absent.items():
+        write(bank)
+        shutil.rmtree(bank / "build")
+        bank.with_suffix(".json").write_text(json.dumps(answers(bank)) + "\n")
+    if not absent:
+        sys.stderr.write(f"Both banks of format {FORMAT_VERSION} exist. Golden bytes are never rewritten.\n")
         return 2
-    write_bank(bank)
-    shutil.rmtree(bank / "build")
-    expected.write_text(json.dumps(answers(bank)) + "\n")
     return 0
 
 

@@ -94,12 +94,12 @@ def tiny_codec(name: str) -> Quantiser:
     return train_vq(tiny_memories(tiny_spec(), tiny_chunks(40)), groups=2) if name == "vq" else quantiser(name)
 
 
-def write_shards(writer: BankWriter, chunks: Sequence[Chunk]) -> list[Shard]:
+def write_shards(writer: BankWriter, chunks: Sequence[Chunk], memories: Memories | None = None) -> list[Shard]:
     shards = []
     for index in range(writer.shard_count):
         rows = writer.shard_rows(index)
         part = chunks[rows.start : rows.stop]
-        shards.append(writer.write_shard(index, tiny_memories(writer.spec, part), part))
+        shards.append(writer.write_shard(index, memories.take(rows) if memories else tiny_memories(writer.spec, part), part))
     return shards
 
 
@@ -112,12 +112,13 @@ def write_bank(
     codec: Quantiser | None = None,
     embedder: NgramEmbedder | None = None,
     index: IndexConfig | None = None,
+    memories: Memories | None = None,
 ) -> Manifest:
-    """A committed bank of `count` memories; the last shard is partial unless the numbers divide."""
+    """A committed bank of `count` memories, those of `tiny_memories` unless given; the last shard is partial unless the numbers divide."""
     embedder = embedder or NgramEmbedder()
     chunks = tiny_chunks(count)
     writer = BankWriter(path, tiny_spec(), codec or tiny_codec(name), count, rows_per_shard)
-    shards = write_shards(writer, chunks)
+    shards = write_shards(writer, chunks, memories)
     vectors = embedder.embed([chunk.reference for chunk in chunks])
     ids = np.array([chunk.id for chunk in chunks], dtype=np.int64)
     record = writer.write_index(vectors, ids, embedder.identity(), index)

@@ -2,19 +2,31 @@
 
 import json
 import os
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 from threading import Barrier
+from typing import Any
 
 import pytest
 
-from kmem.errors import BankExistsError, ConfigError, CorruptBankError, FormatVersionError
+from kmem.errors import (
+    BankExistsError,
+    ConfigError,
+    CorruptBankError,
+    FormatVersionError,
+    IdentityMismatchError,
+    KmemError,
+    UnknownNameError,
+)
 from kmem.kstore.bank import open_bank
 from kmem.kstore.commit import canonical_json, latest_manifest, manifest_numbers, read_manifest, write_manifest
+from kmem.kstore.fill import store_memories
 from kmem.kstore.manifest import Manifest, Shard
 from kmem.kstore.place import LocalPlace
-from tests.kstore.kit import write_bank, write_manifest_json
+from tests.kstore.kit import NgramEmbedder, tiny_chunks, tiny_memories, tiny_spec, write_bank, write_cold_bank, write_manifest_json
 
 
 @pytest.fixture(scope="module")
@@ -151,4 +163,97 @@ def test_a_file_where_the_manifests_should_be(tmp_path: Path) -> None:
     (tmp_path / "bank" / "manifests").rmdir()
     (tmp_path / "bank" / "manifests").write_text("")
     with pytest.raises(CorruptBankError, match="is a file where a folder of manifests should be"):
+        open_bank(tmp_path / "bank")
+
+
+def test_a_folder_where_a_manifest_should_be(tmp_path: Path, manifest: Manifest) -> None:
+    write_manifest(LocalPlace(tmp_path), manifest)
+    (tmp_path / "manifests/000002.json").mkdir()
+    with pytest.raises(CorruptBankError, match=r"000002\.json was altered: it is a folder"):
+        latest_manifest(LocalPlace(tmp_path))
+
+
+MISSING = object()
+WRONG: list[Any] = ["x", 7, -1, 10**30, 1.5, True, None, [], ["x"], {}, MISSING]
+"""What stands where something else belongs; some of it is right, in some places."""
+
+
+def changed(data: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The manifest with one field, of any depth, as it must not be, and the name of that field."""
+    for path in paths(data):
+        for wrong in WRONG:
+            other = deepcopy(data)
+            inner: Any = other
+            for step in path[:-1]:
+                inner = inner[step]
+            if wrong is not MISSING:
+                inner[path[-1]] = wrong
+            else:
+                del inner[path[-1]]
+            if other != data:
+                yield f"{'.'.join(map(str, path))} = {wrong!r}", other
+
+
+def paths(data: Any) -> Iterator[tuple[Any, ...]]:
+    """Of every field, and of the first and the last element of every list."""
+    steps: list[Any] = list(data) if type(data) is dict else sorted({0, len(data) - 1}) if type(data) is list and data else []
+    for step in steps:
+        yield (step,)
+        yield from ((step, *rest) for rest in paths(data[step]))
+
+
+def everything(path: Path) -> list[Any]:
+    """What the bank answers, its quantiser's numbers included."""
+    with open_bank(path, NgramEmbedder()) as bank:
+        ids = bank.ids.tolist()
+        encoded = bank.ids[bank.encoded(ids)].tolist()
+        memories = bank.read(encoded)
+        hits = bank.search("hash table", k=3)
+        assert memories.spec.bracket.isfinite().all()
+        assert bank.sizes().stored_bytes > 0
+        return [ids, encoded, memories.kv.tolist(), memories.slot_position.tolist(), hits, bank.chunks(ids)]
+
+
+@pytest.mark.parametrize("kind", ["vq", "on demand"])
+def test_a_manifest_whose_fields_are_misshapen(tmp_path: Path, kind: str) -> None:
+    """Its checksum is right: somebody wrote it so. Whatever it says is an error of ours, or the same answers."""
+    path = tmp_path / "bank"
+    if kind == "on demand":
+        write_cold_bank(path, count=2)
+        with open_bank(path) as bank:
+            store_memories(bank, tiny_memories(tiny_spec(), tiny_chunks(1)))
+    else:
+        write_bank(path, count=1, name=kind)
+    answers, manifest = everything(path), path / "manifests/000001.json"
+    data = json.loads(manifest.read_bytes())
+    del data["checksum"]
+    said: list[tuple[str, KmemError]] = []
+    for what, other in changed(data):
+        write_manifest_json(manifest, other)
+        try:
+            assert everything(path) == answers, what
+        except KmemError as error:
+            said.append((what, error))
+        except Exception as error:
+            raise AssertionError(what) from error
+    assert len(said) > 300
+    others = FormatVersionError, IdentityMismatchError, UnknownNameError
+    assert not [(what, error) for what, error in said if str(path) not in str(error) and not isinstance(error, others)]
+
+
+def test_the_file_and_the_field_are_named(tmp_path: Path) -> None:
+    write_bank(tmp_path / "bank")
+    manifest = tmp_path / "bank/manifests/000001.json"
+    data = json.loads(manifest.read_bytes())
+    data["generations"][0]["shards"][1]["kv"] = None
+    write_manifest_json(manifest, data)
+    with pytest.raises(
+        CorruptBankError, match=r"000001\.json was altered: generations\[0\]\.shards\[1\] lists kv .* against on_demand; restore"
+    ):
+        open_bank(tmp_path / "bank")
+    data["generations"][0]["shards"] = "none"
+    write_manifest_json(manifest, data)
+    with pytest.raises(
+        CorruptBankError, match=r"000001\.json was altered: generations\[0\]\.shards is 'none', not a list of objects; restore"
+    ):
         open_bank(tmp_path / "bank")

@@ -83,6 +83,25 @@ def test_every_missing_file_is_detected(bank_path: Path) -> None:
             (bank_path / file).write_bytes(data)
 
 
+def test_a_folder_in_the_place_of_a_file_is_named(tmp_path: Path) -> None:
+    """Before opening, and while the bank is open."""
+    write_bank(tmp_path)
+    for file, data in data_files(tmp_path).items():
+        with open_bank(tmp_path, NgramEmbedder()) as bank:
+            (tmp_path / file).unlink()
+            (tmp_path / file).mkdir()
+            with pytest.raises(CorruptBankError, match=Path(file).name):
+                use_everything(tmp_path)
+            if file.startswith("manifests/"):
+                bank.read(bank.ids.tolist())
+            else:
+                with pytest.raises(CorruptBankError, match=rf"{Path(file).name} is a folder where a file should be"):
+                    bank.verify()
+        (tmp_path / file).rmdir()
+        (tmp_path / file).write_bytes(data)
+    use_everything(tmp_path)
+
+
 def test_a_shard_in_the_place_of_another_is_refused_for_its_length(bank_path: Path) -> None:
     shards = [file for file in data_files(bank_path) if "/kv/c." in file]
     with damaged(bank_path / shards[0], (bank_path / shards[2]).read_bytes()), pytest.raises(CorruptBankError, match=r"208.*436|bytes"):

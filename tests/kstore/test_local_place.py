@@ -4,6 +4,7 @@ import fcntl
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -81,13 +82,15 @@ def test_whoever_takes_hold_waits_for_a_deletion_that_has_begun(tmp_path: Path) 
 
 def test_a_file_that_goes_while_it_is_listed_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("a", "b"):
-        LocalPlace(tmp_path).create(name, b"one")
-    walk = os.walk
+        (tmp_path / name).write_bytes(b"one")
+    scandir = os.scandir
 
-    def slow(folder: Path) -> Iterator[object]:
-        for found in walk(folder):
-            (tmp_path / "a").unlink()
-            yield found
+    @contextmanager
+    def slow(folder: str) -> Iterator[list[os.DirEntry[str]]]:
+        with scandir(folder) as entries:
+            listed = list(entries)
+        (tmp_path / "a").unlink()
+        yield listed
 
-    monkeypatch.setattr(os, "walk", slow)
+    monkeypatch.setattr(os, "scandir", slow)
     assert LocalPlace(tmp_path).sizes() == {"b": 3}

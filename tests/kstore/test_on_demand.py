@@ -1,6 +1,8 @@
 """A generation whose records are written one by one: each there or not, whole, checked, and never taken for rubbish."""
 
+import json
 import threading
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,12 +10,15 @@ import numpy as np
 import pytest
 import torch
 import zarr
+from typing_extensions import Buffer
 
 from kmem.errors import ConfigError, CorruptBankError, IdentityMismatchError, MemoryNotEncodedError
 from kmem.kstore.bank import Bank, open_bank
+from kmem.kstore.fields import Fields
 from kmem.kstore.fill import store_memories
 from kmem.kstore.life import compact, convert, delete, merge
 from kmem.kstore.manifest import Generation
+from kmem.kstore.place import LocalPlace
 from kmem.kstore.prune import sweep
 from kmem.kstore.quant import QUANTISERS, quantiser
 from kmem.kstore.verify import verify
@@ -237,10 +242,125 @@ def test_storing_beside_a_writer_that_tidies_up(tmp_path: Path) -> None:
     assert verify(tmp_path / "bank", deep=True)["memories"] == 40
 
 
+def test_opening_and_looking_for_one_list_no_records(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store(path, 1)
+    listed: list[str] = []
+    original = LocalPlace.sizes
+
+    def noted(place: LocalPlace, below: str = "") -> Mapping[str, int]:
+        listed.append(below)
+        return original(place, below)
+
+    monkeypatch.setattr(LocalPlace, "sizes", noted)
+    with open_bank(path) as bank:
+        ids = bank.ids.tolist()
+        assert bank.encoded(ids[1:2]).tolist() == [True]
+        assert bank.encoded(ids[2:3]).tolist() == [False]
+        assert len(bank.read(ids[1:2])) == 1
+    assert set(listed) == {"manifests"}
+
+
+def test_looked_for_by_name_and_listed_say_the_same(tmp_path: Path) -> None:
+    path, there = tmp_path / "bank", [0, 7, 8, 39]
+    write_cold_bank(path, count=40, rows_per_shard=9)
+    store(path, *there, count=40)
+    with open_bank(path) as bank:
+        ids = bank.ids.tolist()
+        assert np.flatnonzero(bank.encoded(ids)).tolist() == there
+        assert [row for row in range(40) if bank.encoded([ids[row]])[0]] == there
+        assert bank.encoded([ids[8], ids[1], ids[8], ids[39]]).tolist() == [True, False, True, True]
+        assert bank.encoded([]).tolist() == []
+
+
+def test_a_file_of_a_row_that_the_generation_lacks_is_nobodys(path: Path) -> None:
+    store(path, 1)
+    for name in (f"kv/c.{COUNT}.0.0.0", "kv/c.99.0.0.0", "kv/c.02.0.0.0", "kv/c.2.0", f"slot_position/c.{COUNT}.0"):
+        (path / "memories.zarr" / "g0000" / name).write_bytes(b"not ours")
+    with open_bank(path) as bank:
+        assert bank.encoded(bank.ids.tolist()).tolist() == [False, True, False, False, False]
+        before = bank.sizes().stored_bytes
+        assert before == sum(len(data) for name, data in contents(path).items() if not name.startswith("build/")) - 5 * len(b"not ours")
+    assert verify(path, deep=True)["memories"] == 1
+    assert compact(path).manifest.rows == COUNT
+
+
+def test_of_two_writers_at_once_the_first_ones_record_stays(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other one comes between a writer's look for the record and its own writing."""
+    original = LocalPlace.create
+
+    def overtaken(place: LocalPlace, file: str, data: Buffer) -> None:
+        monkeypatch.undo()
+        store(path, 2)
+        original(place, file, data)
+
+    monkeypatch.setattr(LocalPlace, "create", overtaken)
+    with open_bank(path) as bank:
+        late = memories_of(2)
+        store_memories(bank, replace(late, kv=late.kv + 1))
+        _same(bank, bank.ids[[2]].tolist())
+    assert verify(path, deep=True)["memories"] == 1
+
+
+@pytest.mark.parametrize("array", ["kv", "slot_position"])
+@pytest.mark.parametrize("damage", ["flipped", "cut", "empty", "longer"])
+def test_damage_is_found_by_reading_and_by_verifying(path: Path, array: str, damage: str) -> None:
+    store(path, *range(COUNT))
+    generator = np.random.default_rng(0)
+    for name, data in records_in(path).items():
+        if f"/{array}/" in name:
+            at, mask = int(generator.integers(len(data))), int(generator.integers(1, 256))
+            flipped = data[:at] + bytes([data[at] ^ mask]) + data[at + 1 :]
+            changed = {"flipped": flipped, "cut": data[:at], "empty": b"", "longer": data + data}[damage]
+            with damaged(path / name, changed):
+                with open_bank(path) as bank, pytest.raises(CorruptBankError, match=name):
+                    bank.read(bank.ids.tolist())
+                with pytest.raises(CorruptBankError, match=name):
+                    verify(path, deep=True)
+    assert verify(path, deep=True)["memories"] == COUNT
+
+
+@pytest.mark.parametrize("array", ["kv", "slot_position"])
+def test_a_folder_where_a_record_should_be(path: Path, array: str) -> None:
+    store(path, 0, 1)
+    name = next(name for name in records_in(path) if f"/{array}/c.1" in name)
+    (path / name).unlink()
+    (path / name).mkdir()
+    says = f"{name} is a folder where a file should be: delete it"
+    with open_bank(path) as bank:
+        with pytest.raises(CorruptBankError, match=says):
+            bank.read(bank.ids[[0, 1]].tolist())
+        if array == "kv":
+            with pytest.raises(CorruptBankError, match=says):
+                store_memories(bank, memories_of(1))
+        else:
+            with pytest.raises(CorruptBankError, match=says):
+                verify(path)
+            (path / name.replace("slot_position/c.1.0", "kv/c.1.0.0.0")).unlink()
+            with pytest.raises(CorruptBankError, match=says):
+                store_memories(bank, memories_of(1))
+
+
+@pytest.mark.parametrize("kind", ["loose", "sharded"])
+def test_a_token_past_the_end_of_its_text_is_found(tmp_path: Path, kind: str) -> None:
+    path, some = tmp_path / "bank", memories_of(0, 1, 2)
+    wrong = some.slot_position.clone()
+    wrong[2, 0] = int(some.lengths[2])
+    some = replace(some, slot_position=wrong)
+    if kind == "loose":
+        write_cold_bank(path, count=3)
+        with open_bank(path) as bank:
+            store_memories(bank, some)
+    else:
+        write_bank(path, count=3, memories=some)
+    verify(path)
+    with pytest.raises(CorruptBankError, match=f"memory {some.ids[2]} keeps a token past the 3 that it has"):
+        verify(path, deep=True)
+
+
 def test_a_manifest_that_does_not_say_has_shards(path: Path) -> None:
-    generation = write_bank(path.parent / "full").generations[0].to_dict()
+    generation = json.loads(json.dumps(write_bank(path.parent / "full").generations[0].to_dict()))
     del generation["on_demand"]
-    assert not Generation.from_dict(generation).on_demand
+    assert not Generation.of(Fields(generation)).on_demand
 
 
 def _same(bank: Bank, ids: list[int]) -> None:

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Barrier
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from kmem.kstore.commit import write_manifest
 from kmem.kstore.fill import store_memories
 from kmem.kstore.life import compact, delete, merge
 from kmem.kstore.place import place_of
+from kmem.kstore.place.remote import RemotePlace
 from kmem.kstore.verify import verify
 from tests import s3
 from tests.kstore.kit import NgramEmbedder, tiny_chunks, tiny_memories, tiny_spec, write_bank, write_cold_bank
@@ -108,6 +110,55 @@ def test_a_memory_written_on_demand_costs_a_request_to_read(bucket: str) -> None
         assert bank.encoded(ids).tolist() == [True] * 5 + [False] * 3
     assert compact(bucket, held_too=True).deleted_files > 5
     assert verify(bucket, deep=True)["memories"] == 5
+
+
+def test_slot_positions_written_on_demand_are_read_side_by_side(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_cold_bank(bucket, count=8)
+    together = Barrier(5)
+    with open_bank(bucket) as bank:
+        expected = tiny_memories(tiny_spec(), tiny_chunks(8)).take(range(5))
+        store_memories(bank, expected)
+        read = type(bank.place).read
+
+        def waiting(place: RemotePlace, file: str) -> bytes:
+            if "/slot_position/" in file:
+                together.wait(timeout=10)  # until all five are asked for
+            return read(place, file)
+
+        monkeypatch.setattr(RemotePlace, "read", waiting)
+        assert torch.equal(bank.slot_position(expected.ids), expected.slot_position)
+        with asked() as requests, pytest.raises(MemoryNotEncodedError):
+            bank.slot_position([chunk.id for chunk in tiny_chunks(8)[3:]])
+    assert len(requests) == 5 + 3 + 2, requests  # positions, whether there is a record where they are missing, and who is missing
+
+
+def test_loose_records_are_leapt_over_when_a_bank_is_opened(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A store lists so many names a request; 80 of 97 are of loose records here."""
+    monkeypatch.setattr("kmem.kstore.place.remote.PAGE", 10)
+    write_cold_bank(bucket)
+    place = place_of(bucket)
+    for row in range(40):
+        for name in (f"kv/c.{row}.0.0.0", f"slot_position/c.{row}.0"):
+            place.replace(f"memories.zarr/g0000/{name}", b"")
+    with asked() as requests, open_bank(bucket) as bank:
+        ids = bank.ids.tolist()
+    listings = [request for request in requests if "list-type=2" in request and "manifests" not in request]
+    assert len(listings) <= 4, listings
+    with open_bank(bucket) as bank:
+        assert bank.ids.tolist() == ids
+        with asked() as requests:
+            assert bank.encoded(ids[:1]).tolist() == [True]
+        assert len(requests) == 1, requests
+
+
+def test_lengths_are_those_of_a_disk(bucket: str, tmp_path: Path) -> None:
+    write_bank(bucket, count=30, rows_per_shard=2)
+    write_bank(tmp_path / "bank", count=30, rows_per_shard=2)
+    remote, local = place_of(bucket), place_of(tmp_path / "bank")
+    names = list(local.sizes())
+    assert len(names) > 60
+    for some in (names, names[:3], [], [*names, "chunks/none", "zzz", "kv"], ["none"]):
+        assert remote.lengths(some) == local.lengths(some) == {name: local.sizes()[name] for name in some if name in names}
 
 
 def test_of_two_commits_one_wins(bucket: str) -> None:

@@ -215,3 +215,15 @@ def test_of_two_writers_with_other_settings_one_claims(tmp_path: Path, monkeypat
     monkeypatch.setattr("kmem.kstore.claim.is_unfinished_build", lambda root: found.pop())
     with pytest.raises(ConfigError, match="half-written bank with another configuration"):
         writer(tmp_path / "bank", rows=6)
+
+
+def test_memories_read_without_slot_positions_are_refused(tmp_path: Path) -> None:
+    """They would be stored as slots of token 254."""
+    write_bank(tmp_path / "bank")
+    bank, chunks = writer(tmp_path / "copy", rows=2), tiny_chunks(2)
+    with open_bank(tmp_path / "bank") as source:
+        unread = source.read([chunk.id for chunk in chunks], positions=False)
+        with pytest.raises(ConfigError, match="read without their slot positions; read them with positions=True"):
+            bank.write_shard(0, unread, chunks)
+        assert not [file for file in contents(tmp_path / "copy") if "/c." in file]
+        bank.write_shard(0, source.read(unread.ids), chunks)

@@ -1,11 +1,6 @@
 """kmem.build on a tiny model: what goes in comes out, and a killed build ends as an uninterrupted one (invariants 7 and 8)."""
 
-import json
-import os
-import signal
-import subprocess
-import sys
-import time
+from functools import partial
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -20,6 +15,7 @@ from kmem.kstore.manifest import Shard
 from kmem.memories import Memories
 from kmem.pipelines.build import build
 from kmem.pipelines.config import BuildConfig
+from tests.faults import run_until
 
 
 def config(tiny_folder: Path, **options: object) -> BuildConfig:
@@ -76,30 +72,18 @@ def test_the_next_shard_is_encoded_while_one_is_written(
     assert bank_bytes(tmp_path / "waiting") == bank_bytes(tmp_path / "free")
 
 
+@pytest.mark.usefixtures("one_thread")
 def test_invariant_7_killed_five_times_and_resumed_gives_the_same_bytes(tiny_folder: Path, corpus: Path, tmp_path: Path) -> None:
     build([str(corpus)], out=tmp_path / "whole", config=config(tiny_folder))
-    command = [
-        sys.executable, "-m", "kmem", "build", str(corpus), "--out", str(tmp_path / "killed"), "--model", str(tiny_folder),
-        "--profile", "uniform8", "--dtype", "float32", "--shard-rows", "4", "--resume",
-    ]  # fmt: skip
-    completions = tmp_path / "killed" / "build" / "completions"
-    kills = 0
-    for wanted in range(1, 6):  # kill the moment the n-th shard is complete: somewhere inside the next one
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True)
-        while process.poll() is None and len(list(completions.glob("?????"))) < wanted:
-            time.sleep(0.001)
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-            kills += 1
-        process.wait()
-        assert process.stderr is not None
-        process.stderr.close()
+    killed = tmp_path / "killed"
+    again = partial(build, [str(corpus)], out=killed, config=config(tiny_folder), resume=True)
+    completions = killed / "build" / "completions"
+    for wanted in range(1, 6):  # the moment the n-th shard is complete: somewhere inside the next one
+        assert not run_until(again, lambda wanted=wanted: len(list(completions.glob("?????"))) >= wanted)  # type: ignore[misc]
         with pytest.raises(BankNotFoundError, match="unfinished"):
-            kmem.open(tmp_path / "killed")
-    assert kills == 5
-    finished = subprocess.run([*command, "--json"], capture_output=True, text=True, check=True)
-    assert json.loads(finished.stdout)["shards_reused"] >= 5
-    assert bank_bytes(tmp_path / "killed") == bank_bytes(tmp_path / "whole")
+            kmem.open(killed)
+    assert again().shards_reused >= 5
+    assert bank_bytes(killed) == bank_bytes(tmp_path / "whole")
 
 
 def test_invariant_8_done_means_the_rows_are_there(tiny_folder: Path, corpus: Path, tmp_path: Path) -> None:

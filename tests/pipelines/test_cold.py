@@ -1,6 +1,9 @@
 """Building, appending and encoding later, through the doors that users take."""
 
+import json
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -11,7 +14,7 @@ from kmem.errors import BankExistsError, ConfigError
 from kmem.kstore.bank import open_bank
 from kmem.kstore.life import compact, delete
 from kmem.kstore.lock import locked
-from kmem.kstore.place import LocalPlace
+from kmem.kstore.place import LocalPlace, Place
 from kmem.kstore.verify import verify
 from kmem.pipelines.append import append
 from kmem.pipelines.build import build
@@ -121,6 +124,43 @@ def test_encoding_is_killed_at_a_random_moment(cold: Path, tmp_path: Path) -> No
 def test_not_beside_another_writer(cold: Path) -> None:
     with locked(LocalPlace(cold)), pytest.raises(BankExistsError, match="Another build"):
         encode_missing(cold)
+
+
+def test_an_encoding_that_was_overtaken_writes_nothing(cold: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another writer commits between opening and locking: what is missing then is no longer what was asked for."""
+
+    @contextmanager
+    def late(place: Place) -> Iterator[None]:
+        monkeypatch.undo()
+        with open_bank(cold) as bank:
+            delete(cold, bank.ids.tolist()[:1])
+        with locked(place):
+            yield
+
+    monkeypatch.setattr("kmem.pipelines.encode.locked", late)
+    with pytest.raises(BankExistsError, match=r"000002\.json exists: another writer committed"):
+        encode_missing(cold)
+    assert missing(cold) == 13
+    assert encode_missing(cold).encoded == 13
+
+
+def test_a_build_begun_before_encoding_could_wait_goes_on(
+    tmp_path: Path, corpus: Path, options: dict[str, object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An older kmem wrote down neither setting; it always encoded."""
+    out = tmp_path / "bank"
+    with monkeypatch.context() as patch:
+        patch.setattr("kmem.kstore.writer.commit", _stopped)
+        with pytest.raises(KeyboardInterrupt):
+            build(corpus, out=out, config=BuildConfig(**options, dtype="float32"))  # type: ignore[arg-type]
+    for file, later in (("executor.json", "encode"), ("writer.json", "on_demand")):
+        settings = json.loads((out / "build" / file).read_text())
+        del settings[later]
+        (out / "build" / file).write_text(json.dumps(settings))
+    with pytest.raises(ConfigError, match="--encode was True, is now False"):
+        build(corpus, out=out, config=BuildConfig(**options, encode=False), resume=True)  # type: ignore[arg-type]
+    assert build(corpus, out=out, config=BuildConfig(**options, dtype="float32"), resume=True).shards_reused == 3  # type: ignore[arg-type]
+    assert missing(out) == 0
 
 
 def _stopped(*_: object) -> None:

@@ -2,11 +2,10 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from kmem.kstore.place import LocalPlace
 from kmem.kstore.writer import BankWriter, is_committed
 from kmem.pipelines import build as pipeline
 from kmem.pipelines.build import build
+from tests.faults import run_until
 from tests.pipelines.test_build import bank_bytes, config
 
 
@@ -37,21 +37,19 @@ def never(*_: object, **__: object) -> None:
     raise AssertionError("this must not be reached")
 
 
-def test_invariant_7_killed_while_embedding_indexing_and_committing(tiny_folder: Path, corpus: Path, tmp_path: Path) -> None:
+def test_invariant_7_killed_while_embedding_indexing_and_committing(
+    tiny_folder: Path, corpus: Path, tmp_path: Path, one_thread: None
+) -> None:
     build([str(corpus)], out=tmp_path / "whole", config=config(tiny_folder))
     killed = tmp_path / "killed"
+    again = partial(build, [str(corpus)], out=killed, config=config(tiny_folder), resume=True)
+    for begun in ("build/vectors/*.npy", "index/*", "manifests/*"):
+        run_until(again, lambda begun=begun: any(killed.glob(begun)))  # type: ignore[misc]
+        assert any(killed.glob(begun))
     command = [
         sys.executable, "-m", "kmem", "build", str(corpus), "--out", str(killed), "--model", str(tiny_folder),
         "--profile", "uniform8", "--dtype", "float32", "--shard-rows", "4", "--resume",
     ]  # fmt: skip
-    for begun in ("build/vectors/*.npy", "index/*", "manifests/*"):
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
-        while process.poll() is None and not any(killed.glob(begun)):
-            time.sleep(0.0005)
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-        assert any(killed.glob(begun))
     subprocess.run(command, capture_output=True, check=True)
     assert bank_bytes(killed) == bank_bytes(tmp_path / "whole")
 

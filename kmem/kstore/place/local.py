@@ -7,6 +7,7 @@ build or a `kill -9` sees the old file, no file, or the whole new one.
 import fcntl
 import mmap
 import os
+import stat
 import uuid
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -48,24 +49,34 @@ class LocalPlace:
 
     def sizes(self, below: str = "") -> Mapping[str, int]:
         """Temporary files are left out, and those that a compaction deletes between being listed and being looked at."""
+        return dict(sorted(_listed(str(self._folder / below), f"{below}/" if below else "")))
+
+    def lengths(self, files: Iterable[str]) -> Mapping[str, int]:
         found: dict[str, int] = {}
-        for parent, _, names in os.walk(self._folder / below):
-            for name in names:
-                if not name.endswith(PARTIAL_SUFFIX):
-                    path = os.path.join(parent, name)
-                    with suppress(FileNotFoundError):
-                        found[os.path.relpath(path, self._root)] = os.stat(path).st_size
-        return dict(sorted(found.items()))
+        for file in files:
+            with suppress(FileNotFoundError, NotADirectoryError):
+                there = os.stat(f"{self._root}/{file}")
+                if stat.S_ISREG(there.st_mode):
+                    found[file] = there.st_size
+        return found
 
     def read(self, file: str) -> bytes:
-        return (self._folder / file).read_bytes()
+        try:
+            return (self._folder / file).read_bytes()
+        except IsADirectoryError as error:
+            raise _folder_there(self._folder / file) from error
 
     def replace(self, file: str, data: Buffer) -> None:
         self.replace_stream(file, (data,))
 
     def replace_stream(self, file: str, parts: Iterable[Buffer]) -> None:
         target = self._folder / file
-        os.replace(_write_partial(target, parts), target)
+        unfinished = _write_partial(target, parts)
+        try:
+            os.replace(unfinished, target)
+        except IsADirectoryError as error:
+            unfinished.unlink(missing_ok=True)
+            raise _folder_there(target) from error
         _sync_folder(target.parent)
 
     def create(self, file: str, data: Buffer) -> None:
@@ -152,6 +163,8 @@ class _Mapped:
                 self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)  # it holds the file by a descriptor of its own
         except (FileNotFoundError, NotADirectoryError):
             raise CorruptBankError(f"{path} is missing; {RESTORE}") from None
+        except IsADirectoryError as error:
+            raise _folder_there(path) from error
         self._view = memoryview(self._map)
 
     def require_whole(self) -> memoryview:
@@ -167,6 +180,26 @@ class _Mapped:
     def _require_length(self, actual: int) -> None:
         if actual != self._size_bytes:
             raise CorruptBankError(f"{self._path} has {actual} bytes where {self._size_bytes} were written; {RESTORE}")
+
+
+def _listed(folder: str, before: str) -> Iterator[tuple[str, int]]:
+    """Name, `before` in front, and length of every file of a folder and of those below it."""
+    try:
+        entries = os.scandir(folder)
+    except OSError:  # what can't be listed holds nothing for us
+        return
+    with entries as found:
+        for entry in found:
+            if entry.is_dir():
+                if not entry.is_symlink():
+                    yield from _listed(entry.path, f"{before}{entry.name}/")
+            elif not entry.name.endswith(PARTIAL_SUFFIX):
+                with suppress(FileNotFoundError):
+                    yield before + entry.name, entry.stat().st_size
+
+
+def _folder_there(path: Path) -> CorruptBankError:
+    return CorruptBankError(f"{path} is a folder where a file should be: delete it, then {RESTORE}")
 
 
 def _write_partial(target: Path, parts: Iterable[Buffer]) -> Path:

@@ -38,8 +38,12 @@ class Place(Protocol):
         """Length of every file below a folder, by path; empty where there is nothing."""
         ...
 
+    def lengths(self, files: Iterable[str]) -> Mapping[str, int]:
+        """Length of each of these files, by path; those that are not there are left out. What else is there costs next to nothing."""
+        ...
+
     def read(self, file: str) -> bytes:
-        """All bytes of a file. Raises FileNotFoundError, and other OSErrors where it can't be read."""
+        """All bytes of a file. Raises FileNotFoundError, CorruptBankError for a folder, and other OSErrors where it can't be read."""
         ...
 
     def replace(self, file: str, data: Buffer) -> None:

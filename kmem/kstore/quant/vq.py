@@ -14,6 +14,7 @@ from torch import Tensor
 
 from kmem.errors import ConfigError, UntrainedQuantiserError
 from kmem.kernels.vq_decode import Codebooks, Table, rotated_table, vq_decode
+from kmem.kstore.fields import Fields
 from kmem.kstore.quant.finite import require_finite
 from kmem.kstore.quant.vq_encode import vq_encode
 
@@ -60,13 +61,17 @@ class Vq:
 
     @classmethod
     def from_dict(cls, config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> "Vq":
-        """Raises UntrainedQuantiserError when there are no tensors, as for a bare `{"name": "vq"}`."""
+        """Raises UntrainedQuantiserError when there are no tensors, as for a bare `{"name": "vq"}`; KeyError for one that is missing,
+        ValueError for bounds that are none.
+        """
         if not tensors:
             raise UntrainedQuantiserError(
                 "Quantiser 'vq' learns from the memories that it is to hold: build the bank with --quantiser fp16, "
                 "then train and apply it with `kmem convert --quant vq`."
             )
-        bounds = tuple(config["bounds"])
+        bounds = Fields(dict(config)).counts("bounds")
+        if bounds[:1] != (0,) or any(start >= end for start, end in itertools.pairwise(bounds)) or len(bounds) < 2:
+            raise ValueError(f"bounds is {bounds}, not a row of slots that ascends from 0")
         books = tuple(
             tuple(
                 Codebooks(**{part: tensors[f"{kind}.{group}.{part}"] for part in ("rotation", "coarse", "fine")})
