@@ -50,7 +50,7 @@ def test_invariant_7_killed_while_embedding_indexing_and_committing(
         sys.executable, "-m", "kmem", "build", str(corpus), "--out", str(killed), "--model", str(tiny_folder),
         "--profile", "uniform8", "--dtype", "float32", "--shard-rows", "4", "--resume",
     ]  # fmt: skip
-    subprocess.run(command, capture_output=True, check=True)
+    subprocess.run(command, capture_output=True, check=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
     assert bank_bytes(killed) == bank_bytes(tmp_path / "whole")
 
 
