@@ -30,9 +30,8 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("readme")
     shutil.copy(README, folder)
     shutil.copy(README.parent / "CHANGELOG.md", folder)
-    shutil.copytree(
-        README.parent / "docs", folder / "docs", ignore=shutil.ignore_patterns("*.py", "__pycache__", "decisions.md")
-    )  # a long text
+    not_needed = shutil.ignore_patterns("*.py", "__pycache__", "decisions.md")
+    shutil.copytree(README.parent / "docs", folder / "docs", ignore=not_needed)
     lines = fetch_corpus("vital-articles").read_text().splitlines()
     wanted = [line for line in lines if any(f'"title": "{title}"' in line for title in ("Kabuki", "Alhambra", "Noh", "Ukiyo-e"))]
     assert len(wanted) == 4
