@@ -20,6 +20,14 @@ def subplots(width: float, height: float) -> "tuple[Figure, Axes]":
     return figure, figure.subplots()
 
 
+def panels(width: float, height: float, rows: int) -> "tuple[Figure, list[Axes]]":
+    """The same with so many axes, two or more, one above the other, over one horizontal axis."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    return figure, list(figure.subplots(rows, sharex=True))
+
+
 def save(figure: "Figure", path: Path) -> None:
     """Write a PNG. Raises ConfigError for another ending."""
     require_png(path)

@@ -7,7 +7,7 @@ from kmem.memories import Memories
 from kmem.profile import Profile
 
 STORED = quantiser("fp16")
-"""What `kmem build` stores unless told otherwise."""
+"""What `kmem bench quality` counts bytes in and reads."""
 
 
 def as_stored(memories: Memories) -> Memories:

@@ -14,6 +14,7 @@ from kmem.encoder.defaults import SMOLLM2
 from kmem.figures import require_png
 
 DEFAULT = CompressionConfig()
+NOTHING = "–"
 
 
 def compression(
@@ -59,19 +60,24 @@ def ledger_table(ledger: dict[str, float]) -> Table:
 def quantisers_table(figures: dict[str, Any]) -> Table:
     """A row a quantiser."""
     settings = figures["settings"]
-    title = f"{settings['articles']} passages of {settings['corpus']}, {settings['profile']}; best: {figures['smallest_within']}"
+    best = f"smallest within {settings['within']:.0%} of fp16: {figures['smallest_within'] or NOTHING}"
+    title = f"{settings['articles']} passages of {settings['corpus']}, {settings['profile']}; {best}"
     columns = ("a memory", "of fp16", "overhead", "keys' error", "values' error", "attention's", "share", "at least", "decoded GB/s")
     table = Table("quantiser", *columns, title=title)
     for name, row in figures["quantisers"].items():
-        errors = (f"{row[key]:.1%}" for key in ("key_error", "value_error", "attention_error"))
+        errors = (f"{row[key]:.2%}" for key in ("key_error", "value_error", "attention_error"))
         table.add_row(
             name,
             human_bytes(row["record_bytes"]),
             f"1/{row['ratio']:.2f}",
             f"{row['overhead']:.4f}",
             *errors,
-            f"{row['share_of_text_gain']:.1%}",
-            f"{row['low95']:.1%}",
-            f"{row['decode_gb_per_s']:.1f}",
+            _number(row["share_of_text_gain"], ".1%"),
+            _number(row["low95"], ".1%"),
+            _number(row["decode_gb_per_s"], ".1f"),
         )
     return table
+
+
+def _number(value: float | None, form: str) -> str:
+    return NOTHING if value is None else format(value, form)

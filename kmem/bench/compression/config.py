@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from kmem.arguments import require_count, require_name
+from kmem.errors import ConfigError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,3 +25,5 @@ class CompressionConfig:
         require_count(self.learning, "learning")
         require_name(self.corpus, "corpus")
         require_name(self.profile, "profile")
+        if not 0 <= self.within <= 1:
+            raise ConfigError(f"within must lie between 0 and 1, not {self.within:g}.")

@@ -1,6 +1,9 @@
 """Memory³'s ledger (its Table 17 and Appendix B), computed by the code that sizes a real bank."""
 
-from kmem.kstore.quant import quantiser, record_bytes
+import torch
+
+from kmem.kernels.vq_decode import Codebooks
+from kmem.kstore.quant import Vq, quantiser, record_bytes
 from kmem.kstore.quant.family import family
 from kmem.profile import Profile
 
@@ -9,18 +12,21 @@ REFERENCES = 112_000_000
 LAYERS, MEMORY_LAYERS, QUERY_HEADS, HEADS, TOKENS, KEPT, HEAD_DIM = 44, 22, 40, 8, 128, 8, 80
 PAPER = {"dense": 7.17 * 2**50, "sparse": 45.9 * 2**40, "vq": 4.02 * 2**40}
 """7.17 PB, 45.9 TB and 4.02 TB, in binary units."""
+DENSE = Profile(name="dense", budget=((TOKENS,) * QUERY_HEADS,) * LAYERS)
+SPARSE = Profile(name="memory3", budget=((KEPT,) * HEADS,) * MEMORY_LAYERS + ((0,) * HEADS,) * (LAYERS - MEMORY_LAYERS))
 PLENTY = 1 << 20
 """Samples that leave a codebook as large as it can be."""
 
 
-def ledger(references: int = REFERENCES) -> dict[str, float]:
-    """Bytes of a bank of so many references: all layers' and query heads' key-values, Memory³'s sparse ones, and those quantised."""
-    dense = Profile(name="dense", budget=((TOKENS,) * QUERY_HEADS,) * LAYERS)
-    sparse = Profile(name="memory3", budget=((KEPT,) * HEADS,) * MEMORY_LAYERS + ((0,) * HEADS,) * (LAYERS - MEMORY_LAYERS))
+def ledger(references: int = REFERENCES, *, dense: Profile = DENSE, sparse: Profile = SPARSE, head_dim: int = HEAD_DIM) -> dict[str, float]:
+    """Bytes of a bank of so many references: all layers' and query heads' key-values, Memory³'s sparse ones, and those quantised.
+
+    `*_over_paper` compares with the paper's own totals.
+    """
     bf16 = quantiser("bf16")
-    dense_bytes = references * record_bytes(bf16, dense.slots, HEAD_DIM)
-    sparse_bytes = references * record_bytes(bf16, sparse.slots, HEAD_DIM)
-    vq_bytes = references * 2 * sparse.slots * family(HEAD_DIM, PLENTY).code_bytes
+    dense_bytes = references * record_bytes(bf16, dense.slots, head_dim)
+    sparse_bytes = references * record_bytes(bf16, sparse.slots, head_dim)
+    vq_bytes = references * record_bytes(_untrained(sparse.slots, head_dim), sparse.slots, head_dim)
     return {
         "references": references,
         "dense_bytes": dense_bytes,
@@ -33,3 +39,14 @@ def ledger(references: int = REFERENCES) -> dict[str, float]:
         "sparse_over_paper": sparse_bytes / PAPER["sparse"],
         "vq_over_paper": vq_bytes / PAPER["vq"],
     }
+
+
+def _untrained(slots: int, head_dim: int) -> Vq:
+    """The vector quantiser with codebooks that have a shape and no numbers: enough to say how long a record is."""
+    shape = family(head_dim, PLENTY)
+    books = Codebooks(
+        rotation=torch.empty(head_dim, head_dim, device="meta"),
+        coarse=torch.empty(2, 2**shape.coarse_bits, head_dim // 2, device="meta"),
+        fine=torch.empty(shape.pieces, 2**shape.piece_bits, head_dim // shape.pieces, device="meta"),
+    )
+    return Vq(bounds=(0, slots), books=((books,), (books,)))
