@@ -34,7 +34,7 @@ class StoreConfig:
     cold_rounds: int = 8
     processes: int = 8
     process_rounds: int = 15
-    write_rounds: int = 5
+    write_rounds: int = 25
     s3_memories: int = 200
     s3_rounds: int = 30
     full: bool = False
