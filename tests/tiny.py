@@ -127,6 +127,9 @@ class HashEmbedder:
         unit: NDArray[np.float32] = vectors / lengths
         return unit
 
+    def embed_queries(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        return self.embed(texts)
+
     def identity(self) -> dict[str, Any]:
         return {"name": "hash-trigrams", "dim": 64}
 

@@ -118,7 +118,7 @@ def ask(tokenizer: PreTrainedTokenizerBase, config: QualityConfig) -> Asked:
     probes = [probe for passage in pool[: config.articles] if (probe := title(tokenizer, passage)) is not None]
     embedder = Embedder()
     stored = embedder.embed([tokenizer.decode(reference_ids(tokenizer, passage)) for passage in pool])
-    queries = embedder.embed([tokenizer.decode(probe.context, skip_special_tokens=True) for probe in probes])
+    queries = embedder.embed_queries([tokenizer.decode(probe.context, skip_special_tokens=True) for probe in probes])
     best = np.argsort(-(queries @ stored.T), axis=1, kind="stable")[:, :AMONG]
     return Asked(probes=tuple(probes), pool=pool, found=tuple(tuple(map(int, row)) for row in best), skipped=skipped)
 

@@ -1,7 +1,7 @@
 """Reading a bank: search its texts, read its memories. Nothing here ever writes."""
 
 import weakref
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -22,8 +22,10 @@ from kmem.kstore.claim import is_unfinished_build
 from kmem.kstore.commit import held_manifest, manifest_file
 from kmem.kstore.defaults import TOP_K
 from kmem.kstore.ids import Ids
-from kmem.kstore.index.embed import Embedder, TextEmbedder, require_same_embedder
-from kmem.kstore.index.search import read_index, search, stored_vectors
+from kmem.kstore.index.opened import OpenIndex
+from kmem.kstore.index.queries import Queries
+from kmem.kstore.index.retriever import Retriever, require_same_embedder
+from kmem.kstore.index.retrievers import recorded_retriever
 from kmem.kstore.manifest import Manifest
 from kmem.kstore.on_demand import RecordFiles
 from kmem.kstore.parts import Parts
@@ -38,10 +40,16 @@ from kmem.profile import Profile
 WARM_SHARDS = 256
 """Remote banks of more shards than this read a shard's index when it is first touched."""
 
+TEXTS_AT_ONCE = 1024
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hit:
-    """A memory that a search found. `score` is the cosine to the query; `text` is `document[start:end]`."""
+    """A memory that a search found; `text` is `document[start:end]`. What `score` is, higher being nearer, depends on the bank's retriever:
+
+    the cosine to the query for one of vectors, the BM25 sum for `bm25` (above 0, without a ceiling), for `hybrid` the sum of
+    1 / (60 + rank) over its two lists (at most 2/61). Scores of two banks with words, or of two retrievers, don't compare.
+    """
 
     id: int
     score: float
@@ -76,7 +84,7 @@ class Bank:
         self,
         place: Place,
         manifest: Manifest,
-        embedder: TextEmbedder | None = None,
+        embedder: Retriever | None = None,
         verify: Verify = "first",
         let_go: Callable[[], None] = lambda: None,
     ) -> None:
@@ -162,7 +170,8 @@ class Bank:
         return self._parts.record_bytes
 
     def search(self, text: str, k: int = TOP_K) -> list[Hit]:
-        """The k memories whose text is nearest to `text`, best first; fewer only when the bank holds fewer.
+        """The k memories whose text is nearest to `text`, best first; fewer only when the bank holds fewer, or when, with `bm25`,
+        fewer share a word with `text`.
 
         Raises ConfigError for an empty text, and what `search_many` raises.
         """
@@ -180,24 +189,25 @@ class Bank:
         require_count(k, "k")
         if not texts:
             return []
-        scores, ids = self.nearest(self.embed(texts), k)
+        scores, ids = self.nearest(self.queries(texts), k)
         return [
             [self._hit(int(memory_id), float(score)) for score, memory_id in zip(*row, strict=True) if memory_id >= 0]
             for row in zip(scores, ids, strict=True)
         ]
 
-    def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """[n, dim] a unit vector a text, as `nearest` takes them. Raises IdentityMismatchError as `search_many` does."""
+    def queries(self, texts: Sequence[str]) -> Queries:
+        """The texts as `nearest` takes them. Raises IdentityMismatchError as `search_many` does."""
         self._require_open()
-        return np.ascontiguousarray(self._embedder.embed(texts), dtype=np.float32)
+        vectors = np.ascontiguousarray(self._embedder.embed_queries(texts), dtype=np.float32)
+        return Queries(vectors=vectors, texts=tuple(texts))
 
-    def nearest(self, vectors: NDArray[np.float32], k: int = TOP_K) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """Scores and ids [n, k] of the memories nearest to vectors [n, dim], best first; id −1 where the bank holds fewer.
+    def nearest(self, queries: Queries, k: int = TOP_K) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """Scores (as in Hit) and ids [n, k] of the memories nearest to n queries, best first; id −1 where there are fewer.
 
         No text is read. Raises CorruptBankError when the index knows an id that the memories do not.
         """
         self._require_open()
-        scores, ids = search(self._index, self.manifest.index, vectors, k, self.manifest.deleted)
+        scores, ids = self._index.search(queries, k, self.manifest.deleted)
         found = ids[ids >= 0]
         try:
             self._ids.positions(found.tolist())
@@ -278,9 +288,16 @@ class Bank:
         """The chunks behind memories. Raises MemoryNotFoundError."""
         return self._chunks.at(self._locate(ids))
 
+    def all_references(self) -> Iterator[str]:
+        """The text behind every memory on disk, in the order of `all_ids`."""
+        for number, shard in enumerate(self._parts.shards):
+            for start in range(0, shard.rows, TEXTS_AT_ONCE):
+                rows = range(start, min(start + TEXTS_AT_ONCE, shard.rows))
+                yield from (chunk.reference for chunk in self._chunks.chunks(number, rows))
+
     def vectors(self, ids: Sequence[int]) -> NDArray[np.float32]:
-        """[n, dim] what the index holds for these ids."""
-        return stored_vectors(self._index, self.manifest.index.kind, np.asarray(ids, dtype=np.int64))
+        """[n, dim] what the index holds for these ids; dim 0 where it holds words alone."""
+        return self._index.vectors(ids)
 
     def files(self) -> tuple[StoredFile, ...]:
         """Every data file that the manifest lists, and the manifest."""
@@ -317,9 +334,9 @@ class Bank:
             if not np.array_equal(self._chunks.ids(number), self._ids_of_shard(number)):
                 raise CorruptBankError(f"{self.place}: shard {number} has other ids beside its records than beside its texts; {RESTORE}")
         self.vectors(self.all_ids.tolist())
-        if self._index.ntotal != len(self.all_ids):
+        if self._index.rows != len(self.all_ids):
             index = self.place.at(self.manifest.index.stored.file)
-            counts = f"{self._index.ntotal} vectors for {len(self.all_ids)} memories"
+            counts = f"{self._index.rows} texts for {len(self.all_ids)} memories"
             raise CorruptBankError(f"{index} holds {counts}; make it again with kmem verify --repair-index.")
 
     def sizes(self) -> BankSizes:
@@ -335,13 +352,13 @@ class Bank:
         )
 
     @cached_property
-    def _index(self) -> Any:
-        return read_index(self.place, self.manifest.index)
+    def _index(self) -> OpenIndex:
+        return OpenIndex(self.place, self.manifest.index)
 
     @cached_property
-    def _embedder(self) -> TextEmbedder:
+    def _embedder(self) -> Retriever:
         recorded = self.manifest.index.embedder
-        embedder = self._given_embedder or Embedder(str(recorded["name"]))
+        embedder = self._given_embedder or recorded_retriever(recorded)
         require_same_embedder(recorded, embedder.identity())
         return embedder
 
@@ -404,7 +421,7 @@ def _quantiser(place: Place, manifest: Manifest) -> Quantiser:
         raise CorruptBankError(f"{file} was altered: quantiser and quantiser_tensors don't belong to it ({error}); {RESTORE}") from error
 
 
-def open_bank(path: str | Path, embedder: TextEmbedder | None = None, *, verify: Verify = "first") -> Bank:
+def open_bank(path: str | Path, embedder: Retriever | None = None, *, verify: Verify = "first") -> Bank:
     """Open the bank in the folder, or at the URL, `path`.
 
     embedder: for searching; the one the index names unless given. verify: how often a record's checksum is compared.

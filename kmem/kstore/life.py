@@ -15,8 +15,7 @@ from kmem.kstore.claim import require_claimable
 from kmem.kstore.commit import commit, require_latest
 from kmem.kstore.defaults import SHARD_BYTES
 from kmem.kstore.generation import GenerationWriter
-from kmem.kstore.index.build import build_index
-from kmem.kstore.index.search import write_index
+from kmem.kstore.index.make import make_index
 from kmem.kstore.lock import locked
 from kmem.kstore.manifest import Manifest
 from kmem.kstore.place import place_of
@@ -123,8 +122,9 @@ def _rewritten(bank: Bank, shard_bytes: int, progress: Progress) -> Manifest:
             writer = GenerationWriter(bank.place, name, bank.spec, bank.quantiser, len(ids), rows, on_demand=on_demand)
             generations.append(writer.finished(Copied([bank], [ids]).write_all(writer, progress), writer.write_metadata()))
     progress("index", 0, 1)
-    index, stats = build_index(copied.vectors(), copied.ids)
-    record = write_index(bank.place, index, stats, bank.manifest.index.embedder, number=bank.manifest.number + 1)
+    record = make_index(
+        bank.place, copied.vectors(), copied.texts, copied.ids, bank.manifest.index.embedder, number=bank.manifest.number + 1
+    )
     manifest = bank.manifest.changed(tuple(generations), record, ())
     commit(bank.place, manifest)
     progress("index", 1, 1)
@@ -139,7 +139,7 @@ def _into_new(copied: Copied, like: Bank, quantiser: Quantiser, out: str | Path,
         writer = BankWriter(place, like.spec, quantiser, len(copied), _rows_per_shard(like, quantiser, shard_bytes))
         shards = copied.write_all(writer.generation, progress)
         progress("index", 0, 1)
-        manifest = writer.commit(shards, writer.write_index(copied.vectors(), copied.ids, like.manifest.index.embedder))
+        manifest = writer.commit(shards, writer.write_index(copied.vectors(), copied.ids, like.manifest.index.embedder, texts=copied.texts))
         progress("index", 1, 1)
     return manifest
 

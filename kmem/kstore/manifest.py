@@ -19,8 +19,9 @@ from kmem.profile import Profile
 FORMAT_VERSION = 3
 READABLE_VERSIONS = (1, 2, 3)
 """Version 1 had no `ids` file: ids stood in the Parquet files alone. Before version 3 a digest was a bare sha256."""
-KINDS = ("flat", "ivf")
-"""Of search index: exact, and with inverted lists, whose factory says so."""
+WORDS = "words"
+KINDS = ("flat", "ivf", WORDS)
+"""Of search index: exact, with inverted lists, whose factory says so, and of words without vectors."""
 
 _GENERATION = re.compile(r"g\d{4,9}(-\w+)?")
 
@@ -135,7 +136,8 @@ class IndexRecord:
     """The search index: the file it is `stored` in, how to search it, how well that works, and the embedder whose vectors it holds.
 
     `recall_at_5` is the share of the five exact neighbours found with `nprobe`, over `recall_sample` queries
-    (1.0 over 0 queries for an exact index).
+    (1.0 over 0 queries for an exact index). `words` is the index of words beside that of vectors, if there is one; of kind `words`,
+    where there are no vectors (`dim` 0), it is `stored` itself.
     """
 
     stored: StoredFile
@@ -148,10 +150,22 @@ class IndexRecord:
     embedder: Mapping[str, Any]
     rows: int
     dim: int
+    words: StoredFile | None = None
+
+    @property
+    def has_vectors(self) -> bool:
+        """Whether there is an index of vectors."""
+        return self.kind != WORDS
+
+    @property
+    def files(self) -> tuple[StoredFile, ...]:
+        """One or both."""
+        return (self.stored,) if self.words in (None, self.stored) else (self.stored, self.words)
 
     def to_dict(self) -> dict[str, Any]:
         plain = {field.name: getattr(self, field.name) for field in fields(self)}
-        return plain | {"stored": self.stored.to_dict(), "embedder": dict(self.embedder)}
+        words = None if self.words is None else self.words.to_dict()
+        return plain | {"stored": self.stored.to_dict(), "embedder": dict(self.embedder), "words": words}
 
     @classmethod
     def of(cls, data: Fields) -> "IndexRecord":
@@ -167,12 +181,15 @@ class IndexRecord:
             recall_sample=data.count("recall_sample"),
             embedder=data.plain("embedder"),
             rows=data.count("rows", least=1),
-            dim=data.count("dim", least=1),
+            dim=data.count("dim"),
+            words=StoredFile.of(data.inner("words")) if "words" in data and data.get("words") is not None else None,
         )
         lists = "IVF" in found.factory
         if found.kind not in KINDS or (found.kind == "ivf") != lists or (found.nprobe > 0) != lists:
             kind, factory = data.name_of("kind"), f"factory {found.factory!r:.40} with nprobe {found.nprobe}"
             raise ValueError(f"{kind} is {found.kind!r:.40}, which {factory} is not")
+        if (found.dim > 0) != found.has_vectors or (not found.has_vectors and found.words != found.stored):
+            raise ValueError(f"{data.name_of('words')} and {data.name_of('dim')} ({found.dim}) are not those of kind {found.kind}")
         return found
 
 
@@ -209,7 +226,7 @@ class Manifest:
     def files(self) -> tuple[StoredFile, ...]:
         """Every data file of the bank, the manifest itself left out."""
         trained = () if self.quantiser_tensors is None else (self.quantiser_tensors,)
-        return (self.bracket, *trained, self.index.stored, *(file for generation in self.generations for file in generation.files))
+        return (self.bracket, *trained, *self.index.files, *(file for generation in self.generations for file in generation.files))
 
     @property
     def on_demand(self) -> tuple[Generation, ...]:

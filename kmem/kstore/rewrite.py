@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kmem.document import Chunk
-from kmem.kstore.bank import Bank
+from kmem.kstore.bank import TEXTS_AT_ONCE, Bank
 from kmem.kstore.generation import BLOCK_BYTES, GenerationWriter
 from kmem.kstore.manifest import Shard
 from kmem.kstore.stream import COPIES_AT_ONCE, write_streamed
@@ -33,6 +33,12 @@ class Copied:
     def vectors(self) -> NDArray[np.float32]:
         """[N, dim] what the banks' indexes hold."""
         return np.concatenate([bank.vectors(some) for bank, some in zip(self._banks, self._ids, strict=True) if some])
+
+    def texts(self) -> Iterator[str]:
+        """The references of all, in order."""
+        for bank, ids in zip(self._banks, self._ids, strict=True):
+            for start in range(0, len(ids), TEXTS_AT_ONCE):
+                yield from (chunk.reference for chunk in bank.chunks(ids[start : start + TEXTS_AT_ONCE]))
 
     def write_shard(self, writer: GenerationWriter, index: int) -> Shard:
         """Copy the rows of one shard; records are decoded and encoded again only where the quantiser differs.

@@ -11,9 +11,9 @@ from kmem.errors import BankNotFoundError, CorruptBankError
 from kmem.kstore.bank import Bank, open_bank
 from kmem.kstore.commit import commit, held_manifest, require_latest
 from kmem.kstore.conform import require_layout
-from kmem.kstore.index.build import build_index
-from kmem.kstore.index.embed import Embedder, TextEmbedder, require_same_embedder
-from kmem.kstore.index.search import write_index
+from kmem.kstore.index.make import make_index
+from kmem.kstore.index.retriever import Retriever, require_same_embedder
+from kmem.kstore.index.retrievers import recorded_retriever
 from kmem.kstore.lock import locked
 from kmem.kstore.manifest import Manifest
 from kmem.kstore.place import place_of
@@ -42,7 +42,7 @@ def verify(path: str | Path, *, deep: bool = False, progress: Progress = silent)
         return {"files": files, "memories": len(ids)}
 
 
-def repair_index(path: str | Path, *, embedder: TextEmbedder | None = None, progress: Progress = silent) -> Manifest:
+def repair_index(path: str | Path, *, embedder: Retriever | None = None, progress: Progress = silent) -> Manifest:
     """Embed all texts again and commit a new index; the old one is not looked at.
 
     Raises CorruptBankError when anything but the index is damaged, IdentityMismatchError when `embedder` is not the bank's,
@@ -57,9 +57,9 @@ def repair_index(path: str | Path, *, embedder: TextEmbedder | None = None, prog
         stack.enter_context(locked(place))
         bank = stack.enter_context(Bank(place, replace(manifest, deleted=())))  # an index holds what is deleted, too
         require_latest(place, manifest)
-        require_sizes(place, [file for file in manifest.files if file != manifest.index.stored])
+        require_sizes(place, [file for file in manifest.files if file not in manifest.index.files])
         recorded = manifest.index.embedder
-        embedder = embedder or Embedder(str(recorded["name"]))
+        embedder = embedder or recorded_retriever(recorded)
         require_same_embedder(recorded, embedder.identity())
         ids = bank.ids
         done = 0
@@ -69,9 +69,8 @@ def repair_index(path: str | Path, *, embedder: TextEmbedder | None = None, prog
             done += count
             progress("embed", done, len(ids))
 
-        vectors = embedder.embed([chunk.reference for chunk in bank.chunks(ids.tolist())], progress=more)
-        index, stats = build_index(vectors, ids)
-        record = write_index(place, index, stats, recorded, number=manifest.number + 1)
+        texts = [chunk.reference for chunk in bank.chunks(ids.tolist())]
+        record = make_index(place, embedder.embed(texts, progress=more), lambda: texts, ids, recorded, number=manifest.number + 1)
         repaired = manifest.changed(manifest.generations, record, manifest.deleted)
         commit(place, repaired)
     return repaired

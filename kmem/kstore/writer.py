@@ -19,8 +19,8 @@ from kmem.kstore.chunks import ChunkTable
 from kmem.kstore.claim import claim
 from kmem.kstore.commit import commit, manifest_numbers
 from kmem.kstore.generation import GenerationWriter, store_if_other
-from kmem.kstore.index.build import IndexConfig, build_index
-from kmem.kstore.index.search import write_index
+from kmem.kstore.index.build import IndexConfig
+from kmem.kstore.index.make import Texts, make_index
 from kmem.kstore.manifest import FORMAT_VERSION, IndexRecord, Manifest, Shard
 from kmem.kstore.place import Place, place_of
 from kmem.kstore.quant import Quantiser
@@ -85,14 +85,20 @@ class BankWriter:
         return self.generation.write_shard(index, memories, chunks)
 
     def write_index(
-        self, vectors: NDArray[np.float32], ids: NDArray[np.int64], embedder: Mapping[str, Any], config: IndexConfig | None = None
+        self,
+        vectors: NDArray[np.float32],
+        ids: NDArray[np.int64],
+        embedder: Mapping[str, Any],
+        config: IndexConfig | None = None,
+        *,
+        texts: Texts = tuple,
     ) -> IndexRecord:
         """Build the search index over unit vectors [N, dim] under their ids [N] and write it, in place of an earlier one.
 
-        embedder: `identity()` of the embedder that made the vectors. Raises ConfigError as `build_index` does.
+        embedder: `identity()` of the embedder that made the vectors. texts: gives the references in order, which an index of words needs.
+        Raises ConfigError as `build_index` does.
         """
-        index, stats = build_index(vectors, ids, config=config)
-        return write_index(self.place, index, stats, embedder)
+        return make_index(self.place, vectors, texts, ids, embedder, config=config)
 
     def commit(self, shards: Sequence[Shard], index: IndexRecord) -> Manifest:
         """Make the place a bank: check that every shard and the index are there, then write the manifest.

@@ -3,7 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Sequence
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 
 import numpy as np
@@ -18,9 +18,9 @@ from kmem.kstore.bank import Bank, open_bank
 from kmem.kstore.claim import BUILD
 from kmem.kstore.commit import commit, require_latest
 from kmem.kstore.generation import GenerationWriter
-from kmem.kstore.index.build import build_index
-from kmem.kstore.index.embed import Embedder, require_same_embedder
-from kmem.kstore.index.search import write_index
+from kmem.kstore.index.make import make_index
+from kmem.kstore.index.retriever import Retriever, require_same_embedder
+from kmem.kstore.index.retrievers import recorded_retriever
 from kmem.kstore.lock import locked
 from kmem.pipelines.config import AppendConfig
 from kmem.pipelines.receipts import Receipts
@@ -52,7 +52,7 @@ def append(
     with open_bank(bank) as base:
         found = documents(names, counts)
         encoder = _load_encoder(base, config)
-        embedder = Embedder(str(base.manifest.index.embedder["name"]))
+        embedder = recorded_retriever(base.manifest.index.embedder)
         require_same_embedder(base.manifest.index.embedder, embedder.identity())
         progress("load", 1, 1)
         clock.mark("load")
@@ -105,7 +105,7 @@ def _rows_per_shard(base: Bank, config: AppendConfig) -> int:
 def _write(
     base: Bank,
     encoder: Encoder,
-    embedder: Embedder,
+    embedder: Retriever,
     fresh: list[Chunk],
     revived: set[int],
     config: AppendConfig,
@@ -129,8 +129,15 @@ def _write(
         vectors = embed_shards(shards, embedder, receipts, progress)
         clock.mark("embed")
         ids = np.concatenate([base.all_ids, np.array([chunk.id for chunk in fresh], dtype=np.int64)])
-        built, stats = build_index(np.concatenate([base.vectors(base.all_ids.tolist()), vectors]), ids)
-        index = write_index(place, built, stats, index.embedder, number=manifest.number + 1)
+        everything = np.concatenate([base.vectors(base.all_ids.tolist()), vectors])
+        index = make_index(
+            place,
+            everything,
+            lambda: chain(base.all_references(), (chunk.reference for chunk in fresh)),
+            ids,
+            index.embedder,
+            number=manifest.number + 1,
+        )
         generations = (*generations, writer.finished(written, metadata))
     commit(place, manifest.changed(generations, index, set(manifest.deleted) - revived))
     clock.mark("index")

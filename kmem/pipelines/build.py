@@ -20,7 +20,8 @@ from kmem.kbuild.chunker import Chunker
 from kmem.kbuild.sources import documents, named
 from kmem.kstore.bank import open_bank
 from kmem.kstore.claim import require_claimable
-from kmem.kstore.index.embed import Embedder
+from kmem.kstore.index.retriever import Retriever
+from kmem.kstore.index.retrievers import retriever
 from kmem.kstore.lock import locked
 from kmem.kstore.place import Place, place_of
 from kmem.kstore.quant import quantiser, record_bytes
@@ -60,7 +61,7 @@ def build(
     clock = Clock()
     counts: Counter[str] = Counter()
     found, codec = documents(sources, counts), quantiser(config.quantiser)  # a wrong name is told before a model is loaded
-    encoder, embedder = _load_encoder(config), Embedder(config.embedder)
+    encoder, embedder = _load_encoder(config), _retriever(config)
     embedder.identity()  # loads it: a wrong name is told before anything is encoded
     progress("load", 1, 1)
     clock.mark("load")
@@ -114,7 +115,8 @@ def build(
             clock.mark("encode")
             vectors = embed_shards(shards, embedder, receipts, progress)
             clock.mark("embed")
-            index = writer.write_index(vectors, np.array([chunk.id for chunk in chunks], dtype=np.int64), embedder.identity())
+            ids = np.array([chunk.id for chunk in chunks], dtype=np.int64)
+            index = writer.write_index(vectors, ids, embedder.identity(), texts=lambda: (chunk.reference for chunk in chunks))
             writer.commit(finished, index)
             clock.mark("index")
         receipts.close(report.to_dict())
@@ -127,6 +129,10 @@ def _load_encoder(config: BuildConfig) -> Encoder:
     anatomy = examine(model)
     profile = load_profile(config.profile, layers=anatomy.layers, heads=anatomy.heads, selector=config.selector)
     return Encoder(model, tokenizer, profile, EncoderConfig(batch_size=config.batch_size))
+
+
+def _retriever(config: BuildConfig) -> Retriever:
+    return retriever(config.embedder, query_prefix=config.query_prefix, passage_prefix=config.passage_prefix)
 
 
 def _refuse_existing(place: Place, *, resume: bool) -> None:

@@ -14,6 +14,8 @@ class BuildConfig:
 
     profile: a shipped name (`smollm2-720`), `memory3`, `uniform8`, the path of a profile's JSON file, or `auto`: `smollm2-720` where the
     model has its shape, else `uniform8`. selector: overrides the profile's.
+    embedder: a retriever by name (kstore/index/retrievers.py). query_prefix, passage_prefix: what a sentence-transformers model wants
+    before each, None = what it declares itself.
     dtype: precision the model encodes in; `auto` is bfloat16 where the processor has it, else float32. limit: chunks at most, None = all.
     shard_bytes: payload of a shard, the unit of writing and of resuming. shard_rows: the same in rows; overrides shard_bytes.
     encode: False writes texts and index only; a memory is encoded when it is first read, or by `kmem encode`. `auto` is float32 then,
@@ -25,6 +27,8 @@ class BuildConfig:
     selector: str | None = None
     quantiser: str = "int8"
     embedder: str = "minilm"
+    query_prefix: str | None = None
+    passage_prefix: str | None = None
     dtype: str = "auto"
     device: str = DEVICE
     limit: int | None = None

@@ -7,7 +7,7 @@ from kmem import __version__
 from kmem.document import Chunk
 from kmem.encoder.encode import Encoder
 from kmem.identity import content_id
-from kmem.kstore.index.embed import TextEmbedder
+from kmem.kstore.index.retriever import Retriever
 from kmem.pipelines.config import BuildConfig
 
 _OPTION = {"kmem_version": "the version of kmem"}
@@ -16,7 +16,7 @@ _BEFORE = {"encode": True}
 """Settings that came later, and what every build before them did."""
 
 
-def resolved(config: BuildConfig, encoder: Encoder, embedder: TextEmbedder, chunks: Sequence[Chunk]) -> dict[str, Any]:
+def resolved(config: BuildConfig, encoder: Encoder, embedder: Retriever, chunks: Sequence[Chunk]) -> dict[str, Any]:
     """A resumed build must agree with all of it."""
     return {
         **{key: value for key, value in config.to_dict().items() if key != "model"},

@@ -9,7 +9,7 @@ import numpy as np
 from kmem.document import Chunk
 from kmem.encoder.encode import Encoder
 from kmem.kstore.generation import GenerationWriter
-from kmem.kstore.index.embed import TextEmbedder
+from kmem.kstore.index.retriever import Retriever
 from kmem.kstore.manifest import Shard
 from kmem.kstore.stream import write_streamed
 from kmem.pipelines.receipts import Receipts
@@ -75,7 +75,7 @@ def _with_receipt(write: Callable[[], Shard], receipts: Receipts) -> Shard:
     return shard
 
 
-def embed_shards(shards: Sequence[Sequence[Chunk]], embedder: TextEmbedder, receipts: Receipts, progress: Progress) -> np.ndarray:
+def embed_shards(shards: Sequence[Sequence[Chunk]], embedder: Retriever, receipts: Receipts, progress: Progress) -> np.ndarray:
     """[N, dim] embeddings of all references, shard by shard."""
     total, done = sum(map(len, shards)), 0
     parts = []
@@ -105,7 +105,7 @@ def missing(shards: Sequence[Sequence[Chunk]], there: Sequence[bool]) -> list[Ch
 def estimate(
     report: BuildReport,
     encoder: Encoder,
-    embedder: TextEmbedder,
+    embedder: Retriever,
     *,
     to_encode: Sequence[Chunk],
     to_embed: Sequence[Chunk],

@@ -6,10 +6,10 @@ from threading import Condition, Thread, current_thread
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from kmem.errors import MemoryNotEncodedError
 from kmem.kstore.bank import Bank
+from kmem.kstore.index.queries import Queries
 from kmem.runtime.ram import RamTier
 from kmem.runtime.stats import Stats
 
@@ -20,10 +20,10 @@ LATEST = 16
 
 
 class _Job(NamedTuple):
-    """After these queries; `number` tells whether another job, or an end, came meanwhile."""
+    """After these queries, the last one first; `number` tells whether another job, or an end, came meanwhile."""
 
     number: int
-    vectors: NDArray[np.float32]
+    latest: Queries
     stats: Stats
 
 
@@ -45,13 +45,13 @@ class ReadAhead:
         self._reading: frozenset[int] = frozenset()
         self._thread: Thread | None = None
 
-    def begin(self, vectors: NDArray[np.float32], stats: Stats) -> None:
-        """Read ahead for the span after these queries [n, dim]; an older job is dropped. Returns at once."""
+    def begin(self, queries: Queries, stats: Stats) -> None:
+        """Read ahead for the span after these queries; an older job is dropped. Returns at once."""
         if not self._ahead:
             return
         with self._state:
             self._number += 1
-            self._job = _Job(self._number, vectors[-LATEST:], stats)
+            self._job = _Job(self._number, queries.latest(LATEST), stats)
             if self._thread is None:
                 self._thread = Thread(target=self._run, name="kmem-ahead", daemon=True)
                 self._thread.start()
@@ -80,7 +80,7 @@ class ReadAhead:
     def _run(self) -> None:
         while (job := self._next()) is not None:
             try:
-                likely = self._likely(job.vectors)
+                likely = self._likely(job.latest)
             except Exception:  # a closed bank, an index that is gone: the next tick meets it
                 continue
             for start in range(0, len(likely), PIECE):
@@ -95,9 +95,9 @@ class ReadAhead:
             job, self._job = self._job, None
             return job
 
-    def _likely(self, vectors: NDArray[np.float32]) -> list[int]:
+    def _likely(self, latest: Queries) -> list[int]:
         """Ids that are not in RAM, the nearest to any query first, the later query first where ranks are equal."""
-        _, ids = self._bank.nearest(vectors[::-1], self._near + self._ahead)
+        _, ids = self._bank.nearest(latest, self._near + self._ahead)
         ranked = itertools.chain.from_iterable(ids.T.tolist())
         return self._tier.lacking([memory_id for memory_id in dict.fromkeys(ranked) if memory_id >= 0])[: self._ahead]
 

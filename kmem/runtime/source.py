@@ -12,6 +12,7 @@ from transformers import PreTrainedTokenizerBase
 
 from kmem.errors import MemoryNotFoundError
 from kmem.kstore.bank import Bank
+from kmem.kstore.index.queries import Queries
 from kmem.kstore.quant import Quantiser
 from kmem.memories import Memories, MemorySpec
 from kmem.runtime.ahead import ReadAhead
@@ -76,7 +77,7 @@ class BankSource:
         self.spec, self.quantiser = bank.spec, bank.quantiser
         self._ram = RamTier(bank.record_shape, bank.record_dtype, budget_bytes=ram_bytes, most=len(bank))
         self._ahead = ReadAhead(bank, self._ram, near=top_k, ahead=ahead)
-        self._asked: NDArray[np.float32] | None = None
+        self._asked: Queries | None = None
 
     def retrieve(self, queries: Sequence[Sequence[int]], stats: Stats) -> list[Ids]:
         self._ahead.stop()
@@ -85,7 +86,7 @@ class BankSource:
         if not spoken:
             return [() for _ in texts]
         began = time.perf_counter()
-        self._asked = self.bank.embed(spoken)
+        self._asked = self.bank.queries(spoken)
         embedded = time.perf_counter()
         _, nearest = self.bank.nearest(self._asked, self.top_k)
         stats.note_search(embed_s=embedded - began, search_s=time.perf_counter() - embedded)

@@ -16,6 +16,7 @@ from kmem.document import Chunk
 from kmem.identity import Identity
 from kmem.kstore.commit import canonical_json
 from kmem.kstore.index.build import IndexConfig
+from kmem.kstore.index.retriever import Retriever
 from kmem.kstore.manifest import Manifest, Shard
 from kmem.kstore.quant import Quantiser, quantiser
 from kmem.kstore.quant.vq_train import train_vq
@@ -43,6 +44,9 @@ class NgramEmbedder:
             progress(len(texts))
         unit: NDArray[np.float32] = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
         return unit
+
+    def embed_queries(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        return self.embed(texts)
 
     def identity(self) -> dict[str, Any]:
         return {"name": "ngrams", "dim": self.dim, "salt": self.salt}
@@ -110,7 +114,7 @@ def write_bank(
     rows_per_shard: int = 2,
     name: str = "fp16",
     codec: Quantiser | None = None,
-    embedder: NgramEmbedder | None = None,
+    embedder: Retriever | None = None,
     index: IndexConfig | None = None,
     memories: Memories | None = None,
 ) -> Manifest:
@@ -121,7 +125,7 @@ def write_bank(
     shards = write_shards(writer, chunks, memories)
     vectors = embedder.embed([chunk.reference for chunk in chunks])
     ids = np.array([chunk.id for chunk in chunks], dtype=np.int64)
-    record = writer.write_index(vectors, ids, embedder.identity(), index)
+    record = writer.write_index(vectors, ids, embedder.identity(), index, texts=lambda: [chunk.reference for chunk in chunks])
     return writer.commit(shards, record)
 
 

@@ -9,7 +9,8 @@ import torch
 
 import kmem.kstore
 from kmem.errors import IdentityMismatchError, ModelNotFoundError
-from kmem.kstore.index.embed import Embedder, require_same_embedder
+from kmem.kstore.index.embed import Embedder
+from kmem.kstore.index.retriever import require_same_embedder
 
 TEXTS = ["a hash table maps keys to values", "cats sleep", "dictionaries look up entries by key", "", "x " * 300]
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from kmem.errors import ConfigError, CorruptBankError
 from kmem.kstore.bank import open_bank
 from kmem.kstore.index.build import IndexConfig, build_index, list_count
+from kmem.kstore.index.queries import Queries
 from kmem.kstore.index.search import FEW_QUERIES, read_index, search, write_index
 from kmem.kstore.place import LocalPlace
 from tests.kstore.kit import NgramEmbedder, tiny_chunks, write_bank
@@ -93,9 +94,9 @@ def test_an_index_of_other_memories_is_reported(tmp_path: Path) -> None:
     write_bank(tmp_path / "bank", count=6)
     with open_bank(tmp_path / "bank", NgramEmbedder()) as bank:
         vectors = bank.vectors(bank.ids.tolist())
-        bank.__dict__["_index"], _ = build_index(vectors, np.arange(1, 7))
+        bank._index.__dict__["dense"], _ = build_index(vectors, np.arange(1, 7))
         with pytest.raises(CorruptBankError, match=r"\.faiss knows id [1-6], of which the bank holds no memory"):
-            bank.nearest(vectors[:1])
+            bank.nearest(Queries(vectors=vectors[:1]))
 
 
 def test_an_ivf_bank_searches(tmp_path: Path) -> None:

@@ -26,8 +26,8 @@ from tests.kstore.kit import NgramEmbedder
 
 @pytest.fixture(autouse=True)
 def embedder(monkeypatch: pytest.MonkeyPatch, one_thread: None) -> None:
-    for module in ("build", "append"):
-        monkeypatch.setattr(f"kmem.pipelines.{module}.Embedder", lambda name: NgramEmbedder())
+    for name in ("build.retriever", "append.recorded_retriever"):
+        monkeypatch.setattr(f"kmem.pipelines.{name}", lambda *_, **__: NgramEmbedder())
 
 
 @pytest.fixture

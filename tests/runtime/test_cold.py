@@ -283,7 +283,7 @@ def test_read_ahead_reads_what_is_encoded_beside_what_is_not(
 ) -> None:
     """Of each piece of the likely ones, those that are there."""
     with open_bank(cold, HashEmbedder()) as bank:
-        ranked = bank.nearest(bank.embed([PROMPT]), len(TEXTS))[1][0].tolist()
+        ranked = bank.nearest(bank.queries([PROMPT]), len(TEXTS))[1][0].tolist()
         there = [ranked[1], ranked[2], ranked[2 * PIECE], ranked[2 * PIECE + 1]]
         ColdSource(BankSource(bank, tokenizer, 3), model, tokenizer).read(there, Stats())
         source, stats = BankSource(bank, tokenizer, 1, ram_bytes=1 << 20, ahead=len(TEXTS)), Stats()

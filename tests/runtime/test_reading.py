@@ -152,9 +152,9 @@ def test_retrieval_sees_the_text_without_special_tokens(
     asked: list[str] = []
 
     class Listening(HashEmbedder):
-        def embed(self, texts, progress=None):  # type: ignore[no-untyped-def]
+        def embed_queries(self, texts):  # type: ignore[no-untyped-def]
             asked.extend(texts)
-            return super().embed(texts, progress)
+            return super().embed_queries(texts)
 
     with open_bank(bank_path, embedder=Listening()) as bank, kmem.attach(model, bank, tokenizer=tokenizer):  # type: ignore[arg-type]
         model(tokenizer("<bos>Moon?<eos>", return_tensors="pt")["input_ids"])

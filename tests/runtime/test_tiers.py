@@ -194,7 +194,7 @@ def test_a_tick_waits_for_what_is_being_read_and_for_nothing_else(bank: Bank) ->
     entered, go_on = threading.Event(), threading.Event()
     slow = _Slow(bank, entered, go_on)
     ahead = ReadAhead(slow, ram, near=1, ahead=2)  # type: ignore[arg-type]
-    vectors = bank.embed([PROMPT])
+    vectors = bank.queries([PROMPT])
     ahead.begin(vectors, Stats())
     assert entered.wait(10)
     first, second, *others = bank.nearest(vectors, 12)[1][0].tolist()
@@ -216,7 +216,7 @@ def test_a_newer_tick_ends_what_was_read_for_an_older_one(bank: Bank) -> None:
     entered, go_on = threading.Event(), threading.Event()
     slow = _Slow(bank, entered, go_on)
     ahead, stats = ReadAhead(slow, ram, near=1, ahead=3 * PIECE), Stats()  # type: ignore[arg-type]
-    ahead.begin(bank.embed([PROMPT]), stats)
+    ahead.begin(bank.queries([PROMPT]), stats)
     assert entered.wait(10)
     ahead.stop()
     go_on.set()

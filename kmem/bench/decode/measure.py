@@ -16,7 +16,8 @@ from kmem.bench.decode.sides import SIDES, Run, Task, sides_of
 from kmem.bench.pairs import in_turn, paired
 from kmem.encoder.fingerprint import display_name
 from kmem.kstore.bank import open_bank
-from kmem.kstore.index.embed import Embedder, TextEmbedder
+from kmem.kstore.index.retriever import Retriever
+from kmem.kstore.index.retrievers import recorded_retriever
 from kmem.progress import Progress, silent
 
 WARM_UP_TOKENS = 2
@@ -32,7 +33,7 @@ def measure_decode(
     bank: Path,
     config: DecodeConfig,
     *,
-    embedder: TextEmbedder | None = None,
+    embedder: Retriever | None = None,
     progress: Progress = silent,
 ) -> dict[str, Any]:
     """`cells`, each with its sides' medians and the medians of their ratios within a round; `settings`; for the paper's prompts, memories
@@ -41,7 +42,7 @@ def measure_decode(
     Raises MeasurementError when a run did not read or write what it should have, and what opening and attaching the bank raise.
     """
     with open_bank(bank, embedder=embedder) as held:
-        searched = embedder or Embedder(str(held.manifest.index.embedder["name"]))
+        searched = embedder or recorded_retriever(held.manifest.index.embedder)
         rows = max(cell.batch for cell in config.cells)
         prompts = make_prompts(held, tokenizer, rows, config)
         about = {

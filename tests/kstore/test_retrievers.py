@@ -1,0 +1,228 @@
+"""Banks found by words, and by words and vectors together: in Chinese, with deletions, through every change, in S3, damaged."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors.numpy
+
+from kmem.errors import ConfigError, CorruptBankError, IdentityMismatchError, MemoryNotFoundError
+from kmem.kstore.bank import open_bank
+from kmem.kstore.digest import digest_of
+from kmem.kstore.index.bm25 import Bm25
+from kmem.kstore.index.embed import MINILM, Embedder
+from kmem.kstore.index.hybrid import Hybrid, fuse
+from kmem.kstore.index.lexical import build_lexical, read_lexical, write_lexical
+from kmem.kstore.index.retriever import Retriever
+from kmem.kstore.index.retrievers import recorded_retriever, retriever
+from kmem.kstore.index.tokens import terms
+from kmem.kstore.life import compact, convert, delete, merge
+from kmem.kstore.manifest import Manifest
+from kmem.kstore.place import LocalPlace
+from kmem.kstore.quant import quantiser
+from kmem.kstore.stored import store
+from kmem.kstore.verify import repair_index, verify
+from tests import s3
+from tests.kstore.kit import NgramEmbedder, damaged, tiny_chunks, write_bank
+
+LAW = ["劳动者享有平等就业的权利。", "试用期最长不得超过六个月。", "国家保护野生动物及其栖息地。", "The probation period is six months."]
+IDS = np.array([40, 10, 30, 20], dtype=np.int64)
+
+
+def hybrid() -> Hybrid:
+    return Hybrid("hybrid:ngrams", NgramEmbedder())
+
+
+@pytest.fixture(params=[Bm25, hybrid], ids=["bm25", "hybrid"])
+def finding(request: pytest.FixtureRequest) -> Retriever:
+    make: Callable[[], Retriever] = request.param
+    return make()
+
+
+@pytest.fixture
+def path(tmp_path: Path, finding: Retriever) -> Path:
+    write_bank(tmp_path / "bank", embedder=finding, count=9)
+    return tmp_path / "bank"
+
+
+def top(path: Path | str, finding: Retriever, query: str, k: int = 3) -> list[int]:
+    with open_bank(path, finding) as bank:
+        return [hit.id for hit in bank.search(query, k=k)]
+
+
+def test_terms_are_words_and_pairs_of_characters() -> None:
+    assert terms("A Hash-table, ＡＳＣＩＩ!") == ["a", "hash", "table", "ascii"]
+    assert terms("试用期6个月 法") == ["试用", "用期", "6", "个月", "法"]
+    assert terms("ハッシュ表") == ["ハッ", "ッシ", "シュ", "ュ表"]
+    assert terms("…!?") == []
+
+
+def test_chinese_and_english_are_found_by_what_they_share() -> None:
+    index = build_lexical(LAW, IDS)
+    scores, ids = index.search(["试用期有多长？", "野生动物", "probation", "quantum"], 3)
+    assert ids[:, 0].tolist() == [10, 30, 20, -1]
+    assert (scores[:, 0] > 0).tolist() == [True, True, True, False]
+    assert ids[0].tolist() == [10, -1, -1]
+
+
+def test_scores_are_those_of_bm25() -> None:
+    """Lucene's form, computed by hand for one term in two of three texts."""
+    index = build_lexical(["a b b", "b c", "c d e"], np.array([7, 8, 9]))
+    scores, ids = index.search(["b"], 3)
+    idf, average = np.log(1 + (3 - 2 + 0.5) / (2 + 0.5)), 8 / 3
+    first, second = (idf * tf / (tf + 1.5 * (1 - 0.75 + 0.75 * length / average)) for tf, length in ((2, 3), (1, 2)))
+    assert ids.tolist() == [[7, 8, -1]]
+    assert np.allclose(scores[0], [first, second, 0], rtol=1e-6)
+    assert np.allclose(index.search(["b b"], 1)[0], 2 * scores[0, 0], rtol=1e-6)
+
+
+def test_equal_scores_keep_the_order_written_and_excluded_ids_take_no_place() -> None:
+    index = build_lexical(["same words"] * 6, np.arange(6)[::-1].copy())
+    assert index.search(["words"], 3)[1].tolist() == [[5, 4, 3]]
+    assert index.search(["words"], 3, exclude=[5, 3])[1].tolist() == [[4, 2, 1]]
+    assert index.search(["words"], 9, exclude=[0, 1, 2])[1].tolist() == [[5, 4, 3, -1, -1, -1]]
+
+
+def test_texts_without_any_word_make_an_index_that_finds_nothing(tmp_path: Path) -> None:
+    place = LocalPlace(tmp_path)
+    index = read_lexical(place, store(place, "index/x", write_lexical(build_lexical(["…", "!"], np.array([1, 2])))), 2)
+    assert index.search(["a"], 2)[1].tolist() == [[-1, -1]]
+    with pytest.raises(ConfigError, match="1 and 2"):
+        build_lexical(["one"], np.array([1, 2]))
+
+
+def test_ranks_are_fused() -> None:
+    scores, ids = fuse(np.array([[1, 2, 3, -1]]), np.array([[3, 4]]), 3)
+    assert ids.tolist() == [[3, 1, 2]]
+    assert np.allclose(scores, [[1 / 63 + 1 / 61, 1 / 61, 1 / 62]])
+    assert fuse(np.array([[1]]), np.array([[2]]), 3)[1].tolist() == [[1, 2, -1]]
+
+
+def test_every_text_finds_itself(path: Path, finding: Retriever) -> None:
+    with open_bank(path, finding) as bank:
+        chunks = tiny_chunks(9)
+        for chunk, hits in zip(chunks, bank.search_many([chunk.reference for chunk in chunks], k=4), strict=True):
+            assert hits[0].id == chunk.id
+            assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
+    assert verify(path, deep=True)["memories"] == 9
+
+
+def test_deletions_take_no_place_and_compaction_scores_anew(path: Path, finding: Retriever, tmp_path: Path) -> None:
+    before = top(path, finding, "hash table queue", 9)
+    delete(path, before[:2])
+    assert top(path, finding, "hash table queue", 3)[:1] != before[:1]
+    assert len(top(path, finding, "hash table queue", 3)) == 3
+    assert not set(top(path, finding, "hash table queue", 9)) & set(before[:2])
+    compact(path)
+    verify(path, deep=True)
+    left = [chunk for chunk in tiny_chunks(9) if chunk.id not in before[:2]]
+    alone = build_lexical([chunk.reference for chunk in left], np.array([chunk.id for chunk in left]))
+    with open_bank(path, finding) as bank:
+        words = bank.manifest.index.words
+        assert words is not None
+        compacted = read_lexical(bank.place, words, 7)
+    assert np.array_equal(compacted.search(["hash table"], 7)[0], alone.search(["hash table"], 7)[0])
+
+
+def test_merged_and_converted_banks_find_the_same(path: Path, finding: Retriever, tmp_path: Path) -> None:
+    write_bank(tmp_path / "more", embedder=finding, count=12)
+    merge([path, tmp_path / "more"], tmp_path / "both")
+    convert(tmp_path / "both", quantiser("fp32"), tmp_path / "wide")
+    assert top(tmp_path / "both", finding, "heap of pages") == top(tmp_path / "more", finding, "heap of pages")
+    assert top(tmp_path / "wide", finding, "heap of pages") == top(tmp_path / "more", finding, "heap of pages")
+    write_bank(tmp_path / "dense")
+    with pytest.raises(IdentityMismatchError, match=r"differ in their embedder .* and ngrams"):
+        merge([path, tmp_path / "dense"], tmp_path / "mixed")
+
+
+def test_another_retriever_is_refused(path: Path, finding: Retriever, tmp_path: Path) -> None:
+    with pytest.raises(IdentityMismatchError, match=r"made by embedder '(bm25|hybrid:ngrams)' and .* with 'ngrams' \(.*lexical"):
+        open_bank(path, NgramEmbedder())
+    write_bank(tmp_path / "dense")
+    with pytest.raises(IdentityMismatchError, match="made by embedder 'ngrams'"):
+        open_bank(tmp_path / "dense", finding)
+
+
+def words_file(path: Path, manifest: Manifest) -> Path:
+    assert manifest.index.words is not None
+    return path / manifest.index.words.file
+
+
+def test_damaged_words_are_named_and_made_again(path: Path, finding: Retriever) -> None:
+    with open_bank(path, finding) as bank:
+        file = words_file(path, bank.manifest)
+        hits = bank.search("hash table", k=3)
+    data = bytearray(file.read_bytes())
+    data[-9] ^= 1
+    with damaged(file, bytes(data)):
+        with open_bank(path, finding) as bank, pytest.raises(CorruptBankError, match=rf"{file.name} was altered.*--repair-index"):
+            bank.search("hash table")
+        with pytest.raises(CorruptBankError, match=file.name):
+            verify(path)
+        repair_index(path, embedder=finding)
+        verify(path, deep=True)
+        with open_bank(path, finding) as bank:
+            assert bank.search("hash table", k=3) == hits
+    file.unlink()
+    compact(path)  # the repaired index stands beside it
+    verify(path, deep=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("rows", 99), ("starts", 5), ("scores", float("nan")), ("terms", ord("\n")), ("ids", None), ("rows", "float")]
+)
+def test_an_index_of_words_that_no_kmem_wrote(tmp_path: Path, name: str, value: object) -> None:
+    """Its digest is right, its arrays are not."""
+    place, arrays = LocalPlace(tmp_path), safetensors.numpy.load(write_lexical(build_lexical(LAW, IDS)))
+    arrays = {key: array.copy() for key, array in arrays.items()}
+    if value is None:
+        del arrays[name]
+    elif value == "float":
+        arrays[name] = arrays[name].astype(np.float32)
+    else:
+        arrays[name][0] = value
+    with pytest.raises(CorruptBankError, match=r"is no index of 4 texts .*--repair-index"):
+        read_lexical(place, store(place, "index/x", safetensors.numpy.save(arrays)), 4)
+
+
+def test_another_bank_s_words_are_told_by_deep_verification(path: Path, finding: Retriever, tmp_path: Path) -> None:
+    with open_bank(path, finding) as bank:
+        bank._index.__dict__["lexical"] = build_lexical(LAW, IDS)
+        with pytest.raises((CorruptBankError, MemoryNotFoundError), match=r"lacks an id|knows id"):
+            bank.search("probation", k=1) if isinstance(finding, Bm25) else bank.verify_texts()
+
+
+@pytest.fixture(scope="module")
+def endpoint() -> Iterator[str]:
+    with s3.served() as endpoint:
+        yield endpoint
+
+
+def test_in_an_object_store(endpoint: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, finding: Retriever) -> None:
+    bucket = s3.use_bucket(endpoint, monkeypatch)
+    assert write_bank(bucket, embedder=finding) == write_bank(tmp_path / "bank", embedder=finding)
+    assert top(bucket, finding, "hash table") == top(tmp_path / "bank", finding, "hash table")
+    delete(bucket, top(bucket, finding, "hash table")[:1])
+    assert len(top(bucket, finding, "hash table n1", 2)) == 2
+    compact(bucket)
+    assert verify(bucket, deep=True)["memories"] == 4
+
+
+def test_the_index_is_the_same_bytes_each_time() -> None:
+    assert digest_of(write_lexical(build_lexical(LAW, IDS))) == digest_of(write_lexical(build_lexical(iter(LAW), IDS)))
+
+
+def test_names() -> None:
+    assert isinstance(retriever("bm25"), Bm25)
+    assert retriever("hybrid") == Hybrid("hybrid", Embedder(MINILM))
+    assert retriever("hybrid:some/model", query_prefix="q: ") == Hybrid("hybrid:some/model", Embedder("some/model", query_prefix="q: "))
+    assert recorded_retriever({"name": "hybrid:some/model", "passage_prefix": "p: "}) == Hybrid(
+        "hybrid:some/model", Embedder("some/model", query_prefix="", passage_prefix="p: ")
+    )
+    assert recorded_retriever({"name": "minilm"}) == Embedder()
+    with pytest.raises(ConfigError, match="takes no prefixes"):
+        retriever("bm25", query_prefix="query: ")
+    for name in ("hybrid:bm25", "hybrid:hybrid"):
+        with pytest.raises(ConfigError, match="name one of vectors"):
+            retriever(name)
