@@ -10,7 +10,7 @@ from kmem.encoder.presets import PREFIX, PRESETS
 from kmem.encoder.profiles import GENERAL, shipped_profiles
 from kmem.encoder.select import SELECTORS
 from kmem.kbuild.corpora import CORPORA
-from kmem.kstore.index.retrievers import RETRIEVERS
+from kmem.kstore.index.retrievers import HIDDEN, RETRIEVERS
 from kmem.kstore.quant import QUANTISERS
 
 ROOT = Path(__file__).parents[1]
@@ -40,7 +40,7 @@ def broken_links() -> list[str]:
 def registered_names() -> list[str]:
     """Whatever a user can name in an option; each has its row in the README."""
     prefixed = [*(f"corpus:{name}" for name in CORPORA), *(f"{PREFIX}{name}" for name in PRESETS)]
-    return [*SELECTORS, *QUANTISERS, *GENERAL, *shipped_profiles(), *RETRIEVERS, *prefixed]
+    return [*SELECTORS, *QUANTISERS, *GENERAL, *shipped_profiles(), *RETRIEVERS, HIDDEN, *prefixed]
 
 
 def main() -> int:

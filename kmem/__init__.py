@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from kmem.encoder.encode import Encoder as Encoder
+    from kmem.encoder.hidden import HiddenStates as HiddenStates
     from kmem.encoder.load import load_model as load_model
     from kmem.kstore.bank import Bank as Bank
     from kmem.kstore.bank import open_bank
@@ -31,6 +32,7 @@ _HOMES = {
     "BuildConfig": ("kmem.pipelines.config", "BuildConfig"),
     "CalibrateConfig": ("kmem.training.config", "CalibrateConfig"),
     "Encoder": ("kmem.encoder.encode", "Encoder"),
+    "HiddenStates": ("kmem.encoder.hidden", "HiddenStates"),
     "Memories": ("kmem.memories", "Memories"),
     "Profile": ("kmem.profile", "Profile"),
     "append": ("kmem.pipelines.append", "append"),

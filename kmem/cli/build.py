@@ -27,7 +27,9 @@ def build(
     profile: str = typer.Option(DEFAULT.profile, help="smollm2-720, memory3, uniform8, a profile's JSON file; auto goes by the model."),
     selector: str | None = typer.Option(DEFAULT.selector, help="Which tokens a head keeps; default: the profile's own."),
     quantiser: str = typer.Option(DEFAULT.quantiser, help="Payload: fp16, bf16, fp32 or int8."),
-    embedder: str = typer.Option(DEFAULT.embedder, help="minilm, bm25, hybrid, hybrid:NAME, or any sentence-transformers name or folder."),
+    embedder: str = typer.Option(
+        DEFAULT.embedder, help="minilm, multilingual, bm25, hidden, hybrid, hybrid:NAME; or a sentence-transformers model."
+    ),
     query_prefix: str | None = typer.Option(DEFAULT.query_prefix, help="What that model wants before a query; default: what it declares."),
     passage_prefix: str | None = typer.Option(DEFAULT.passage_prefix, help="What it wants before a text, as 'passage: ' for E5."),
     dtype: str = typer.Option(DEFAULT.dtype, help="Precision the model encodes in: auto (float32 with --no-encode), float32, bfloat16."),

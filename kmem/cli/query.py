@@ -6,6 +6,7 @@ from textwrap import fill
 import typer
 from rich.text import Text
 
+from kmem.cli.hidden import hidden_states
 from kmem.cli.render import JSON_OPTION, output, print_json, printable
 from kmem.kstore.defaults import TOP_K
 
@@ -16,12 +17,13 @@ def query(
     bank: str = typer.Argument(help="Folder or URL of the bank."),
     text: str = typer.Argument(help="What to look for."),
     top_k: int = typer.Option(TOP_K, "--top-k", "-k", min=1, help="Chunks to list."),
+    model: str | None = typer.Option(None, help="Where the bank's model is now, if its hidden states are searched; default: where it was."),
     as_json: bool = JSON_OPTION,
 ) -> None:
     """Search a bank and list the nearest chunks with source and score."""
     from kmem.kstore.bank import open_bank
 
-    with open_bank(bank) as opened:
+    with open_bank(bank, hidden=hidden_states(model)) as opened:
         hits = opened.search(text, k=top_k)
     if as_json:
         print_json({"query": text, "hits": [asdict(hit) for hit in hits]})

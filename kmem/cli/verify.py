@@ -2,6 +2,7 @@
 
 import typer
 
+from kmem.cli.hidden import hidden_states
 from kmem.cli.render import JSON_OPTION, counted, output, print_json, progress_bars
 
 
@@ -16,7 +17,7 @@ def verify(
     from kmem.kstore.verify import verify as run
 
     with progress_bars(quiet=as_json) as progress:
-        repaired = repair(bank, progress=progress) if repair_index else None
+        repaired = repair(bank, hidden=hidden_states(), progress=progress) if repair_index else None
         found = run(bank, deep=deep, progress=progress)
     if as_json:
         print_json({"bank": bank, **found, "repaired_index": None if repaired is None else repaired.index.stored.file})

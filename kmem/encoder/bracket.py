@@ -38,12 +38,17 @@ class Bracket:
         return range(-len(self.suffix), 0)
 
 
-def bracket_of(profile: Profile, tokenizer: PreTrainedTokenizerBase) -> Bracket:
-    """The profile's bracket in the tokenizer's ids; without a beginning-of-sequence token its end-of-text token, or none, starts it."""
+def start_tokens(tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
+    """The beginning-of-sequence token; without one the end-of-text token, or none."""
     begin = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
+    return () if begin is None else (begin,)
+
+
+def bracket_of(profile: Profile, tokenizer: PreTrainedTokenizerBase) -> Bracket:
+    """The profile's bracket in the tokenizer's ids, after `start_tokens`."""
     prefix = tokenizer(profile.prefix, add_special_tokens=False)["input_ids"] if profile.prefix else []
     suffix = tokenizer(profile.suffix, add_special_tokens=False)["input_ids"] if profile.suffix else []
-    return Bracket(prefix=(*([] if begin is None else [begin]), *prefix), suffix=tuple(suffix), align=profile.align)
+    return Bracket(prefix=(*start_tokens(tokenizer), *prefix), suffix=tuple(suffix), align=profile.align)
 
 
 def encode_bracket(model: PreTrainedModel, bracket: Bracket, layers: int) -> Tensor:

@@ -41,6 +41,8 @@ WARM_SHARDS = 256
 """Remote banks of more shards than this read a shard's index when it is first touched."""
 
 TEXTS_AT_ONCE = 1024
+Hidden = Callable[[Manifest], Retriever]
+"""Gives the hidden states of the model that a manifest names."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,11 +89,12 @@ class Bank:
         embedder: Retriever | None = None,
         verify: Verify = "first",
         let_go: Callable[[], None] = lambda: None,
+        hidden: Hidden | None = None,
     ) -> None:
         self.place, self.manifest = place, manifest
         self.quantiser = _quantiser(place, manifest)
         self._deleted = frozenset(manifest.deleted)
-        self._given_embedder = embedder
+        self._given_embedder, self._hidden = embedder, hidden
         self._closed = False
         self._parts = Parts(place, manifest, self.quantiser, verify)
         self._chunks = ChunkTable(place, self._parts.shards)
@@ -358,7 +361,8 @@ class Bank:
     @cached_property
     def _embedder(self) -> Retriever:
         recorded = self.manifest.index.embedder
-        embedder = self._given_embedder or recorded_retriever(recorded)
+        hidden = None if self._hidden is None else partial(self._hidden, self.manifest)
+        embedder = self._given_embedder or recorded_retriever(recorded, hidden=hidden)
         require_same_embedder(recorded, embedder.identity())
         return embedder
 
@@ -421,10 +425,11 @@ def _quantiser(place: Place, manifest: Manifest) -> Quantiser:
         raise CorruptBankError(f"{file} was altered: quantiser and quantiser_tensors don't belong to it ({error}); {RESTORE}") from error
 
 
-def open_bank(path: str | Path, embedder: Retriever | None = None, *, verify: Verify = "first") -> Bank:
+def open_bank(path: str | Path, embedder: Retriever | None = None, *, hidden: Hidden | None = None, verify: Verify = "first") -> Bank:
     """Open the bank in the folder, or at the URL, `path`.
 
-    embedder: for searching; the one the index names unless given. verify: how often a record's checksum is compared.
+    embedder: for searching; the one the index names unless given. hidden: asked for it by the first search where the index was made of
+    hidden states of the bank's model. verify: how often a record's checksum is compared.
     Raises BankNotFoundError when there is none, CorruptBankError when a file is missing, has another length or was altered,
     FormatVersionError when kmem is too old for it, IdentityMismatchError when `embedder` did not make its index.
     """
@@ -445,7 +450,7 @@ def open_bank(path: str | Path, embedder: Retriever | None = None, *, verify: Ve
                 read_verified(place, file)
         if embedder is not None:
             require_same_embedder(manifest.index.embedder, embedder.identity())
-        bank = Bank(place, manifest, embedder, verify, let_go)
+        bank = Bank(place, manifest, embedder, verify, let_go, hidden)
     except BaseException:
         let_go()
         raise

@@ -25,12 +25,17 @@ def describe(bank: Bank) -> dict[str, Any]:
         "payload_bytes": sizes.payload_bytes,
         "stored_bytes": sizes.stored_bytes,
         "shards": sum(len(generation.shards) for generation in manifest.generations),
-        "index": f"{index.factory} by {index.embedder['name']}, {_recall(index)}",
+        "index": f"{_parts(index)} by {index.embedder['name']}, {_recall(index)}",
         "manifest": manifest.number,
         "format_version": manifest.format_version,
         "kmem_version": manifest.kmem_version,
         "identity": bank.identity.to_dict(),
     }
+
+
+def _parts(index: IndexRecord) -> str:
+    """What is searched: vectors, words, or both."""
+    return f"{index.factory} and BM25" if index.has_vectors and index.words is not None else index.factory
 
 
 def _recall(index: IndexRecord) -> str:

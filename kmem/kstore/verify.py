@@ -3,12 +3,13 @@
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from kmem.errors import BankNotFoundError, CorruptBankError
-from kmem.kstore.bank import Bank, open_bank
+from kmem.kstore.bank import Bank, Hidden, open_bank
 from kmem.kstore.commit import commit, held_manifest, require_latest
 from kmem.kstore.conform import require_layout
 from kmem.kstore.index.make import make_index
@@ -42,9 +43,16 @@ def verify(path: str | Path, *, deep: bool = False, progress: Progress = silent)
         return {"files": files, "memories": len(ids)}
 
 
-def repair_index(path: str | Path, *, embedder: Retriever | None = None, progress: Progress = silent) -> Manifest:
+def repair_index(
+    path: str | Path,
+    *,
+    embedder: Retriever | None = None,
+    hidden: Hidden | None = None,
+    progress: Progress = silent,
+) -> Manifest:
     """Embed all texts again and commit a new index; the old one is not looked at.
 
+    embedder, hidden: as in `open_bank`.
     Raises CorruptBankError when anything but the index is damaged, IdentityMismatchError when `embedder` is not the bank's,
     BankExistsError while another writer is at work.
     """
@@ -59,7 +67,7 @@ def repair_index(path: str | Path, *, embedder: Retriever | None = None, progres
         require_latest(place, manifest)
         require_sizes(place, [file for file in manifest.files if file not in manifest.index.files])
         recorded = manifest.index.embedder
-        embedder = embedder or recorded_retriever(recorded)
+        embedder = embedder or recorded_retriever(recorded, hidden=partial(hidden, manifest) if hidden else None)
         require_same_embedder(recorded, embedder.identity())
         ids = bank.ids
         done = 0

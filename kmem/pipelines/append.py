@@ -10,6 +10,7 @@ import numpy as np
 
 from kmem.document import Chunk
 from kmem.encoder.encode import Encoder, EncoderConfig
+from kmem.encoder.hidden import HiddenStates
 from kmem.encoder.load import load_model
 from kmem.errors import SourceNotFoundError
 from kmem.kbuild.chunker import Chunker
@@ -52,7 +53,7 @@ def append(
     with open_bank(bank) as base:
         found = documents(names, counts)
         encoder = _load_encoder(base, config)
-        embedder = recorded_retriever(base.manifest.index.embedder)
+        embedder = recorded_retriever(base.manifest.index.embedder, hidden=lambda: HiddenStates(encoder.model, encoder.tokenizer))
         require_same_embedder(base.manifest.index.embedder, embedder.identity())
         progress("load", 1, 1)
         clock.mark("load")

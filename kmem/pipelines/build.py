@@ -13,6 +13,7 @@ from kmem.arguments import path_or_url
 from kmem.encoder.anatomy import examine
 from kmem.encoder.defaults import AUTO, DTYPE
 from kmem.encoder.encode import Encoder, EncoderConfig
+from kmem.encoder.hidden import HiddenStates
 from kmem.encoder.load import load_model
 from kmem.encoder.profiles import load_profile
 from kmem.errors import BankExistsError, ConfigError, CorruptBankError, SourceNotFoundError, WrongTypeError
@@ -61,7 +62,8 @@ def build(
     clock = Clock()
     counts: Counter[str] = Counter()
     found, codec = documents(sources, counts), quantiser(config.quantiser)  # a wrong name is told before a model is loaded
-    encoder, embedder = _load_encoder(config), _retriever(config)
+    encoder = _load_encoder(config)
+    embedder = _retriever(config, encoder)
     embedder.identity()  # loads it: a wrong name is told before anything is encoded
     progress("load", 1, 1)
     clock.mark("load")
@@ -131,8 +133,13 @@ def _load_encoder(config: BuildConfig) -> Encoder:
     return Encoder(model, tokenizer, profile, EncoderConfig(batch_size=config.batch_size))
 
 
-def _retriever(config: BuildConfig) -> Retriever:
-    return retriever(config.embedder, query_prefix=config.query_prefix, passage_prefix=config.passage_prefix)
+def _retriever(config: BuildConfig, encoder: Encoder) -> Retriever:
+    return retriever(
+        config.embedder,
+        query_prefix=config.query_prefix,
+        passage_prefix=config.passage_prefix,
+        hidden=lambda: HiddenStates(encoder.model, encoder.tokenizer, batch_size=config.batch_size),
+    )
 
 
 def _refuse_existing(place: Place, *, resume: bool) -> None:

@@ -58,5 +58,5 @@ def _changed_parts(key: str, before: Mapping[str, Any], now: Mapping[str, Any]) 
     option, name = ("model", "model") if key == "identity" else ("embedder", "name")
     if before[name] != now[name]:
         return [f"--{option} was {before[name]}, is now {now[name]}"]
-    parts = sorted(part for part in before if before[part] != now[part])
+    parts = sorted(part for part in before.keys() | now.keys() if before.get(part) != now.get(part))
     return [f"the {'profile' if part in _OF_THE_PROFILE else option}'s {part} changed" for part in parts]

@@ -14,6 +14,7 @@ from kmem.arguments import require_text
 from kmem.kstore.bank import Bank
 from kmem.runtime.attach import attach
 from kmem.runtime.defaults import AnswerConfig
+from kmem.runtime.searching import hidden_states_for
 from kmem.runtime.source import BankSource
 from kmem.runtime.stats import Stats
 from kmem.runtime.trace import TraceSpan
@@ -71,7 +72,7 @@ def answer(
     context: str = question
     found: tuple[str, ...] = ()
     if knowledge == "text":
-        context, found = _with_text(question, tokenizer, bank, config.top_k)
+        context, found = _with_text(question, model, tokenizer, bank, config.top_k)
     inputs = tokenizer(context, return_tensors="pt").to(model.device)
     prompt_tokens = inputs["input_ids"].shape[1]
     streamer = _FirstToken()
@@ -93,9 +94,12 @@ def answer(
     )
 
 
-def _with_text(question: str, tokenizer: PreTrainedTokenizerBase, bank: Bank, top_k: int) -> tuple[str, tuple[str, ...]]:
+def _with_text(
+    question: str, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, bank: Bank, top_k: int
+) -> tuple[str, tuple[str, ...]]:
     tokens = tokenizer(question)["input_ids"]
-    (ids,) = BankSource(bank, tokenizer, top_k).retrieve([tokens], Stats())
+    source = BankSource(bank, tokenizer, top_k, hidden=hidden_states_for(bank, model, tokenizer))
+    (ids,) = source.retrieve([tokens], Stats())
     chunks = [bank.chunk(memory_id) for memory_id in ids]
     references = "\n".join(f"Reference: {chunk.reference}" for chunk in reversed(chunks))
     return f"{references}\n{question}", tuple(dict.fromkeys(chunk.source for chunk in chunks))

@@ -21,6 +21,7 @@ from kmem.runtime.defaults import AHEAD, DEVICE_BYTES, EVERY_TOKENS, MODE, RAM_B
 from kmem.runtime.inputs import end_tokens
 from kmem.runtime.replay import require_schedule
 from kmem.runtime.schedule import Cadence, Span
+from kmem.runtime.searching import hidden_states_for
 from kmem.runtime.session import Session
 from kmem.runtime.source import BankSource, FixedSource, Source
 
@@ -67,7 +68,8 @@ def attach(
     else:
         if tokenizer is None:
             raise ConfigError("Attaching a bank needs the model's tokenizer, to turn tokens into search text; pass tokenizer=….")
-        source = BankSource(memories, tokenizer, top_k, ram_bytes=ram_bytes, ahead=ahead)
+        hidden = hidden_states_for(memories, model, tokenizer)
+        source = BankSource(memories, tokenizer, top_k, ram_bytes=ram_bytes, ahead=ahead, hidden=hidden)
         if memories.manifest.on_demand:
             source = ColdSource(source, model, tokenizer)
         cadence = Cadence(mode=mode, every=every, ends=end_tokens(model, tokenizer))

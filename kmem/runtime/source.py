@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
+from kmem.encoder.hidden import QUERY_TOKENS, HiddenStates
 from kmem.errors import MemoryNotFoundError
 from kmem.kstore.bank import Bank
 from kmem.kstore.index.queries import Queries
@@ -69,11 +70,21 @@ class Source(Protocol):
 class BankSource:
     """The `top_k` memories of a bank whose text is nearest to the query's text, through a RAM tier that is read ahead.
 
-    A query of special tokens and spaces alone finds nothing.
+    A query of special tokens and spaces alone finds nothing. hidden: what the bank's index was made of, where that is the model itself.
     """
 
-    def __init__(self, bank: Bank, tokenizer: PreTrainedTokenizerBase, top_k: int, *, ram_bytes: int = 0, ahead: int = 0) -> None:
+    def __init__(
+        self,
+        bank: Bank,
+        tokenizer: PreTrainedTokenizerBase,
+        top_k: int,
+        *,
+        ram_bytes: int = 0,
+        ahead: int = 0,
+        hidden: HiddenStates | None = None,
+    ) -> None:
         self.bank, self.tokenizer, self.top_k = bank, tokenizer, top_k
+        self._hidden = hidden
         self.spec, self.quantiser = bank.spec, bank.quantiser
         self._ram = RamTier(bank.record_shape, bank.record_dtype, budget_bytes=ram_bytes, most=len(bank))
         self._ahead = ReadAhead(bank, self._ram, near=top_k, ahead=ahead)
@@ -82,16 +93,21 @@ class BankSource:
     def retrieve(self, queries: Sequence[Sequence[int]], stats: Stats) -> list[Ids]:
         self._ahead.stop()
         texts = [self.tokenizer.decode(list(query), skip_special_tokens=True) for query in queries]
-        spoken = [text for text in texts if text.strip()]
+        spoken = [row for row, text in enumerate(texts) if text.strip()]
         if not spoken:
             return [() for _ in texts]
         began = time.perf_counter()
-        self._asked = self.bank.queries(spoken)
+        self._asked = self._queries([queries[row] for row in spoken], [texts[row] for row in spoken])
         embedded = time.perf_counter()
         _, nearest = self.bank.nearest(self._asked, self.top_k)
         stats.note_search(embed_s=embedded - began, search_s=time.perf_counter() - embedded)
         found = iter(nearest.tolist())
         return [tuple(memory_id for memory_id in next(found) if memory_id >= 0) if text.strip() else () for text in texts]
+
+    def _queries(self, tokens: Sequence[Sequence[int]], texts: Sequence[str]) -> Queries:
+        if self._hidden is None:
+            return self.bank.queries(texts)
+        return Queries(vectors=self._hidden.embed_tokens([query[-QUERY_TOKENS:] for query in tokens]), texts=tuple(texts))
 
     def require(self, ids: Sequence[int]) -> None:
         self.bank.lengths(ids)

@@ -31,7 +31,7 @@ IDS = np.array([40, 10, 30, 20], dtype=np.int64)
 
 
 def hybrid() -> Hybrid:
-    return Hybrid("hybrid:ngrams", NgramEmbedder())
+    return Hybrid(NgramEmbedder())
 
 
 @pytest.fixture(params=[Bm25, hybrid], ids=["bm25", "hybrid"])
@@ -215,10 +215,10 @@ def test_the_index_is_the_same_bytes_each_time() -> None:
 
 def test_names() -> None:
     assert isinstance(retriever("bm25"), Bm25)
-    assert retriever("hybrid") == Hybrid("hybrid", Embedder(MINILM))
-    assert retriever("hybrid:some/model", query_prefix="q: ") == Hybrid("hybrid:some/model", Embedder("some/model", query_prefix="q: "))
+    assert retriever("hybrid") == retriever("hybrid:minilm") == Hybrid(Embedder(MINILM))
+    assert retriever("hybrid:some/model", query_prefix="q: ") == Hybrid(Embedder("some/model", query_prefix="q: "))
     assert recorded_retriever({"name": "hybrid:some/model", "passage_prefix": "p: "}) == Hybrid(
-        "hybrid:some/model", Embedder("some/model", query_prefix="", passage_prefix="p: ")
+        Embedder("some/model", query_prefix="", passage_prefix="p: ")
     )
     assert recorded_retriever({"name": "minilm"}) == Embedder()
     with pytest.raises(ConfigError, match="takes no prefixes"):

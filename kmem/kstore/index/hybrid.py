@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from kmem.kstore.index.embed import MINILM
 from kmem.kstore.index.lexical import SCORING
 from kmem.kstore.index.retriever import LEXICAL, Retriever
 
@@ -21,7 +22,6 @@ DEPTH = 100
 class Hybrid:
     """`dense`'s vectors, and words beside them."""
 
-    name: str
     dense: Retriever
 
     def embed(self, texts: Sequence[str], progress: Callable[[int], None] | None = None) -> NDArray[np.float32]:
@@ -31,8 +31,9 @@ class Hybrid:
         return self.dense.embed_queries(texts)
 
     def identity(self) -> dict[str, Any]:
-        """That of `dense`, under the name of both."""
-        return {**self.dense.identity(), "name": self.name, LEXICAL: SCORING}
+        """That of `dense`, under the name of both: `hybrid` with MiniLM, `hybrid:NAME` with another."""
+        dense = self.dense.identity()
+        return {**dense, "name": HYBRID if dense["name"] == MINILM else f"{HYBRID}:{dense['name']}", LEXICAL: SCORING}
 
 
 def fuse(first: NDArray[np.int64], second: NDArray[np.int64], k: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:

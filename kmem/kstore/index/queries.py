@@ -1,6 +1,5 @@
 """What a bank is searched with."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,8 +22,3 @@ class Queries:
     def latest(self, count: int) -> "Queries":
         """The last `count`, the last of all first."""
         return Queries(vectors=self.vectors[::-1][:count], texts=self.texts[::-1][:count])
-
-
-def joined(texts: Sequence[str], vectors: NDArray[np.float32]) -> Queries:
-    """The queries of these texts, in order."""
-    return Queries(vectors=np.ascontiguousarray(vectors, dtype=np.float32), texts=tuple(texts))

@@ -7,36 +7,62 @@ from kmem.errors import ConfigError
 from kmem.kstore.index.bm25 import BM25, Bm25
 from kmem.kstore.index.embed import MINILM, Embedder
 from kmem.kstore.index.hybrid import HYBRID, Hybrid
+from kmem.kstore.index.multilingual import MULTILINGUAL
 from kmem.kstore.index.retriever import Retriever
 
 RETRIEVERS: dict[str, Callable[[], Retriever]] = {
     MINILM: Embedder,
+    MULTILINGUAL: lambda: Embedder(MULTILINGUAL),
     BM25: Bm25,
-    HYBRID: lambda: Hybrid(HYBRID, Embedder()),
+    HYBRID: lambda: Hybrid(Embedder()),
 }
 """Whatever else is named is a sentence-transformers model; `hybrid:NAME` is that one with BM25 beside it."""
+HIDDEN = "hidden"
+"""The language model's own hidden states; whoever has the model hands them in."""
 
 
-def retriever(name: str, *, query_prefix: str | None = None, passage_prefix: str | None = None) -> Retriever:
+def retriever(
+    name: str,
+    *,
+    query_prefix: str | None = None,
+    passage_prefix: str | None = None,
+    hidden: Callable[[], Retriever] | None = None,
+) -> Retriever:
     """The retriever of this name, not loaded yet. The prefixes are for sentence-transformers models, None for what those declare.
 
-    Raises ConfigError for prefixes of a retriever that takes none; loading it later raises what `Embedder` does.
+    hidden: gives `hidden`, which takes the language model. Raises ConfigError without it, and for prefixes of a retriever that takes
+    none; loading it later raises what `Embedder` does.
     """
     kind, named, of = name.partition(":")
     if kind == HYBRID and named:
         if of == BM25 or of.partition(":")[0] == HYBRID:
             raise ConfigError(f"{name!r} fuses a retriever of words with itself: name one of vectors, as in hybrid:minilm.")
-        return Hybrid(name, retriever(of, query_prefix=query_prefix, passage_prefix=passage_prefix))
-    if name not in RETRIEVERS:
+        return Hybrid(retriever(of, query_prefix=query_prefix, passage_prefix=passage_prefix, hidden=hidden))
+    if name not in (*RETRIEVERS, HIDDEN):
         return Embedder(name, query_prefix=query_prefix, passage_prefix=passage_prefix)
     if query_prefix is not None or passage_prefix is not None:
         raise ConfigError(f"Embedder {name!r} takes no prefixes: leave --query-prefix and --passage-prefix out.")
+    if name == HIDDEN:
+        if hidden is None:
+            raise ConfigError(
+                "Embedder 'hidden' is the language model's own hidden states: give the model, as in "
+                "kmem.open(bank, embedder=kmem.HiddenStates(model, tokenizer)), or attach the bank to it."
+            )
+        return hidden()
     return RETRIEVERS[name]()
 
 
-def recorded_retriever(recorded: Mapping[str, Any]) -> Retriever:
-    """The retriever that a bank records, with its prefixes; whether it is the same one, `require_same_embedder` says."""
+def needs_model(recorded: Mapping[str, Any]) -> bool:
+    """Whether the retriever that a bank records is the language model itself, with words beside it or without."""
+    return str(recorded["name"]).removeprefix(f"{HYBRID}:") == HIDDEN
+
+
+def recorded_retriever(recorded: Mapping[str, Any], *, hidden: Callable[[], Retriever] | None = None) -> Retriever:
+    """The retriever that a bank records, with its prefixes; whether it is the same one, `require_same_embedder` says.
+
+    hidden: as in `retriever`, which says what this raises.
+    """
     name = str(recorded["name"])
-    if name.removeprefix(f"{HYBRID}:") in RETRIEVERS:
-        return retriever(name)
+    if name.removeprefix(f"{HYBRID}:") in (*RETRIEVERS, HIDDEN):  # what prefixes these have is their own
+        return retriever(name, hidden=hidden)
     return retriever(name, query_prefix=recorded.get("query_prefix", ""), passage_prefix=recorded.get("passage_prefix", ""))
