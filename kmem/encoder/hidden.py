@@ -19,12 +19,14 @@ from kmem.encoder.hook import base_attention, current_handler, handling, hooked
 from kmem.errors import ConfigError
 
 HIDDEN = "hidden"
-DEPTH = 0.5
+DEPTH = 0.1
 """Share of the layers that are run (docs/decisions.md)."""
+LEAST = np.float32(1e-6)
+"""Lengths and spreads are at least this."""
 QUERY_TOKENS = 64
 """The last tokens of a query that count: what a tick searches with."""
-POOLING = "mean over tokens, the first left out, less that of fixed sentences (1)"
-CENTRE = (
+POOLING = "mean over tokens, the first left out, standardised by fixed sentences (1)"
+SENTENCES = (
     "The committee will meet again in the spring to discuss the budget.",
     "A compiler translates source code into instructions that a processor runs.",
     "She walked along the river until the lights of the town were behind her.",
@@ -34,7 +36,8 @@ CENTRE = (
     "合同自双方签字之日起生效。",
     "春天来了,河边的柳树发出了新芽。",
 )
-"""Their mean is taken off every vector: a few directions that all texts share are longer than what tells texts apart."""
+"""The mean of their tokens is taken off every vector, which is then divided by their spread, number by number: a few numbers that are
+large in all texts would outweigh what tells texts apart. Being fixed, they are the same for every bank of a model."""
 
 
 class _LayerReached(Exception):
@@ -64,7 +67,7 @@ class HiddenStates:
     ) -> None:
         anatomy = examine(model)
         self.model, self.tokenizer, self.batch_size = model, tokenizer, batch_size
-        self.layer = int(DEPTH * anatomy.layers) if layer is None else layer
+        self.layer = max(min(1, anatomy.layers - 1), int(DEPTH * anatomy.layers)) if layer is None else layer
         if not 0 <= self.layer < anatomy.layers:
             raise ConfigError(f"Hidden states are taken before a layer, so layer {layer} is none of a model that has {anatomy.layers}.")
         self._decoder: Any = anatomy.decoder
@@ -81,8 +84,10 @@ class HiddenStates:
 
     def embed_tokens(self, texts: Sequence[Sequence[int]], progress: Callable[[int], None] | None = None) -> NDArray[np.float32]:
         """The same of texts that are token ids already; special tokens don't count."""
-        centred = self._pooled([[token for token in tokens if token not in self._special] for tokens in texts], progress) - self._centre
-        unit: NDArray[np.float32] = centred / np.linalg.norm(centred, axis=1, keepdims=True).clip(min=np.finfo(np.float32).tiny)
+        pooled = self._pooled([[token for token in tokens if token not in self._special] for tokens in texts], progress)
+        mean, spread = self._standard
+        standard = (pooled - mean) / spread
+        unit: NDArray[np.float32] = standard / np.linalg.norm(standard, axis=1, keepdims=True).clip(min=LEAST)
         return unit
 
     def identity(self) -> dict[str, Any]:
@@ -102,9 +107,13 @@ class HiddenStates:
         return int(self.model.config.get_text_config().hidden_size)
 
     @cached_property
-    def _centre(self) -> NDArray[np.float32]:
-        mean: NDArray[np.float32] = self._pooled(self._tokens(CENTRE)).mean(axis=0)
-        return mean
+    def _standard(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """[dim] mean and standard deviation over the tokens of the fixed sentences, each read alone."""
+        read = [
+            self._states(torch.tensor([[*self._start, *tokens]], device=self.model.device))[0, 1:] for tokens in self._tokens(SENTENCES)
+        ]
+        states = torch.cat(read).float().cpu().numpy()
+        return states.mean(axis=0), states.std(axis=0).clip(min=LEAST)
 
     def _tokens(self, texts: Sequence[str]) -> list[list[int]]:
         return [self.tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts]

@@ -34,8 +34,7 @@ def path(request: pytest.FixtureRequest, folder: Path, tmp_path: Path) -> Path:
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_a_vector_is_the_mean_of_a_layer_s_input(architecture: str) -> None:
     model, tokenizer = tiny_model(architecture), byte_tokenizer()
-    hidden = HiddenStates(model, tokenizer, batch_size=2)
-    assert hidden.layer == 2
+    hidden = HiddenStates(model, tokenizer, layer=2, batch_size=2)
     texts = ["short", "a longer text of more bytes", "x"]
     vectors, told = hidden.embed(texts), list[int]()
     assert np.array_equal(hidden.embed(texts, told.append), vectors)
@@ -44,7 +43,8 @@ def test_a_vector_is_the_mean_of_a_layer_s_input(architecture: str) -> None:
         for text, vector in zip(texts, vectors, strict=True):
             inputs = torch.tensor([[256, *tokenizer(text, add_special_tokens=False)["input_ids"]]])
             states = model(inputs, output_hidden_states=True).hidden_states[2][0, 1:]
-            expected = states.mean(dim=0).numpy() - hidden._centre
+            mean, spread = hidden._standard
+            expected = (states.mean(dim=0).numpy() - mean) / spread
             assert np.allclose(vector, expected / np.linalg.norm(expected), atol=1e-5)
 
 
