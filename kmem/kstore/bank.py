@@ -30,7 +30,7 @@ from kmem.kstore.parts import Parts
 from kmem.kstore.place import Place, place_of
 from kmem.kstore.place.protocol import RESTORE
 from kmem.kstore.quant import Quantiser, load_quantiser
-from kmem.kstore.shard import Verify
+from kmem.kstore.shard import Verify, verify_of
 from kmem.kstore.stored import StoredFile, describe, read_verified, require_sizes, require_unaltered
 from kmem.memories import EMPTY_SLOT, UNREAD_POSITION, Memories, MemorySpec
 from kmem.profile import Profile
@@ -404,14 +404,16 @@ def _quantiser(place: Place, manifest: Manifest) -> Quantiser:
         raise CorruptBankError(f"{file} was altered: quantiser and quantiser_tensors don't belong to it ({error}); {RESTORE}") from error
 
 
-def open_bank(path: str | Path, embedder: TextEmbedder | None = None, *, verify: Verify = "first") -> Bank:
+def open_bank(path: str | Path, embedder: TextEmbedder | None = None, *, verify: Verify | bool = "first") -> Bank:
     """Open the bank in the folder, or at the URL, `path`.
 
-    embedder: for searching; the one the index names unless given. verify: how often a record's checksum is compared.
-    Raises BankNotFoundError when there is none, CorruptBankError when a file is missing, has another length or was altered,
-    FormatVersionError when kmem is too old for it, IdentityMismatchError when `embedder` did not make its index.
+    embedder: for searching; the one the index names unless given. verify: when a record's checksum is compared, the `first` time that it
+    is read (or False), or `always` (True).
+    Raises UnknownNameError for another `verify`, BankNotFoundError when there is none, CorruptBankError when a file is missing, has
+    another length or was altered, FormatVersionError when kmem is too old for it, IdentityMismatchError when `embedder` did not make its
+    index.
     """
-    place = place_of(path_or_url(path, "The bank"))
+    place, verify = place_of(path_or_url(path, "The bank")), verify_of(verify)
     if place.folder is not None and not place.folder.is_dir():
         raise BankNotFoundError(f"There is no bank at {place}: {'that is a file' if place.folder.exists() else 'no such folder'}.")
     manifest, let_go = held_manifest(place)
