@@ -24,10 +24,11 @@ from kmem.progress import Progress, silent
 BLOCK_ROWS = 256
 
 
-def verify(path: str | Path, *, deep: bool = False, progress: Progress = silent) -> dict[str, int]:
-    """Compare every file's digest → how many `files` and `memories` were looked at. Raises CorruptBankError naming all that differ.
+def verify(path: str | Path, *, deep: bool = False, progress: Progress = silent) -> dict[str, int | None]:
+    """Compare every file's digest → how many `files` were looked at, `memories` there are, and `memories_read`. Raises CorruptBankError
+    naming all that differ.
 
-    Of a bank built without encoding, the memories that are encoded are looked at.
+    memories_read: None unless `deep`; of a bank built without encoding, those that are encoded.
 
     deep: also read every memory as generation does (its own checksum, finite numbers, slots filled by its length, with tokens that the
     text has), every text (its sha256), and compare the ids of records, texts, index and deletions, and Zarr's metadata with the manifest.
@@ -39,7 +40,7 @@ def verify(path: str | Path, *, deep: bool = False, progress: Progress = silent)
             require_layout(bank)
             _check_memories(bank, ids, lambda done: progress("memories", done, len(ids)))
             bank.verify_texts()
-        return {"files": files, "memories": len(ids)}
+        return {"files": files, "memories": len(bank), "memories_read": len(ids) if deep else None}
 
 
 def repair_index(path: str | Path, *, embedder: TextEmbedder | None = None, progress: Progress = silent) -> Manifest:

@@ -25,10 +25,10 @@ from kmem.kstore.manifest import FORMAT_VERSION, IndexRecord, Manifest, Shard
 from kmem.kstore.place import Place, place_of
 from kmem.kstore.quant import Quantiser
 from kmem.memories import Memories, MemorySpec
+from kmem.paths import FIRST_GENERATION
 
 BRACKET = "bracket.safetensors"
 QUANTISER = "quantiser.safetensors"
-FIRST_GENERATION = "g0000"
 
 
 def is_committed(place: Place) -> bool:

@@ -51,7 +51,7 @@ def test_what_is_appended_reads_like_what_was_built(bank: Path, tmp_path: Path, 
         assert len(ours.manifest.generations) == 2
     assert not list((bank / "build").rglob("g0001*"))
     compact(bank)
-    assert verify(bank, deep=True)["memories"] == 3
+    assert verify(bank, deep=True)["memories_read"] == 3
 
 
 def test_a_bank_of_an_older_format_is_appended_to(bank: Path, notes: Path) -> None:
@@ -62,7 +62,7 @@ def test_a_bank_of_an_older_format_is_appended_to(bank: Path, notes: Path) -> No
         assert opened.manifest.format_version == FORMAT_VERSION
         old, new = (generation.shards[0].files[0].digest.partition(":")[0] for generation in opened.manifest.generations)
         assert (old, new) == ("sha256", "blake3")
-    assert verify(bank, deep=True)["memories"] == 3
+    assert verify(bank, deep=True)["memories_read"] == 3
 
 
 def test_nothing_new_changes_nothing(bank: Path, notes: Path) -> None:
@@ -123,7 +123,7 @@ def test_an_append_that_was_overtaken_writes_nothing(bank: Path, notes: Path, mo
     (notes / "eel.txt").write_text("Eels swim upstream.")
     with pytest.raises(BankExistsError, match=r"000002\.json exists: another writer committed"):
         append(bank, notes)
-    assert verify(bank, deep=True)["memories"] == 4
+    assert verify(bank, deep=True)["memories_read"] == 4
     assert append(bank, notes).chunks == 1
 
 
