@@ -150,9 +150,7 @@ def _damaged(place: Place, number: int, reason: str) -> CorruptBankError:
     """With a way out that loses nothing unsaid: only some manifests have one before them, or a build that would write them again."""
     older = [other for other in manifest_numbers(place) if other < number]
     if older:
-        way_out = (
-            f"restore it from a copy, or delete it to go back to the bank as it was in {manifest_file(older[-1])}, without what came since"
-        )
+        way_out = f"restore it from a copy, or delete it to go back to {manifest_file(older[-1])}, without what was changed since"
     elif number == 1:
         way_out = "restore it from a copy, or delete it and repeat the kmem build with --resume, which writes it again"
     else:
