@@ -1,0 +1,78 @@
+"""Where the bytes are: the bank on disk by quantiser, what a text needs in RAM and on the device, and the search index.
+
+The sizes are those of the code that writes banks and builds indexes, which needs torch and FAISS: it is imported when asked.
+"""
+
+from dataclasses import dataclass, replace
+
+from kmem.plan.hardware import GIGA, Hardware
+from kmem.plan.lengths import Lengths
+from kmem.plan.shape import Shape
+from kmem.profile import Profile
+
+ID_BYTES, FLOAT_BYTES = 8, 4
+
+
+def bank_ledger(references: int, shape: Shape, profile: Profile, lengths: Lengths) -> dict[str, float]:
+    """Bytes of a bank (Memory³ §3.3 and App. B): `dense_bytes`, every token of all layers' query heads in bfloat16; `sparse_bytes`, those
+    the profile keeps; `vq_bytes`, these quantised. `sparse_ratio`, `vq_ratio` and their product `total_ratio` are how much smaller.
+    """
+    from kmem.bench.compression.ledger import sizes
+
+    dense = replace(profile, name="dense", budget=((lengths.reference,) * shape.query_heads,) * shape.layers, provenance={})
+    return sizes(references, dense=dense, sparse=profile, head_dim=shape.head_dim)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tiers:
+    """Bytes of a memory, `record`, and of the tiers that it passes (Memory³ §3.5), in a bank of that quantiser.
+
+    disk: all memories. ram: what all retrievals of one text read, as stored, were no two the same. device: what its prompt's chunks read
+    in one forward pass, decoded to bfloat16.
+    """
+
+    quantiser: str
+    record_bytes: int
+    disk_bytes: int
+    ram_bytes: int
+    device_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Index:
+    """A search index: FAISS's factory string, numbers of a vector, bytes in RAM."""
+
+    factory: str
+    dim: int
+    ram_bytes: int
+
+
+def tiers(references: int, shape: Shape, profile: Profile, lengths: Lengths, quantiser: str) -> Tiers:
+    """The tiers of a bank of so many references and for one text. Raises UnknownNameError for an unknown quantiser."""
+    from kmem.bench.compression.ledger import codec
+    from kmem.kstore.quant import record_bytes
+
+    record = record_bytes(codec(quantiser, profile.slots, shape.head_dim), profile.slots, shape.head_dim)
+    decoded = record_bytes(codec("bf16", profile.slots, shape.head_dim), profile.slots, shape.head_dim)
+    return Tiers(
+        quantiser=quantiser,
+        record_bytes=record,
+        disk_bytes=references * record,
+        ram_bytes=lengths.retrievals * lengths.top_k * record,
+        device_bytes=lengths.prompt_chunks * lengths.top_k * decoded,
+    )
+
+
+def index(references: int, dim: int) -> Index:
+    """The index that a bank of so many vectors of `dim` float32 numbers gets unless told otherwise."""
+    from kmem.kstore.index.build import IndexConfig, list_count
+
+    lists = 0 if references < IndexConfig().flat_below else list_count(references)
+    vectors = references * (dim * FLOAT_BYTES + ID_BYTES)
+    factory = f"IVF{lists},Flat" if lists else "IDMap2,Flat"
+    return Index(factory=factory, dim=dim, ram_bytes=vectors + lists * dim * FLOAT_BYTES)
+
+
+def resident_share(machine: Hardware, searched: Index, kept: Tiers) -> float:
+    """The share of the bank that the RAM holds beside the index, 0 to 1."""
+    return min(1.0, max(0.0, machine.ram_gb * GIGA - searched.ram_bytes) / kept.disk_bytes)
