@@ -25,6 +25,7 @@ PRESET, MACHINE = "memory3-2b", "a100"
 USES = ",".join(f"{each:g}" for each in DEFAULT.uses)
 SHAPE = "Shape"
 MACHINERY = "Machine"
+WHOLE_FROM = 1000
 
 
 def plan(
@@ -139,19 +140,19 @@ def costs_table(figures: dict[str, Any]) -> Table:
     """A row a place: operations and hours of writing and reading a reference there, and the uses for which it is cheapest."""
     write, read, build = figures["write_tflop"], figures["read_tflop"], figures["build"]
     table = Table("knowledge in", "write, TFLOP", "each read, TFLOP", "writing all", title="a reference of 128 tokens")
-    table.add_row("text", "0", f"{read['text']:.3g}", "0")
-    table.add_row("memories", f"{write['memory']:.3g}", f"{read['memory']:.3g}", human_seconds(build["memory_h"] * HOUR_S))
-    table.add_row("parameters", f"{write['parameters']:.3g}", "0", human_seconds(build["parameters_h"] * HOUR_S))
+    table.add_row("text", "0", _figure(read["text"]), "0")
+    table.add_row("memories", _figure(write["memory"]), _figure(read["memory"]), human_seconds(build["memory_h"] * HOUR_S))
+    table.add_row("parameters", _figure(write["parameters"]), "0", human_seconds(build["parameters_h"] * HOUR_S))
     return table
 
 
 def uses_table(figures: dict[str, Any]) -> Table:
     """A row a number of uses: what a reference costs in each place, and where it belongs."""
     low, high = (figures["break_even"][end] for end in ("low", "high"))
-    between = f"cheapest from {low:.3g} to {high:,.0f} uses" if low < high else "never cheapest"
+    between = f"cheapest from {_figure(low)} to {_figure(high)} uses" if low < high else "never cheapest"
     table = Table("uses", "text, TFLOP", "memory", "parameters", "belongs in", title=f"a memory is {between}")
     for row in figures["uses"]:
-        table.add_row(f"{row['uses']:,g}", *(f"{row[home]:.3g}" for home in HOMES), row["cheapest"])
+        table.add_row(f"{row['uses']:,g}", *(_figure(row[home]) for home in HOMES), row["cheapest"])
     return table
 
 
@@ -164,12 +165,14 @@ def bytes_table(figures: dict[str, Any]) -> Table:
     table.add_row("the same, quantised as the paper's", human_bytes(ledger["vq_bytes"]), f"vq, {ledger['total_ratio']:,.0f}× smaller")
     table.add_row("the same, as this bank stores it", human_bytes(tiers["disk_bytes"]), f"{tiers['quantiser']}, disk tier")
     table.add_row("a memory", human_bytes(tiers["record_bytes"]), tiers["quantiser"])
-    table.add_row("memories of one text, RAM tier", human_bytes(tiers["ram_bytes"]), f"{tiers['resident_share']:.2%} of the bank fits")
+    table.add_row(
+        "memories of one text, RAM tier", human_bytes(tiers["ram_bytes"]), f"{tiers['resident_share']:.2%} of the bank fits into RAM"
+    )
     table.add_row("its prompt's, device tier", human_bytes(tiers["device_bytes"]), "bf16")
     table.add_row("search index, in RAM", human_bytes(index["ram_bytes"]), f"{index['factory']}, {index['dim']} numbers a vector")
     versus = "loading wins" if loading["wins"] else "loading loses"
     table.add_row(
-        "loading a memory", _milliseconds(loading["load_s"]), f"{versus}: encoding takes {loading['encode_over_load']:.3g}× as long"
+        "loading a memory", _milliseconds(loading["load_s"]), f"{versus}: encoding takes {_figure(loading['encode_over_load'])}× as long"
     )
     table.add_row("encoding it anew", _milliseconds(loading["encode_s"]), "")
     table.add_row("reading its text", _milliseconds(loading["text_s"]), "")
@@ -186,4 +189,9 @@ def subject(figures: dict[str, Any]) -> str:
 
 
 def _milliseconds(seconds: float) -> str:
-    return f"{1000 * seconds:.3g} ms"
+    return f"{_figure(1000 * seconds)} ms"
+
+
+def _figure(value: float) -> str:
+    """Three digits, or a whole number: 0.000144, 13.4, 62,422."""
+    return f"{value:.3g}" if value < WHOLE_FROM else f"{value:,.0f}"

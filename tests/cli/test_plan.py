@@ -25,7 +25,8 @@ def test_tables_say_what_belongs_where(kmem: Run, tmp_path: Path) -> None:
     rows = [line for line in shown.splitlines() if line.endswith(("text       │", "memory     │", "parameters │"))]
     assert [row.split()[1] for row in rows] == ["0.1", "50", "1e+06"]
     assert (tmp_path / "plan.png").exists()
-    assert "never cheapest" in kmem("plan", "--every", 10**8).out
+    (tmp_path / "dense.json").write_text(json.dumps({"name": "dense", "budget": [[128] * 8] * 44}))
+    assert "never cheapest" in kmem("plan", "--every", 10**6, "--profile", tmp_path / "dense.json").out
 
 
 def test_flags_change_a_field(kmem: Run, tiny_folder: Path) -> None:
