@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from kmem.arguments import require_count
+from kmem.encoder.presets import MEMORY3_REFERENCES
 from kmem.pipelines.config import BuildConfig
 from kmem.plan.choice import HOMES, choice, require_uses
 from kmem.plan.cost import Cost, read_overhead
@@ -13,8 +14,6 @@ from kmem.plan.shape import Shape
 from kmem.plan.storage import bank_ledger, index, resident_share, tiers
 from kmem.profile import Profile
 
-REFERENCES = 112_000_000
-"""What the paper's three totals imply; its text says 1.1e8."""
 USES = (0.1, 1.0, 10.0, 100.0, 1_000.0, 10_000.0, 100_000.0)
 HOUR_S = 3600
 
@@ -25,7 +24,7 @@ class PlanConfig:
     the vectors that it is searched by. Raises ConfigError for a count under 1 and for uses that are no number from 0 on.
     """
 
-    references: int = REFERENCES
+    references: int = MEMORY3_REFERENCES
     uses: tuple[float, ...] = USES
     quantiser: str = BuildConfig().quantiser
     embedding_dim: int = 384

@@ -2,13 +2,12 @@
 
 import torch
 
+from kmem.encoder.presets import MEMORY3_REFERENCES
 from kmem.kernels.vq_decode import Codebooks
 from kmem.kstore.quant import Quantiser, Vq, quantiser, record_bytes
 from kmem.kstore.quant.family import family
 from kmem.profile import Profile
 
-REFERENCES = 112_000_000
-"""What the paper's three totals imply; its text says 1.1e8."""
 LAYERS, MEMORY_LAYERS, QUERY_HEADS, HEADS, TOKENS, KEPT, HEAD_DIM = 44, 22, 40, 8, 128, 8, 80
 PAPER = {"dense": 7.17 * 2**50, "sparse": 45.9 * 2**40, "vq": 4.02 * 2**40}
 """7.17 PB, 45.9 TB and 4.02 TB, in binary units."""
@@ -18,7 +17,7 @@ PLENTY = 1 << 20
 """Samples that leave a codebook as large as it can be."""
 
 
-def ledger(references: int = REFERENCES, *, dense: Profile = DENSE, sparse: Profile = SPARSE, head_dim: int = HEAD_DIM) -> dict[str, float]:
+def ledger(references: int = MEMORY3_REFERENCES, *, dense: Profile = DENSE, sparse: Profile = SPARSE, head_dim: int = HEAD_DIM) -> dict[str, float]:
     """`sizes` of Memory³'s bank unless told otherwise; `*_over_paper` compares with the paper's own totals."""
     found = sizes(references, dense=dense, sparse=sparse, head_dim=head_dim)
     return found | {f"{size}_over_paper": found[f"{size}_bytes"] / paper for size, paper in PAPER.items()}
