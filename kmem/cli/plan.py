@@ -14,11 +14,14 @@ from kmem.encoder.defaults import AUTO, DEVICE
 from kmem.encoder.presets import PREFIX
 from kmem.errors import ConfigError
 from kmem.figures import require_png
-from kmem.plan.choice import HOMES
+from kmem.plan.choice import HOMES, choice
 from kmem.plan.hardware import HARDWARE, TERA, Hardware, hardware
 from kmem.plan.lengths import Lengths
+from kmem.plan.picture import draw_choice
 from kmem.plan.plan import HOUR_S, PlanConfig
+from kmem.plan.plan import plan as make_plan
 from kmem.plan.shape import Shape, preset_shape
+from kmem.plan.storage import tiers
 
 DEFAULT, LENGTHS = PlanConfig(), Lengths()
 PRESET, MACHINE = "memory3-2b", "a100"
@@ -79,8 +82,6 @@ def plan(
         raise ConfigError(f"--measure is of this machine and --hardware {machine} of another; leave one of them out.")
     used = _changed(hardware(machine or MACHINE), given)
     from kmem.encoder.profiles import load_profile
-    from kmem.plan.plan import plan as make_plan
-    from kmem.plan.storage import tiers
 
     budget = load_profile(profile, layers=shape.layers, heads=shape.heads)
     if measure:
@@ -91,9 +92,6 @@ def plan(
             used = _changed(measured(shape, lengths, record, folder, dtype=dtype, device=device), given)
     figures = make_plan(shape, budget, lengths, used, config)
     if picture is not None:
-        from kmem.plan.choice import choice
-        from kmem.plan.picture import draw_choice
-
         draw_choice(choice(shape, budget, lengths), Path(picture))
     if as_json:
         print_json(figures)

@@ -17,7 +17,9 @@ PLENTY = 1 << 20
 """Samples that leave a codebook as large as it can be."""
 
 
-def ledger(references: int = MEMORY3_REFERENCES, *, dense: Profile = DENSE, sparse: Profile = SPARSE, head_dim: int = HEAD_DIM) -> dict[str, float]:
+def ledger(
+    references: int = MEMORY3_REFERENCES, *, dense: Profile = DENSE, sparse: Profile = SPARSE, head_dim: int = HEAD_DIM
+) -> dict[str, float]:
     """`sizes` of Memory³'s bank unless told otherwise; `*_over_paper` compares with the paper's own totals."""
     found = sizes(references, dense=dense, sparse=sparse, head_dim=head_dim)
     return found | {f"{size}_over_paper": found[f"{size}_bytes"] / paper for size, paper in PAPER.items()}
