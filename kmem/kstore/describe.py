@@ -35,4 +35,8 @@ def describe(bank: Bank) -> dict[str, Any]:
 
 def _recall(index: IndexRecord) -> str:
     """Flat search is exact; any other index was measured against it."""
-    return f"recall@5 {index.recall_at_5:.3f} on {index.recall_sample} queries" if index.recall_sample else "exact"
+    if not index.recall_sample:
+        return "exact"
+    short = f", short of the target {index.target_recall:g}" if index.recall_at_5 < index.target_recall else ""
+    settings = " ".join(f"{name} {value}" for name, value in index.search.items())
+    return f"recall@5 {index.recall_at_5:.3f} on {index.recall_sample} queries with {settings}{short}"
