@@ -47,6 +47,7 @@ def plan(
     uses: str = typer.Option(USES, help="How often a reference is used: where does it belong? Numbers, by commas."),
     quantiser: str = typer.Option(DEFAULT.quantiser, help="How the bank stores numbers."),
     embedding_dim: int = typer.Option(DEFAULT.embedding_dim, help="Numbers of a vector of the search index; MiniLM's, bge-m3 has 1024."),
+    index: str = typer.Option(DEFAULT.index, help="Search index: auto (by the number of references), or as kmem build has it."),
     top_k: int = typer.Option(LENGTHS.top_k, "--top-k", "-k", help="Memories a chunk reads."),
     every: int = typer.Option(LENGTHS.chunk, help="Tokens of a chunk."),
     prompt_tokens: int = typer.Option(LENGTHS.prompt, help="Tokens of the prompt that the read overhead is of."),
@@ -75,7 +76,7 @@ def plan(
     shape = _shape(preset, model, {**changed, "head_dim": head_dim, "mlp_width": mlp_width, "vocabulary": vocabulary})
     lengths = Lengths(chunk=every, top_k=top_k, prompt=prompt_tokens, new=new_tokens)
     config = PlanConfig(
-        references=_references(references, tokens, lengths), uses=_uses(uses), quantiser=quantiser, embedding_dim=embedding_dim
+        references=_references(references, tokens, lengths), uses=_uses(uses), quantiser=quantiser, embedding_dim=embedding_dim, index=index
     )
     given = {"flops": flops, "utilisation": utilisation, "disk_gb_per_s": disk_gb_per_s, "ram_gb": ram_gb}
     if measure and machine is not None:

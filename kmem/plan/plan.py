@@ -5,6 +5,7 @@ from typing import Any
 
 from kmem.arguments import require_count
 from kmem.encoder.presets import MEMORY3_REFERENCES
+from kmem.kstore.index.factory import require_fitting
 from kmem.pipelines.config import BuildConfig
 from kmem.plan.choice import HOMES, choice, require_uses
 from kmem.plan.cost import Cost, read_overhead
@@ -20,18 +21,21 @@ HOUR_S = 3600
 
 @dataclass(frozen=True, kw_only=True)
 class PlanConfig:
-    """Of the corpus: `references`, and how often one is used (`uses`; each number a row). Of the bank: its quantiser, and the numbers of
-    the vectors that it is searched by. Raises ConfigError for a count under 1 and for uses that are no number from 0 on.
+    """Of the corpus: `references`, and how often one is used (`uses`; each number a row). Of the bank: its quantiser, the numbers of
+    the vectors that it is searched by, and its index as `kmem build --index` has it. Raises ConfigError for a count under 1, for uses that
+    are no number from 0 on, and for an index that kmem doesn't build.
     """
 
     references: int = MEMORY3_REFERENCES
     uses: tuple[float, ...] = USES
     quantiser: str = BuildConfig().quantiser
     embedding_dim: int = 384
+    index: str = BuildConfig().index
 
     def __post_init__(self) -> None:
         require_count(self.references, "references")
         require_count(self.embedding_dim, "embedding_dim")
+        require_fitting(self.index, self.embedding_dim)
         for each in self.uses:
             require_uses(each)
 
@@ -49,7 +53,7 @@ def plan(shape: Shape, profile: Profile, lengths: Lengths, machine: Hardware, co
     config = config or PlanConfig()
     costs = choice(shape, profile, lengths)
     kept = tiers(config.references, shape, profile, lengths, config.quantiser)
-    searched = index(config.references, config.embedding_dim)
+    searched = index(config.references, config.embedding_dim, config.index)
     return {
         "shape": asdict(shape),
         "profile": profile.name,

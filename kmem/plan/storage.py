@@ -1,16 +1,19 @@
 """Where the bytes are: the bank on disk by quantiser, what a text needs in RAM and on the device, and the search index.
 
-The sizes are those of the code that writes banks and builds indexes, which needs torch and FAISS: it is imported when asked.
+The sizes are those of the code that writes banks, which needs torch: it is imported when asked.
 """
 
 from dataclasses import dataclass, replace
 
+from kmem.kstore.index.factory import AUTO, chosen
 from kmem.plan.hardware import GIGA, Hardware
 from kmem.plan.lengths import Lengths
 from kmem.plan.shape import Shape
 from kmem.profile import Profile
 
-ID_BYTES, FLOAT_BYTES = 8, 4
+ID_BYTES, FLOAT_BYTES, LINK_BYTES = 8, 4, 4
+NODE_NUMBERS = 3
+"""What a graph keeps of each node besides its links: its level, and where they begin (8 bytes)."""
 
 
 def bank_ledger(references: int, shape: Shape, profile: Profile, lengths: Lengths) -> dict[str, float]:
@@ -63,14 +66,17 @@ def tiers(references: int, shape: Shape, profile: Profile, lengths: Lengths, qua
     )
 
 
-def index(references: int, dim: int) -> Index:
-    """The index that a bank of so many vectors of `dim` float32 numbers gets unless told otherwise."""
-    from kmem.kstore.index.build import IndexConfig, list_count
+def index(references: int, dim: int, asked: str = AUTO) -> Index:
+    """The index that a bank of so many vectors of `dim` numbers gets, by their number or as a factory string says.
 
-    lists = 0 if references < IndexConfig().flat_below else list_count(references)
-    vectors = references * (dim * FLOAT_BYTES + ID_BYTES)
-    factory = f"IVF{lists},Flat" if lists else "IDMap2,Flat"
-    return Index(factory=factory, dim=dim, ram_bytes=vectors + lists * dim * FLOAT_BYTES)
+    Bytes of vectors (or their codes), ids, lists' centroids, code words and a graph's links. Vectors beside codes stay on the disk.
+    Raises ConfigError for a string that kmem doesn't build.
+    """
+    kind = chosen(asked, rows=references, dim=dim)
+    row = ID_BYTES + (-(-kind.parts * kind.bits // 8) if kind.parts else dim * FLOAT_BYTES)
+    graph = 2 * kind.links + kind.links / (kind.links - 1) + NODE_NUMBERS if kind.links else 0
+    shared = (kind.lists + (1 << kind.bits if kind.parts else 0)) * dim * FLOAT_BYTES
+    return Index(factory=str(kind), dim=dim, ram_bytes=references * row + round(references * graph * LINK_BYTES) + shared)
 
 
 def resident_share(machine: Hardware, searched: Index, kept: Tiers) -> float:

@@ -61,6 +61,7 @@ def test_bad_input(kmem: Run, tmp_path: Path, tiny_folder: Path) -> None:
     refused(kmem("plan", "--uses", "often"), "--uses", "'often'", "commas")
     refused(kmem("plan", "--uses", "-1"), "uses must be a finite number from 0 on, not -1")
     refused(kmem("plan", "--quantiser", "int3"), "'int3'", "int8")
+    refused(kmem("plan", "--index", "LSH"), "'LSH'", "HNSW32")
     refused(kmem("plan", "--hardware", "abacus"), "'abacus'", "a100")
     refused(kmem("plan", "--hardware", "a100", "--measure"), "--measure", "--hardware a100")
     refused(kmem("plan", "--flops", "nan"), "flops must be a positive number, not nan")

@@ -16,6 +16,7 @@ from kmem.encoder.presets import PREFIX
 from kmem.encoder.profiles import memory3_profile
 from kmem.errors import ConfigError, ModelNotFoundError, UnknownNameError, UnsupportedModelError
 from kmem.kstore.index.build import build_index
+from kmem.kstore.index.config import IndexConfig
 from kmem.plan import measure
 from kmem.plan.choice import choice
 from kmem.plan.hardware import HARDWARE, hardware
@@ -83,14 +84,22 @@ def test_tiers_and_hours() -> None:
     assert plan(SHAPE, PROFILE, LENGTHS, replace(A100, ram_gb=1e-6), config)["tiers"]["resident_share"] == 0
 
 
-@pytest.mark.parametrize("rows", [200, 10_000])
-def test_the_index_is_the_one_that_is_built(rows: int) -> None:
+@pytest.mark.parametrize(
+    ("asked", "rows"),
+    [("auto", 200), ("auto", 10_000), ("IVF16,PQ2", 1000), ("IVF16,PQ4x6,RFlat", 1000), ("HNSW8", 1000), ("HNSW32", 1000)],
+)
+def test_the_index_is_the_one_that_is_built(asked: str, rows: int) -> None:
     vectors = np.random.default_rng(0).standard_normal((rows, 8), dtype=np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    built, stats = build_index(vectors, np.arange(rows, dtype=np.int64))
-    planned = index(rows, 8)
+    built, stats = build_index(vectors, np.arange(rows, dtype=np.int64), config=IndexConfig(factory=asked))
+    planned = index(rows, 8, asked)
     assert (planned.factory, planned.dim) == (stats.factory, stats.dim)
-    assert len(faiss.serialize_index(built)) == pytest.approx(planned.ram_bytes, rel=0.02)
+    assert len(faiss.serialize_index(built.searched)) == pytest.approx(planned.ram_bytes, rel=0.03)
+
+
+def test_the_index_of_the_papers_corpus() -> None:
+    found = index(112_000_000, 384)
+    assert (found.factory, found.ram_bytes) == ("IVF16384,PQ96x8", 112_000_000 * (96 + 8) + (16_384 + 256) * 384 * 4)
 
 
 def test_uses_name_the_cheapest() -> None:
@@ -162,6 +171,8 @@ def test_bad_input(tmp_path: Path) -> None:
         PlanConfig(references=0)
     with pytest.raises(ConfigError, match="uses must be a finite number"):
         PlanConfig(uses=(1, -1))
+    with pytest.raises(ConfigError, match="is no search index that kmem builds"):
+        PlanConfig(index="LSH")
     with pytest.raises(UnknownNameError, match=r"Unknown hardware 'b200'; there are a100, h100"):
         hardware("b200")
     with pytest.raises(ConfigError, match="flops must be a positive number, not 0"):
