@@ -1,4 +1,4 @@
-"""The paper's design question (Memory³ §2, Eq. 1): which knowledge belongs in parameters, in memories, in text, by how often it is used."""
+"""The paper's design question (Memory³ Eq. 1): which knowledge belongs in parameters, in memories, in text, by how often it is used."""
 
 import math
 from dataclasses import dataclass

@@ -28,7 +28,7 @@ class Cost:
 
 
 def parameters(shape: Shape, lengths: Lengths) -> Cost:
-    """Knowledge in parameters, trained in once (App. A.1); reading it costs at least nothing.
+    """Knowledge in parameters, trained in once (App. A); reading it costs at least nothing.
 
     write = 6[L(l_ref(2d² + 2dDH + 3dW) + 2·l_ref·(l_train/2)·d) + l_ref·n_vocab·d]
     """
@@ -54,7 +54,7 @@ def memory(shape: Shape, profile: Profile, lengths: Lengths) -> Cost:
 
 
 def text(shape: Shape, lengths: Lengths) -> Cost:
-    """Text retrieved into the context (App. A.3), encoded from scratch at each use; writing it costs nothing.
+    """Text retrieved into the context (App. A), encoded from scratch at each use; writing it costs nothing.
 
     read = 2[L(l_ref(2d² + 2dDH) + 2·l_ref(l_ref/2 + l_chunk)d) + (L − 1)·l_ref·3dW]
     """
