@@ -191,11 +191,11 @@ class IndexRecord:
 
     def _require_agreement(self, data: Fields) -> None:
         """Raise ValueError unless kind, settings and files are the factory's, and kmem knows that and what was asked."""
+        if self.target_recall == 0:
+            raise ValueError(f"{data.name_of('target_recall')} is 0")
         try:
             require_factory(self.asked)
             factory = parse_factory(self.factory)
-            if self.target_recall == 0:
-                raise ConfigError("target_recall is 0.")
         except ConfigError as error:
             raise ValueError(f"{data.name_of('factory')}: {str(error).rstrip('.')}") from None
         if self.kind != factory.kind or set(self.search) != set(factory.settings) or (self.vectors is None) != factory.exact:

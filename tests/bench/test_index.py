@@ -28,7 +28,7 @@ def test_counts_are_checked() -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_a_million_vectors(tmp_path: Path) -> None:
-    """Recall and milliseconds as the issue has them; building holds the index and little more, beside pages of the file of vectors."""
+    """Recall and milliseconds as the issue has them; building holds no copy of the vectors beside the index."""
     code = (
         "import json, sys; from pathlib import Path; from kmem.bench.index.measure import IndexBenchConfig, measure_index; "
         "print(json.dumps(measure_index(IndexBenchConfig(), Path(sys.argv[1]))))"
@@ -38,5 +38,6 @@ def test_a_million_vectors(tmp_path: Path) -> None:
     assert figures["factory"].startswith("IVF")
     assert figures["recall5"] >= 0.95
     assert figures["search_p50_ms"] <= 5
-    allowance_mb = (2 * figures["index_bytes"] + figures["vector_bytes"]) / 1e6
-    assert figures["peak_rss_mb"] - figures["rss_before_mb"] <= allowance_mb
+    assert (
+        figures["peak_rss_mb"] <= 3 * figures["vector_bytes"] / 1e6 + 300
+    )  # the index, whose lists grow by doubling, and pages of the file

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from kmem.errors import ConfigError, CorruptBankError, MemoryNotFoundError
 from kmem.kstore.bank import open_bank
 from kmem.kstore.describe import describe
+from kmem.kstore.fields import Fields
 from kmem.kstore.index.build import IndexStats, build_index
 from kmem.kstore.index.config import IndexConfig, as_asked
 from kmem.kstore.index.factory import chosen, parse_factory
@@ -227,3 +228,29 @@ def test_a_gpu_finds_what_the_processor_finds(tmp_path: Path, kind: str) -> None
     assert index.gpu is not None
     _, expected = index.once(vectors[:50], 5, record.search)
     assert recall(search(index, record, vectors[:50], 5)[1], expected) > 0.99
+
+
+def test_an_index_that_waits_for_rows_says_so(tmp_path: Path) -> None:
+    write_bank(tmp_path / "bank", index=IndexConfig(factory="IVF64,Flat"))
+    with open_bank(tmp_path / "bank") as bank:
+        assert describe(bank)["index"] == "IDMap2,Flat by ngrams, exact; IVF64,Flat once there are rows enough"
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"kind": "flat"}, "kind is 'flat', which factory 'IVF16,Flat' with nprobe"),
+        ({"search": {"efSearch": 16}}, "kind is 'ivf', which factory 'IVF16,Flat' with efSearch 16 and no file of vectors is not"),
+        ({"search": {"nprobe": 0}}, "search.nprobe is 0, not a whole number of at least 1"),
+        ({"factory": "LSH"}, "factory: 'LSH' is no search index that kmem builds"),
+        ({"asked": "most"}, "'most' is no search index"),
+        ({"target_recall": 0}, "target_recall is 0"),
+        ({"kind": "ivfpq", "factory": "IVF16,PQ4x8"}, "and no file of vectors is not"),
+    ],
+)
+def test_a_record_agrees_with_itself(tmp_path: Path, changes: dict[str, object], words: str) -> None:
+    _, record, _, _ = stored(tmp_path, "IVF16,Flat")
+    plain = record.to_dict()
+    assert IndexRecord.of(Fields(plain)) == record
+    with pytest.raises(ValueError, match=words.replace(".", r"\.")):
+        IndexRecord.of(Fields(plain | changes))

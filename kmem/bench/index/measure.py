@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import faiss
 import numpy as np
 from numpy.typing import NDArray
 
@@ -14,6 +13,7 @@ from kmem.arguments import require_count
 from kmem.kstore.index.build import build_index
 from kmem.kstore.index.config import IndexConfig
 from kmem.kstore.index.search import read_index, search, write_index
+from kmem.kstore.index.threads import thread_count
 from kmem.kstore.index.tune import NEIGHBOURS, exact_neighbours, recall
 from kmem.kstore.place import LocalPlace
 
@@ -40,7 +40,7 @@ class IndexBenchConfig:
 
 
 def measure_index(config: IndexBenchConfig, folder: Path) -> dict[str, Any]:
-    """Build, store, read and search an index in `folder` → factory, search, recall5, search_p50_ms, build_s, index_bytes, vector_bytes, peak_rss_mb.
+    """Build, store, read and search an index in `folder` → its `factory`, `recall5`, `search_p50_ms`, `build_s`, `peak_rss_mb` and more.
 
     recall5: the share of the five nearest that is found, over queries that were not tuned with. search_p50_ms: one query at a time, after
     its embedding. peak_rss_mb: of this process, so measure in a fresh one; a memory map of the vectors counts while it is in memory.
@@ -78,7 +78,7 @@ def measure_index(config: IndexBenchConfig, folder: Path) -> dict[str, Any]:
         "vector_bytes": 4 * config.rows * config.dim,
         "peak_rss_mb": peak,
         "rss_before_mb": before,
-        "threads": faiss.omp_get_max_threads(),
+        "threads": thread_count(),
     }
 
 

@@ -33,10 +33,7 @@ def write_index(place: Place, index: Index, stats: IndexStats, embedder: Mapping
 
     The name of a later one says what is in it: of two writers at once, none writes over the other's.
     """
-    digest = Digest()
-    faiss.write_index(index.searched, faiss.PyCallbackIOWriter(digest.update, PIECE_BYTES))  # type: ignore[attr-defined]
-    content = "" if number == 1 else f"-{str(digest).partition(':')[2][:12]}"
-    name = f"index/{number:06d}{content}"
+    name = f"index/{number:06d}" if number == 1 else f"index/{number:06d}-{_content(index.searched)}"
     stored = store_stream(place, f"{name}.faiss", _serialised(index.searched))
     vectors = None if index.exact is None else store_stream(place, f"{name}-vectors.safetensors", index.exact.parts())
     return IndexRecord(stored=stored, vectors=vectors, embedder=dict(embedder), **asdict(stats))
@@ -103,6 +100,13 @@ def _whole(found: Found, count: int) -> bool:
 
 def _read_vectors(place: Place, stored: StoredFile) -> ExactVectors:
     return ExactVectors.read(read_verified(place, stored))
+
+
+def _content(searched: Any) -> str:
+    """The first digits of the digest that a FAISS index will have on disk."""
+    digest = Digest()
+    faiss.write_index(searched, faiss.PyCallbackIOWriter(digest.update, PIECE_BYTES))  # type: ignore[attr-defined]
+    return str(digest).partition(":")[2][:12]
 
 
 def _serialised(searched: Any) -> Iterator[bytes]:

@@ -15,3 +15,8 @@ def threads(count: int) -> Iterator[None]:
         yield
     finally:
         faiss.omp_set_num_threads(before)
+
+
+def thread_count() -> int:
+    """Threads that FAISS computes on in calls of this thread."""
+    return int(faiss.omp_get_max_threads())
