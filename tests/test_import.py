@@ -11,7 +11,7 @@ import kmem
 
 HEAVY = ("torch", "transformers", "faiss", "dask", "triton", "zarr", "sentence_transformers", "pyarrow", "numpy")
 
-LAYERS = ("kernels", "kbuild", "encoder", "kstore", "runtime", "training", "pipelines", "bench", "cli")
+LAYERS = ("kernels", "kbuild", "encoder", "kstore", "runtime", "training", "pipelines", "bench", "plan", "cli")
 """From the bottom: a folder never imports one to its right, nor one that is not its business."""
 SIDEWAYS = {
     "kernels": ("transformers", "zarr", "faiss"),

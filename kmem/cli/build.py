@@ -28,6 +28,9 @@ def build(
     selector: str | None = typer.Option(DEFAULT.selector, help="Which tokens a head keeps; default: the profile's own."),
     quantiser: str = typer.Option(DEFAULT.quantiser, help="Payload: fp16, bf16, fp32 or int8."),
     embedder: str = typer.Option(DEFAULT.embedder, help="minilm, or any sentence-transformers name or folder."),
+    index: str = typer.Option(
+        DEFAULT.index, help="Search index: auto (by rows), Flat, IVF1024,Flat, IVF1024,PQ48 (,RFlat ranks again), HNSW32; any numbers."
+    ),
     dtype: str = typer.Option(DEFAULT.dtype, help="Precision the model encodes in: auto (float32 with --no-encode), float32, bfloat16."),
     device: str = typer.Option(DEFAULT.device, help="cpu or cuda."),
     limit: int | None = typer.Option(DEFAULT.limit, help="Chunks at most."),
@@ -50,6 +53,7 @@ def build(
         selector=selector,
         quantiser=quantiser,
         embedder=embedder,
+        index=index,
         dtype=dtype,
         device=device,
         limit=limit,

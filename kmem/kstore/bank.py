@@ -279,8 +279,8 @@ class Bank:
         return self._chunks.at(self._locate(ids))
 
     def vectors(self, ids: Sequence[int]) -> NDArray[np.float32]:
-        """[n, dim] what the index holds for these ids."""
-        return stored_vectors(self._index, self.manifest.index.kind, np.asarray(ids, dtype=np.int64))
+        """[n, dim] the vectors that were indexed for these ids."""
+        return stored_vectors(self._index, np.asarray(ids, dtype=np.int64))
 
     def files(self) -> tuple[StoredFile, ...]:
         """Every data file that the manifest lists, and the manifest."""

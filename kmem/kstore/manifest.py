@@ -10,17 +10,21 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from kmem import __version__
-from kmem.errors import FormatVersionError
+from kmem.errors import ConfigError, FormatVersionError
 from kmem.identity import Identity
 from kmem.kstore.fields import MOST, Fields
+from kmem.kstore.index.factory import AUTO, parse_factory, require_factory
 from kmem.kstore.stored import StoredFile
 from kmem.profile import Profile
 
-FORMAT_VERSION = 3
-READABLE_VERSIONS = (1, 2, 3)
-"""Version 1 had no `ids` file: ids stood in the Parquet files alone. Before version 3 a digest was a bare sha256."""
-KINDS = ("flat", "ivf")
-"""Of search index: exact, and with inverted lists, whose factory says so."""
+FORMAT_VERSION = 4
+READABLE_VERSIONS = (1, 2, 3, 4)
+"""Version 1 had no `ids` file: ids stood in the Parquet files alone. Before version 3 a digest was a bare sha256.
+
+Before version 4 an index was exact or had inverted lists, chosen by the number of rows, with one number to search by.
+"""
+BEFORE_TARGET_RECALL = 0.95
+"""What indexes were tuned to before version 4 wrote it down."""
 
 _GENERATION = re.compile(r"g\d{4,9}(-\w+)?")
 
@@ -134,15 +138,19 @@ class Generation:
 class IndexRecord:
     """The search index: the file it is `stored` in, how to search it, how well that works, and the embedder whose vectors it holds.
 
-    `recall_at_5` is the share of the five exact neighbours found with `nprobe`, over `recall_sample` queries
-    (1.0 over 0 queries for an exact index).
+    `vectors` is the file of the vectors themselves where the index holds codes of them. `asked` is `auto` or the factory string that the
+    bank was built with, `factory` what there is. `search` are the settings tuned to find `target_recall` of the five exact neighbours,
+    and `recall_at_5` what they find, over `recall_sample` queries (1.0 over 0 queries for an exact index).
     """
 
     stored: StoredFile
+    vectors: StoredFile | None
     kind: str
+    asked: str
     factory: str
     metric: str
-    nprobe: int
+    search: Mapping[str, int]
+    target_recall: float
     recall_at_5: float
     recall_sample: int
     embedder: Mapping[str, Any]
@@ -151,29 +159,59 @@ class IndexRecord:
 
     def to_dict(self) -> dict[str, Any]:
         plain = {field.name: getattr(self, field.name) for field in fields(self)}
-        return plain | {"stored": self.stored.to_dict(), "embedder": dict(self.embedder)}
+        vectors = None if self.vectors is None else self.vectors.to_dict()
+        return plain | {"stored": self.stored.to_dict(), "vectors": vectors, "search": dict(self.search), "embedder": dict(self.embedder)}
+
+    @property
+    def files(self) -> tuple[StoredFile, ...]:
+        return (self.stored,) if self.vectors is None else (self.stored, self.vectors)
 
     @classmethod
     def of(cls, data: Fields) -> "IndexRecord":
         """Raises ValueError naming a field that is missing or misshapen, or does not agree with another one."""
         data.inner("embedder").text("name")
+        before = "nprobe" in data  # format version 4
         found = cls(
             stored=StoredFile.of(data.inner("stored") if "stored" in data else data),  # side by side before format version 3
+            vectors=None if before or data.get("vectors") is None else StoredFile.of(data.inner("vectors")),
             kind=data.text("kind"),
+            asked=AUTO if before else data.text("asked"),
             factory=data.text("factory"),
             metric=data.text("metric"),
-            nprobe=data.count("nprobe"),
+            search=_search_before(data) if before else _search(data.inner("search"), data.plain("search")),
+            target_recall=BEFORE_TARGET_RECALL if before else data.share("target_recall"),
             recall_at_5=data.share("recall_at_5"),
             recall_sample=data.count("recall_sample"),
             embedder=data.plain("embedder"),
             rows=data.count("rows", least=1),
             dim=data.count("dim", least=1),
         )
-        lists = "IVF" in found.factory
-        if found.kind not in KINDS or (found.kind == "ivf") != lists or (found.nprobe > 0) != lists:
-            kind, factory = data.name_of("kind"), f"factory {found.factory!r:.40} with nprobe {found.nprobe}"
-            raise ValueError(f"{kind} is {found.kind!r:.40}, which {factory} is not")
+        found._require_agreement(data)
         return found
+
+    def _require_agreement(self, data: Fields) -> None:
+        """Raise ValueError unless kind, settings and files are the factory's, and kmem knows that and what was asked."""
+        if self.target_recall == 0:
+            raise ValueError(f"{data.name_of('target_recall')} is 0")
+        try:
+            require_factory(self.asked)
+            factory = parse_factory(self.factory)
+        except ConfigError as error:
+            raise ValueError(f"{data.name_of('factory')}: {str(error).rstrip('.')}") from None
+        if self.kind != factory.kind or set(self.search) != set(factory.settings) or (self.vectors is None) != factory.exact:
+            settings = " and ".join(f"{name} {value}" for name, value in self.search.items()) or "no settings"
+            said = f"factory {self.factory!r:.40} with {settings} and {'no' if self.vectors is None else 'a'} file of vectors"
+            raise ValueError(f"{data.name_of('kind')} is {self.kind!r:.40}, which {said} is not")
+
+
+def _search(data: Fields, plain: Mapping[str, Any]) -> dict[str, int]:
+    return {name: data.count(name, least=1) for name in plain}
+
+
+def _search_before(data: Fields) -> dict[str, int]:
+    """Format version 3: `nprobe` alone, 0 where there are no lists."""
+    nprobe = data.count("nprobe")
+    return {"nprobe": nprobe} if nprobe else {}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -209,7 +247,7 @@ class Manifest:
     def files(self) -> tuple[StoredFile, ...]:
         """Every data file of the bank, the manifest itself left out."""
         trained = () if self.quantiser_tensors is None else (self.quantiser_tensors,)
-        return (self.bracket, *trained, self.index.stored, *(file for generation in self.generations for file in generation.files))
+        return (self.bracket, *trained, *self.index.files, *(file for generation in self.generations for file in generation.files))
 
     @property
     def on_demand(self) -> tuple[Generation, ...]:

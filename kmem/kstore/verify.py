@@ -12,6 +12,7 @@ from kmem.kstore.bank import Bank, open_bank
 from kmem.kstore.commit import commit, held_manifest, require_latest
 from kmem.kstore.conform import require_layout
 from kmem.kstore.index.build import build_index
+from kmem.kstore.index.config import as_asked
 from kmem.kstore.index.embed import Embedder, TextEmbedder, require_same_embedder
 from kmem.kstore.index.search import write_index
 from kmem.kstore.lock import locked
@@ -58,7 +59,7 @@ def repair_index(path: str | Path, *, embedder: TextEmbedder | None = None, prog
         stack.enter_context(locked(place))
         bank = stack.enter_context(Bank(place, replace(manifest, deleted=())))  # an index holds what is deleted, too
         require_latest(place, manifest)
-        require_sizes(place, [file for file in manifest.files if file != manifest.index.stored])
+        require_sizes(place, [file for file in manifest.files if file not in manifest.index.files])
         recorded = manifest.index.embedder
         embedder = embedder or Embedder(str(recorded["name"]))
         require_same_embedder(recorded, embedder.identity())
@@ -71,7 +72,7 @@ def repair_index(path: str | Path, *, embedder: TextEmbedder | None = None, prog
             progress("embed", done, len(ids))
 
         vectors = embedder.embed([chunk.reference for chunk in bank.chunks(ids.tolist())], progress=more)
-        index, stats = build_index(vectors, ids)
+        index, stats = build_index(vectors, ids, config=as_asked(manifest.index))
         record = write_index(place, index, stats, recorded, number=manifest.number + 1)
         repaired = manifest.changed(manifest.generations, record, manifest.deleted)
         commit(place, repaired)

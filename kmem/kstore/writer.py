@@ -19,7 +19,8 @@ from kmem.kstore.chunks import ChunkTable
 from kmem.kstore.claim import claim
 from kmem.kstore.commit import commit, manifest_numbers
 from kmem.kstore.generation import GenerationWriter, store_if_other
-from kmem.kstore.index.build import IndexConfig, build_index
+from kmem.kstore.index.build import build_index
+from kmem.kstore.index.config import IndexConfig
 from kmem.kstore.index.search import write_index
 from kmem.kstore.manifest import FORMAT_VERSION, IndexRecord, Manifest, Shard
 from kmem.kstore.place import Place, place_of

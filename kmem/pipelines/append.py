@@ -19,6 +19,7 @@ from kmem.kstore.claim import BUILD
 from kmem.kstore.commit import commit, require_latest
 from kmem.kstore.generation import GenerationWriter
 from kmem.kstore.index.build import build_index
+from kmem.kstore.index.config import as_asked
 from kmem.kstore.index.embed import Embedder, require_same_embedder
 from kmem.kstore.index.search import write_index
 from kmem.kstore.lock import locked
@@ -129,7 +130,7 @@ def _write(
         vectors = embed_shards(shards, embedder, receipts, progress)
         clock.mark("embed")
         ids = np.concatenate([base.all_ids, np.array([chunk.id for chunk in fresh], dtype=np.int64)])
-        built, stats = build_index(np.concatenate([base.vectors(base.all_ids.tolist()), vectors]), ids)
+        built, stats = build_index(np.concatenate([base.vectors(base.all_ids.tolist()), vectors]), ids, config=as_asked(index))
         index = write_index(place, built, stats, index.embedder, number=manifest.number + 1)
         generations = (*generations, writer.finished(written, metadata))
     commit(place, manifest.changed(generations, index, set(manifest.deleted) - revived))

@@ -20,7 +20,9 @@ from kmem.kbuild.chunker import Chunker
 from kmem.kbuild.sources import documents, named
 from kmem.kstore.bank import open_bank
 from kmem.kstore.claim import require_claimable
+from kmem.kstore.index.config import IndexConfig
 from kmem.kstore.index.embed import Embedder
+from kmem.kstore.index.factory import require_fitting
 from kmem.kstore.lock import locked
 from kmem.kstore.place import Place, place_of
 from kmem.kstore.quant import quantiser, record_bytes
@@ -62,6 +64,7 @@ def build(
     found, codec = documents(sources, counts), quantiser(config.quantiser)  # a wrong name is told before a model is loaded
     encoder, embedder = _load_encoder(config), Embedder(config.embedder)
     embedder.identity()  # loads it: a wrong name is told before anything is encoded
+    require_fitting(config.index, embedder.dim)
     progress("load", 1, 1)
     clock.mark("load")
 
@@ -114,7 +117,8 @@ def build(
             clock.mark("encode")
             vectors = embed_shards(shards, embedder, receipts, progress)
             clock.mark("embed")
-            index = writer.write_index(vectors, np.array([chunk.id for chunk in chunks], dtype=np.int64), embedder.identity())
+            ids = np.array([chunk.id for chunk in chunks], dtype=np.int64)
+            index = writer.write_index(vectors, ids, embedder.identity(), IndexConfig(factory=config.index))
             writer.commit(finished, index)
             clock.mark("index")
         receipts.close(report.to_dict())

@@ -6,6 +6,8 @@ from typing import Any
 from kmem.arguments import require_count, require_name
 from kmem.encoder.defaults import AUTO, BATCH_SIZE, DEVICE, SMOLLM2
 from kmem.kstore.defaults import SHARD_BYTES
+from kmem.kstore.index.factory import AUTO as AUTO_INDEX
+from kmem.kstore.index.factory import require_factory
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -14,6 +16,7 @@ class BuildConfig:
 
     profile: a shipped name (`smollm2-720`), `memory3`, `uniform8`, the path of a profile's JSON file, or `auto`: `smollm2-720` where the
     model has its shape, else `uniform8`. selector: overrides the profile's.
+    index: `auto`, by the number of rows, or a FAISS factory string: `Flat`, `IVF1024,Flat`, `IVF1024,PQ48[,RFlat]`, `HNSW32`.
     dtype: precision the model encodes in; `auto` is bfloat16 where the processor has it, else float32. limit: chunks at most, None = all.
     shard_bytes: payload of a shard, the unit of writing and of resuming. shard_rows: the same in rows; overrides shard_bytes.
     encode: False writes texts and index only; a memory is encoded when it is first read, or by `kmem encode`. `auto` is float32 then,
@@ -25,6 +28,7 @@ class BuildConfig:
     selector: str | None = None
     quantiser: str = "int8"
     embedder: str = "minilm"
+    index: str = AUTO_INDEX
     dtype: str = "auto"
     device: str = DEVICE
     limit: int | None = None
@@ -37,8 +41,9 @@ class BuildConfig:
         for name in ("limit", "batch_size", "shard_bytes", "shard_rows"):
             if getattr(self, name) is not None:
                 require_count(getattr(self, name), name)
-        for name in ("model", "profile", "quantiser", "embedder", "dtype", "device"):
+        for name in ("model", "profile", "quantiser", "embedder", "index", "dtype", "device"):
             require_name(getattr(self, name), name)
+        require_factory(self.index)
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)

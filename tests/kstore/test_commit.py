@@ -160,10 +160,10 @@ def test_an_edited_value_is_damage(tmp_path: Path, manifest: Manifest) -> None:
 
 
 def test_a_newer_format_is_told_from_damage(tmp_path: Path, manifest: Manifest) -> None:
-    data = manifest.to_dict() | {"format_version": 4}
+    data = manifest.to_dict() | {"format_version": 5}
     (tmp_path / "manifests").mkdir()
     write_manifest_json(tmp_path / "manifests/000001.json", data)
-    with pytest.raises(FormatVersionError, match=r"version 4; kmem reads 1, 2, 3; upgrade"):
+    with pytest.raises(FormatVersionError, match=r"version 5; kmem reads 1, 2, 3, 4; upgrade"):
         latest_manifest(LocalPlace(tmp_path))
 
 

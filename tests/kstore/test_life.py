@@ -227,7 +227,7 @@ def test_each_file_is_verified_by_the_digest_it_was_written_with(tmp_path: Path,
     with open_bank(path) as bank:
         delete(path, bank.ids.tolist()[:1])  # a manifest of this format that lists files of an older one
         shard = path / bank.manifest.generations[0].shards[0].files[0].file
-    algorithm = "blake3" if version == FORMAT_VERSION else "sha256"
+    algorithm = "blake3" if version >= 3 else "sha256"
     data = shard.read_bytes()
     with damaged(shard, data[:5] + bytes([data[5] ^ 1]) + data[6:]), pytest.raises(CorruptBankError, match=f"its {algorithm} begins with"):
         verify(path)
