@@ -14,7 +14,7 @@ from kmem.kstore.index.exact import ExactVectors
 from kmem.kstore.index.factory import Factory, chosen
 from kmem.kstore.index.opened import Index
 from kmem.kstore.index.threads import threads
-from kmem.kstore.index.tune import MAX_SAMPLE, NEIGHBOURS, blocks, exact_neighbours, noisy_copies, tuned
+from kmem.kstore.index.tune import FIRST, MAX_SAMPLE, NEIGHBOURS, blocks, exact_neighbours, noisy_copies, other_neighbours, tuned
 
 ROWS_A_LIST = 40
 """Of a sample to train lists on: FAISS warns below 39 and uses 256 at most; training costs as much."""
@@ -106,11 +106,17 @@ def _measured(
     config: IndexConfig,
 ) -> tuple[dict[str, int], float, int]:
     """Tuned settings, the recall they have, and over how many queries; an exact index needs none."""
-    if not factory.settings:
-        return {}, 1.0, 0
-    tuning = noisy_copies(vectors, config.seed) if queries is None else np.ascontiguousarray(queries[:MAX_SAMPLE], dtype=np.float32)
-    exact = ids[exact_neighbours(vectors, tuning, min(NEIGHBOURS, len(vectors)))]
-    search, recall = tuned(index, factory, tuning, exact, config.target_recall)
+    if not factory.settings or len(vectors) == 1:
+        return {name: FIRST[name] for name in factory.settings}, 1.0, 0
+    if queries is None:
+        k = min(NEIGHBOURS, len(vectors) - 1)
+        tuning, made_of = noisy_copies(vectors, config.seed)
+        exact, wanted = other_neighbours(vectors, tuning, made_of, k), k + 1
+    else:
+        wanted = min(NEIGHBOURS, len(vectors))
+        tuning = np.ascontiguousarray(queries[:MAX_SAMPLE], dtype=np.float32)
+        exact = exact_neighbours(vectors, tuning, wanted)
+    search, recall = tuned(index, factory, tuning, ids[exact], wanted, config.target_recall)
     return search, recall, len(tuning)
 
 

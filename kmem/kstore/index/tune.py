@@ -27,13 +27,20 @@ def blocks(vectors: NDArray[np.float32]) -> Iterator[tuple[int, NDArray[np.float
         yield start, np.ascontiguousarray(vectors[start : start + BLOCK_ROWS], dtype=np.float32)
 
 
-def noisy_copies(vectors: NDArray[np.float32], seed: int) -> NDArray[np.float32]:
-    """At most MAX_SAMPLE queries [n, dim]: stored vectors with noise."""
+def noisy_copies(vectors: NDArray[np.float32], seed: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """At most MAX_SAMPLE queries [n, dim], stored vectors with noise, and the rows [n] that they were made of."""
     generator = np.random.default_rng(seed)
     chosen = generator.choice(len(vectors), size=min(MAX_SAMPLE, len(vectors)), replace=False)
     noise = generator.standard_normal((len(chosen), vectors.shape[1]))
     noisy = vectors[chosen] + NOISE * noise / np.linalg.norm(noise, axis=1, keepdims=True)
-    return np.ascontiguousarray(noisy / np.linalg.norm(noisy, axis=1, keepdims=True), dtype=np.float32)
+    return np.ascontiguousarray(noisy / np.linalg.norm(noisy, axis=1, keepdims=True), dtype=np.float32), chosen
+
+
+def other_neighbours(vectors: NDArray[np.float32], queries: NDArray[np.float32], made_of: NDArray[np.int64], k: int) -> NDArray[np.int64]:
+    """[Q, k] rows nearest to noisy copies but for the vector each was made of, which any search finds."""
+    rows = exact_neighbours(vectors, queries, k + 1)
+    order = np.argsort(rows == made_of[:, None], axis=1, kind="stable")[:, :k]
+    return np.take_along_axis(rows, order, axis=1)
 
 
 def exact_neighbours(vectors: NDArray[np.float32], queries: NDArray[np.float32], k: int) -> NDArray[np.int64]:
@@ -53,18 +60,18 @@ def recall(found: NDArray[np.int64], exact: NDArray[np.int64]) -> float:
 
 
 def tuned(
-    index: Index, factory: Factory, queries: NDArray[np.float32], exact: NDArray[np.int64], target: float
+    index: Index, factory: Factory, queries: NDArray[np.float32], exact: NDArray[np.int64], k: int, target: float
 ) -> tuple[dict[str, int], float]:
     """Settings that look the least far for the target, each doubled until it is reached, and the recall they have.
 
-    Where codes keep the target out of reach, the settings are those from which looking twice as far gains next to nothing. exact: [Q, k]
-    ids that an exact search finds.
+    Where codes keep the target out of reach, the settings are those from which looking twice as far gains next to nothing. exact: [Q, n]
+    ids that are to be among the k that each query finds.
     """
     settings = {name: FIRST[name] for name in factory.settings}
-    best = recall(index.once(queries, exact.shape[1], settings)[1], exact)
+    best = recall(index.once(queries, k, settings)[1], exact)
     while best < target:
         for candidate in _further(index, settings):
-            reached = recall(index.once(queries, exact.shape[1], candidate)[1], exact)
+            reached = recall(index.once(queries, k, candidate)[1], exact)
             if reached >= target or factory.exact or reached >= best + LEAST_GAIN:
                 settings, best = candidate, reached
                 break
