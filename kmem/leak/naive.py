@@ -18,7 +18,7 @@ def longest_common(reference: Sequence[Hashable], text: Sequence[Hashable]) -> i
 
 
 def naive_overlap(reference: Sequence[Hashable], text: Sequence[Hashable]) -> float:
-    """The share of the reference, 0 to 1, that stands in the text, in the same order and within SPAN × |reference| tokens; of nothing, 0."""
+    """The share of the reference, 0 to 1, that the text has, in the same order and within SPAN × |reference| tokens; of nothing, 0."""
     if not reference:
         return 0.0
     width = SPAN * len(reference)

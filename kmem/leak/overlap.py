@@ -14,7 +14,7 @@ Tokens = Sequence[int] | Sequence[str] | NDArray[np.integer] | NDArray[np.str_]
 
 
 def overlap(reference: Tokens, text: Tokens) -> float:
-    """The share of the reference, 0 to 1, that stands in the text, in the same order and within SPAN × |reference| tokens; of nothing, 0.
+    """The share of the reference, 0 to 1, that the text has, in the same order and within SPAN × |reference| tokens; of nothing, 0.
 
     reference [n] and text [m]: both token ids, or both words. Exact, as `naive.naive_overlap`.
     Raises WrongTypeError for anything else, a plain string included: its letters are no words.
