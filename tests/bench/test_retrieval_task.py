@@ -105,6 +105,19 @@ def test_the_pool_is_every_chunk_with_its_title(tmp_path: Path) -> None:
     assert sum(task.left_out.values()) == 4
 
 
+def test_the_sentences_can_be_taken_out_of_the_pool(tmp_path: Path) -> None:
+    lines = [{"id": article.source[2:], "title": article.title, "text": article.text} for article in ALL]
+    path = tmp_path / "articles.jsonl"
+    path.write_text("\n".join(map(json.dumps, lines)))
+    task = make_task(TaskConfig(corpus=str(path), sentence_in_index=False), Chunker(byte_tokenizer()))
+    whole = make_task(TaskConfig(corpus=str(path)), Chunker(byte_tokenizer()))
+    assert task.questions == whole.questions
+    assert any("Hashing functions choose" in row for row in whole.rows)
+    assert not any("Hashing functions choose" in row for row in task.rows)
+    assert set(task.row_article) == set(range(6))
+    assert task.left_out["nothing beside the sentence"] == 2
+
+
 def test_recall_counts_articles_not_chunks() -> None:
     questions = ask(ALL, TaskConfig(), Counter())
     places = {question.article: at for at, question in enumerate(questions)}

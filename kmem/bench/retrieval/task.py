@@ -1,13 +1,13 @@
 """Masked titles: a sentence from inside an article, without the words of its title, and the article is to be found.
 
-The pool is what a bank of the corpus holds: every chunk of every article with its title before it, as the bank's index embeds it, the
-sentence asked for included. What keeps the task from being trivial is the query alone: it doesn't name the article, and it was not what
+The pool is what a bank of the corpus holds: every chunk of every article with its title before it, as the bank's index embeds it, with
+or without the sentences asked for. What keeps the task from being trivial is the query: it doesn't name the article, and it was not what
 the article begins with. Words stay as they are written, so whoever compares words has an advantage that paraphrases would not give.
 """
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from kmem.arguments import require_count, require_name
 from kmem.bench.retrieval.mask import mask
@@ -28,11 +28,15 @@ AT = (1, 5, 20)
 
 @dataclass(frozen=True, kw_only=True)
 class TaskConfig:
-    """corpus: file, folder, glob or corpus:NAME, with titles. questions: at most so many. seed: which articles and which sentences."""
+    """corpus: file, folder, glob or corpus:NAME, with titles. questions: at most so many. seed: which articles and which sentences.
+
+    sentence_in_index: False takes the sentences asked for out of what is searched, so that only the rest of an article can lead to it.
+    """
 
     corpus: str = "corpus:foldoc"
     questions: int = 500
     seed: int = 0
+    sentence_in_index: bool = True
 
     def __post_init__(self) -> None:
         require_name(self.corpus, "corpus")
@@ -41,9 +45,10 @@ class TaskConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class Question:
-    """`query` is a masked sentence of the article at place `article`."""
+    """`query` is `sentence`, of the article at place `article`, masked."""
 
     query: str
+    sentence: str
     article: int
 
 
@@ -64,14 +69,19 @@ class Task:
 def make_task(config: TaskConfig, chunker: Chunker) -> Task:
     """The rows and questions of a corpus; the same seed gives the same ones. Raises SourceNotFoundError where nothing can be asked."""
     known = tuple(load_articles(config.corpus))
-    places = {content_id(article.source, article.text): place for place, article in enumerate(known)}
-    chunks = list(chunker.run(known))
     left_out: Counter[str] = Counter()
     questions = ask(known, config, left_out)
     if not questions:
         raise SourceNotFoundError(
             f"No document of {config.corpus!r} gives a question ({dict(left_out)}): name a corpus with titles and sentences."
         )
+    searched = list(known)
+    if not config.sentence_in_index:
+        for question in questions:
+            article = known[question.article]
+            searched[question.article] = replace(article, text=article.text.replace(question.sentence, "", 1))
+    places = {content_id(article.source, article.text): place for place, article in enumerate(searched)}
+    chunks = list(chunker.run(searched))
     return Task(
         articles=known,
         rows=tuple(chunk.reference for chunk in chunks),
@@ -103,9 +113,12 @@ def ask(known: Sequence[Document], config: TaskConfig, left_out: Counter[str]) -
             break
         article = known[place]
         unique = [sentence for sentence in inside(article) if times[sentence] == 1]
-        queries = [query for sentence in unique if remaining(query := mask(sentence, article.title)) >= MIN_WORDS]
-        if queries:
-            found.append(Question(query=queries[content_id(config.seed, article.text) % len(queries)], article=place))
+        queries = [(query, sentence) for sentence in unique if remaining(query := mask(sentence, article.title)) >= MIN_WORDS]
+        if not config.sentence_in_index and len(_sentences(article)) < 2:
+            left_out["nothing beside the sentence"] += 1
+        elif queries:
+            query, sentence = queries[content_id(config.seed, article.text) % len(queries)]
+            found.append(Question(query=query, sentence=sentence, article=place))
         else:
             left_out["too few words without the title's" if unique else "no sentence of its own"] += 1
     return found
