@@ -20,7 +20,7 @@ DEFAULT = BuildConfig()
 
 def build(
     sources: list[str] = typer.Argument(
-        help="Files, folders, globs (.txt .md .html .jsonl .parquet, dictd .index), or corpus:vital-articles, corpus:foldoc."
+        help="Files, folders, globs (.txt .md .html .jsonl .parquet, dictd .index), or corpus:NAME (vital-articles, foldoc, chinese-law)."
     ),
     out: str = typer.Option(..., help="Folder or URL of the new bank."),
     model: str = typer.Option(DEFAULT.model, help="smollm2, gemma3-270m, a model folder, or a hub name."),
