@@ -7,6 +7,8 @@ from kmem.errors import ConfigError
 
 ZARR = "memories.zarr"
 """The part of a bank that Zarr reads."""
+FIRST_GENERATION = "g0000"
+"""What a build writes in there; appending and compacting write later ones."""
 WRITER = "build/writer.json"
 """What a bank's writer was opened with. Its presence, with no manifest, is what makes a folder an unfinished build."""
 

@@ -4,10 +4,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from kmem.bench.config import DEVELOPMENT, QualityConfig
+from kmem.bench.guarded import nearest
 from kmem.bench.nll import target_nlls
 from kmem.bench.profiles import chosen_profiles, measured_profiles
 from kmem.bench.share import shares
@@ -17,6 +17,7 @@ from kmem.encoder.encode import Encoder
 from kmem.encoder.fingerprint import display_name
 from kmem.errors import SourceNotFoundError
 from kmem.kstore.index.embed import Embedder
+from kmem.leak.guard import EVALUATION, LeakGuard
 from kmem.memories import Memories
 from kmem.progress import Progress, silent
 from kmem.runtime.schedule import Ids
@@ -31,13 +32,14 @@ AMONG = 5
 class Asked:
     """What is asked: a probe each, of the first passages of the pool; `found[i]` are the five of the pool nearest to question i.
 
-    skipped: passages before the pool that were left out.
+    skipped: passages before the pool that were left out. leaks: passages that were near, but held the question itself.
     """
 
     probes: tuple[Probe, ...]
     pool: tuple[Passage, ...]
     found: tuple[Ids, ...]
     skipped: int
+    leaks: int
 
 
 def measure_quality(
@@ -89,6 +91,7 @@ def measure_quality(
             "articles": len(asked.probes),
             "pool": len(asked.pool),
             "skipped": asked.skipped,
+            "leaks": asked.leaks,
         },
         "nll": {name: sum(losses[name]) / tokens for name in ways},
         "share_of_text_gain": share,
@@ -104,7 +107,7 @@ def among_five(count: int) -> list[Ids]:
 
 
 def ask(tokenizer: PreTrainedTokenizerBase, config: QualityConfig) -> Asked:
-    """Title probes of held-out passages that have titles, and what a search of the pool finds for each question.
+    """Title probes of held-out passages that have titles, and what a search of the pool finds for each question, less what leaks it.
 
     The first DEVELOPMENT of them are skipped, fewer where `articles` would not be left. Raises SourceNotFoundError where there are none.
     """
@@ -116,11 +119,14 @@ def ask(tokenizer: PreTrainedTokenizerBase, config: QualityConfig) -> Asked:
     skipped = min(DEVELOPMENT, max(0, len(known) - config.articles))
     pool = tuple(known[skipped : skipped + max(config.pool, config.articles)])
     probes = [probe for passage in pool[: config.articles] if (probe := title(tokenizer, passage)) is not None]
+    references = [reference_ids(tokenizer, passage) for passage in pool]
     embedder = Embedder()
-    stored = embedder.embed([tokenizer.decode(reference_ids(tokenizer, passage)) for passage in pool])
+    stored = embedder.embed([tokenizer.decode(reference) for reference in references])
     queries = embedder.embed_queries([tokenizer.decode(probe.context, skip_special_tokens=True) for probe in probes])
-    best = np.argsort(-(queries @ stored.T), axis=1, kind="stable")[:, :AMONG]
-    return Asked(probes=tuple(probes), pool=pool, found=tuple(tuple(map(int, row)) for row in best), skipped=skipped)
+    # The guard looks at the question alone: that a passage holds the answer is what it is retrieved for.
+    guard, questions = LeakGuard(threshold=EVALUATION), [probe.nothing_context for probe in probes]
+    found, leaks = nearest(queries @ stored.T, references, questions, count=AMONG, guard=guard)
+    return Asked(probes=tuple(probes), pool=pool, found=tuple(found), skipped=skipped, leaks=leaks)
 
 
 def encode(encoder: Encoder, asked: Asked, rows: Sequence[int], progress: Progress) -> Memories:

@@ -14,7 +14,9 @@ JSON_FILE = typer.Option(None, "--json", metavar="FILE", help="Write the JSON ob
 
 
 def require_folder(option: str, file: str | None) -> None:
-    """Raise ConfigError, before hours of measuring, when the folder that `file` is to be written in does not exist."""
+    """Raise ConfigError, before hours of measuring, when `file` can't be written: it is a folder, or its own does not exist."""
+    if file not in (None, STANDARD_OUTPUT) and Path(str(file)).is_dir():
+        raise ConfigError(f"{option} {file} is a folder; name a file in it.")
     if file not in (None, STANDARD_OUTPUT) and not Path(str(file)).parent.is_dir():
         raise ConfigError(f"{option} {file}: there is no folder {Path(str(file)).parent}; make it first.")
 

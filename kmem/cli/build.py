@@ -20,7 +20,7 @@ DEFAULT = BuildConfig()
 
 def build(
     sources: list[str] = typer.Argument(
-        help="Files, folders, globs (.txt .md .html .jsonl .parquet, dictd .index), or corpus:vital-articles, corpus:foldoc."
+        help="Files, folders, globs (.txt .md .html .jsonl .parquet, dictd .index), or corpus:NAME (vital-articles, foldoc, chinese-law)."
     ),
     out: str = typer.Option(..., help="Folder or URL of the new bank."),
     model: str = typer.Option(DEFAULT.model, help="smollm2, gemma3-270m, a model folder, or a hub name."),
@@ -32,6 +32,9 @@ def build(
     ),
     query_prefix: str | None = typer.Option(DEFAULT.query_prefix, help="What that model wants before a query; default: what it declares."),
     passage_prefix: str | None = typer.Option(DEFAULT.passage_prefix, help="What it wants before a text, as 'passage: ' for E5."),
+    index: str = typer.Option(
+        DEFAULT.index, help="Search index: auto (by rows), Flat, IVF1024,Flat, IVF1024,PQ48 (,RFlat ranks again), HNSW32; any numbers."
+    ),
     dtype: str = typer.Option(DEFAULT.dtype, help="Precision the model encodes in: auto (float32 with --no-encode), float32, bfloat16."),
     device: str = typer.Option(DEFAULT.device, help="cpu or cuda."),
     limit: int | None = typer.Option(DEFAULT.limit, help="Chunks at most."),
@@ -56,6 +59,7 @@ def build(
         embedder=embedder,
         query_prefix=query_prefix,
         passage_prefix=passage_prefix,
+        index=index,
         dtype=dtype,
         device=device,
         limit=limit,

@@ -6,7 +6,24 @@ import sys
 import typer
 
 from kmem import __version__
-from kmem.cli import append, bench, build, calibrate, compact, convert, delete, demo, encode, generate, info, merge, query, show, verify
+from kmem.cli import (
+    append,
+    bench,
+    build,
+    calibrate,
+    compact,
+    convert,
+    delete,
+    demo,
+    encode,
+    generate,
+    info,
+    merge,
+    plan,
+    query,
+    show,
+    verify,
+)
 from kmem.cli.quiet import hush
 from kmem.cli.stopped import INTERRUPTED
 from kmem.cli.usage import UsageError, explain
@@ -33,6 +50,7 @@ app.command("merge")(merge.merge)
 app.command("convert")(convert.convert)
 app.command("verify")(verify.verify)
 app.command("calibrate")(calibrate.calibrate)
+app.command("plan")(plan.plan)
 app.command("demo")(demo.demo)
 app.add_typer(bench.app, name="bench")
 

@@ -23,5 +23,7 @@ def verify(
         print_json({"bank": bank, **found, "repaired_index": None if repaired is None else repaired.index.stored.file})
         return
     mended = "" if repaired is None else f" The index was made again as {repaired.index.stored.file}."
-    looked = f", {found['memories']:,} memories" if deep else ""
-    output().print(f"{bank} is whole: {counted(found['files'], 'file')}{looked}.{mended}", markup=False)
+    held, read = found["memories"], found["memories_read"]
+    looked = "" if read is None else f", {held:,} {'memory' if held == 1 else 'memories'}"
+    looked += "" if read in (None, held) else f", {read:,} of them encoded"
+    output().print(f"{bank} is whole: {counted(found['files'] or 0, 'file')}{looked}.{mended}", markup=False)

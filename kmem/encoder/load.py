@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.initialization import no_init_weights
 from transformers.utils import logging as hf_logging
 
 from kmem.arguments import require_name
@@ -50,19 +51,37 @@ def load_model(name: str, *, dtype: str = DTYPE, device: str = DEVICE) -> tuple[
     dtype or preset, ConfigError on a device that is not here.
     """
     require_name(name, "The model")
-    _require_device(device)
-    precision = _precision(dtype, device)
+    require_device(device)
+    found = precision(dtype, device)
     tokenizer = load_tokenizer(name)
     if name.startswith(PREFIX):
-        return seeded_model(name.removeprefix(PREFIX), dtype=precision, device=device), tokenizer
-    model = _loading(name, "model", partial(AutoModelForCausalLM.from_pretrained, dtype=precision))
+        return seeded_model(name.removeprefix(PREFIX), dtype=found, device=device), tokenizer
+    model = _loading(name, "model", partial(AutoModelForCausalLM.from_pretrained, dtype=found))
     model.config._name_or_path = name if name in PACKAGED else _place(name)[0]
     model = model.to(device).eval()
     examine(model)
     return model, tokenizer
 
 
-def _precision(name: str, device: str) -> torch.dtype:
+def load_outline(name: str) -> PreTrainedModel:
+    """The model without numbers, on device `meta`: of what `load_model` would load, the configuration alone is read. Raises the same."""
+    require_name(name, "The model")
+    if name.startswith(PREFIX):
+        return seeded_model(name.removeprefix(PREFIX), device="meta")
+    model: PreTrainedModel = _loading(name, "configuration", _outline)
+    examine(model)
+    return model
+
+
+def _outline(place: str, *, local_files_only: bool) -> PreTrainedModel:
+    config = AutoConfig.from_pretrained(place, local_files_only=local_files_only)
+    with torch.device("meta"), no_init_weights():
+        model: PreTrainedModel = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    return model.eval()
+
+
+def precision(name: str, device: str) -> torch.dtype:
+    """The dtype of that name, `auto` being bfloat16 on a GPU and on processors that multiply it natively; raises UnknownNameError."""
     if name == AUTO:
         native = device != "cpu" or torch.ops.mkldnn._is_mkldnn_bf16_supported()
         return torch.bfloat16 if native else torch.float32
@@ -71,7 +90,7 @@ def _precision(name: str, device: str) -> torch.dtype:
     return DTYPES[name]
 
 
-def _require_device(name: str) -> None:
+def require_device(name: str) -> None:
     """Raise ConfigError unless a tensor can be put there."""
     try:
         torch.empty(0, device=name)

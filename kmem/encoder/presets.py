@@ -53,6 +53,8 @@ class Preset:
 
 MEMORY3_2B = Preset(layers=44, query_heads=40, heads=8, head_dim=80, mlp_width=3200, vocabulary=60_416)
 """Memory³ §3.4: 2.4 billion parameters without embeddings."""
+MEMORY3_REFERENCES = 112_000_000
+"""References of its bank: what the paper's three sizes of it imply; its text says 1.1e8."""
 PRESETS = {
     "memory3-2b": MEMORY3_2B,
     "memory3-small": Preset(layers=22, query_heads=20, heads=4, head_dim=40, mlp_width=800, vocabulary=15_104),

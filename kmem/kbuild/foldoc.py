@@ -7,13 +7,14 @@ from kmem.errors import SourceError
 from kmem.kbuild.corpora import fetch_corpus
 from kmem.kbuild.readers.dictd import dictionary_files, entries
 
+FOLDOC = "corpus:foldoc"
 _MIN_CHARACTERS = 150
 _TAG = re.compile(r"<[^<>]*>")
 _DATE = re.compile(r"\s*\(\d{4}-\d{2}-\d{2}\)\s*\Z")
 
 
-def articles(index: Path | None = None) -> list[tuple[str, str]]:
-    """(title, body) of every article whose body has over 150 characters, in the dictionary's order.
+def articles(index: Path | None = None, *, min_characters: int = _MIN_CHARACTERS) -> list[tuple[str, str]]:
+    """(title, body) of every article whose body has over `min_characters`, in the dictionary's order.
 
     The title is the entry's first line, the body the rest without `{}`, `<…>` and the date at its end. `index` is FOLDOC's index
     file; without it the corpus is fetched.
@@ -23,7 +24,7 @@ def articles(index: Path | None = None) -> list[tuple[str, str]]:
         raise SourceError(f"{index} is not one half of a dictionary: name foldoc.index with foldoc.dict.dz beside it.")
     parted = (entry.text.partition("\n") for entry in entries(*files))
     found = ((first.strip(), _body(rest)) for first, _, rest in parted)
-    return [(title, body) for title, body in found if len(body) > _MIN_CHARACTERS]
+    return [(title, body) for title, body in found if len(body) > min_characters]
 
 
 def _body(text: str) -> str:

@@ -22,8 +22,8 @@ from kmem.kstore.claim import is_unfinished_build
 from kmem.kstore.commit import held_manifest, manifest_file
 from kmem.kstore.defaults import TOP_K
 from kmem.kstore.ids import Ids
-from kmem.kstore.index.opened import OpenIndex
 from kmem.kstore.index.queries import Queries
+from kmem.kstore.index.reading import OpenIndex
 from kmem.kstore.index.retriever import Retriever, require_same_embedder
 from kmem.kstore.index.retrievers import recorded_retriever
 from kmem.kstore.manifest import Manifest
@@ -32,7 +32,7 @@ from kmem.kstore.parts import Parts
 from kmem.kstore.place import Place, place_of
 from kmem.kstore.place.protocol import RESTORE
 from kmem.kstore.quant import Quantiser, load_quantiser
-from kmem.kstore.shard import Verify
+from kmem.kstore.shard import Verify, verify_of
 from kmem.kstore.stored import StoredFile, describe, read_verified, require_sizes, require_unaltered
 from kmem.memories import EMPTY_SLOT, UNREAD_POSITION, Memories, MemorySpec
 from kmem.profile import Profile
@@ -299,7 +299,7 @@ class Bank:
                 yield from (chunk.reference for chunk in self._chunks.chunks(number, rows))
 
     def vectors(self, ids: Sequence[int]) -> NDArray[np.float32]:
-        """[n, dim] what the index holds for these ids; dim 0 where it holds words alone."""
+        """[n, dim] the vectors that were indexed for these ids; dim 0 where the index holds words alone."""
         return self._index.vectors(ids)
 
     def files(self) -> tuple[StoredFile, ...]:
@@ -425,15 +425,19 @@ def _quantiser(place: Place, manifest: Manifest) -> Quantiser:
         raise CorruptBankError(f"{file} was altered: quantiser and quantiser_tensors don't belong to it ({error}); {RESTORE}") from error
 
 
-def open_bank(path: str | Path, embedder: Retriever | None = None, *, hidden: Hidden | None = None, verify: Verify = "first") -> Bank:
+def open_bank(
+    path: str | Path, embedder: Retriever | None = None, *, hidden: Hidden | None = None, verify: Verify | bool = "first"
+) -> Bank:
     """Open the bank in the folder, or at the URL, `path`.
 
     embedder: for searching; the one the index names unless given. hidden: asked for it by the first search where the index was made of
-    hidden states of the bank's model. verify: how often a record's checksum is compared.
-    Raises BankNotFoundError when there is none, CorruptBankError when a file is missing, has another length or was altered,
-    FormatVersionError when kmem is too old for it, IdentityMismatchError when `embedder` did not make its index.
+    hidden states of the bank's model. verify: when a record's checksum is compared, the `first` time that it is read (or False), or
+    `always` (True).
+    Raises UnknownNameError for another `verify`, BankNotFoundError when there is none, CorruptBankError when a file is missing, has
+    another length or was altered, FormatVersionError when kmem is too old for it, IdentityMismatchError when `embedder` did not make its
+    index.
     """
-    place = place_of(path_or_url(path, "The bank"))
+    place, verify = place_of(path_or_url(path, "The bank")), verify_of(verify)
     if place.folder is not None and not place.folder.is_dir():
         raise BankNotFoundError(f"There is no bank at {place}: {'that is a file' if place.folder.exists() else 'no such folder'}.")
     manifest, let_go = held_manifest(place)

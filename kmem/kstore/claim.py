@@ -10,7 +10,7 @@ from kmem.errors import BankExistsError, ConfigError
 from kmem.kstore.commit import canonical_json, manifest_numbers
 from kmem.kstore.place import Place
 from kmem.kstore.place.local import PARTIAL_SUFFIX
-from kmem.paths import WRITER
+from kmem.paths import FIRST_GENERATION, WRITER, ZARR
 
 BUILD = "build"
 LOCK = f"{BUILD}/lock"
@@ -20,8 +20,10 @@ _BEFORE = {"on_demand": False}
 
 
 def is_unfinished_build(place: Place) -> bool:
-    """Whether a writer claimed this place and has not committed yet."""
-    return WRITER in place.sizes(BUILD) and not manifest_numbers(place)
+    """Whether a writer claimed this place and has not committed yet. Later generations are of a bank that lost its manifests."""
+    if WRITER not in place.sizes(BUILD) or manifest_numbers(place):
+        return False
+    return all(file.startswith((f"{ZARR}/{FIRST_GENERATION}/", f"{ZARR}/zarr.json")) for file in place.sizes(ZARR))
 
 
 def require_claimable(place: Place) -> None:

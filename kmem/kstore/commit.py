@@ -47,7 +47,7 @@ def manifest_numbers(place: Place) -> list[int]:
         )
     for path in () if place.folder is None else (place.folder / MANIFESTS).glob("*.json"):
         if path.is_dir():
-            raise _damaged(str(path), "it is a folder")
+            raise CorruptBankError(f"{path} is a folder where a manifest should be: move it away, and restore the file from a copy.")
     names = [file.removeprefix(f"{MANIFESTS}/") for file in place.sizes(MANIFESTS)]
     return sorted(int(name.removesuffix(".json")) for name in names if _NAME.fullmatch(name))
 
@@ -85,26 +85,26 @@ def read_manifest(place: Place, number: int) -> Manifest:
 
     Raises FileNotFoundError, CorruptBankError when it was altered, FormatVersionError when this kmem is too old for it.
     """
-    path = place.at(manifest_file(number))
     try:
         raw = place.read(manifest_file(number))
     except (PlaceError, CorruptBankError, FileNotFoundError):
         raise
     except OSError as error:
-        raise _damaged(path, f"it can't be read ({error.strerror})") from error
+        raise _damaged(place, number, f"it can't be read ({error.strerror})") from error
     try:
         data = json.loads(raw.decode("ascii"))
-        _require_checksum(path, raw, data)
     except (ValueError, RecursionError) as error:
-        raise _damaged(path, f"it is not JSON ({error})") from error
+        raise _damaged(place, number, f"it is not JSON ({error})") from error
+    if (spoilt := _spoilt(raw, data)) is not None:
+        raise _damaged(place, number, spoilt)
     try:
         manifest = Manifest.from_dict(data)
     except FormatVersionError:
         raise
     except ValueError as error:
-        raise _damaged(path, str(error).rstrip(".")) from error
+        raise _damaged(place, number, str(error).rstrip(".")) from error
     if manifest.number != number:
-        raise _damaged(path, f"number is {manifest.number}")
+        raise _damaged(place, number, f"number is {manifest.number}")
     return manifest
 
 
@@ -131,13 +131,12 @@ def held_manifest(place: Place) -> tuple[Manifest | None, Callable[[], None]]:
             continue
 
 
-def _require_checksum(path: str, raw: bytes, data: Any) -> None:
-    """The text must be the canonical spelling too, so that not even a blank can change unseen."""
+def _spoilt(raw: bytes, data: Any) -> str | None:
+    """What is wrong with a manifest's text, which must be the canonical spelling, too, so that not even a blank can change unseen."""
     if type(data) is not dict or "checksum" not in data or canonical_json(data) + b"\n" != raw:
-        raise _damaged(path, "it is not spelled as kmem writes it")
+        return "it is not spelled as kmem writes it"
     expected = hashlib.sha256(canonical_json({key: value for key, value in data.items() if key != "checksum"})).hexdigest()
-    if data["checksum"] != expected:
-        raise _damaged(path, f"its contents have the checksum {expected}, it says {data['checksum']}")
+    return None if data["checksum"] == expected else f"its contents have the checksum {expected}, it says {data['checksum']}"
 
 
 def _overtaken(place: Place, number: int) -> BankExistsError:
@@ -147,8 +146,13 @@ def _overtaken(place: Place, number: int) -> BankExistsError:
     )
 
 
-def _damaged(path: str, reason: str) -> CorruptBankError:
-    return CorruptBankError(
-        f"{path} was altered: {reason}; restore it from a copy, or delete it: "
-        "the manifest before it is the bank then, and where there is none, repeating the kmem build with --resume writes it again."
-    )
+def _damaged(place: Place, number: int, reason: str) -> CorruptBankError:
+    """With a way out that loses nothing unsaid: only some manifests have one before them, or a build that would write them again."""
+    older = [other for other in manifest_numbers(place) if other < number]
+    if older:
+        way_out = f"restore it from a copy, or delete it to go back to {manifest_file(older[-1])}, without what was changed since"
+    elif number == 1:
+        way_out = "restore it from a copy, or delete it and repeat the kmem build with --resume, which writes it again"
+    else:
+        way_out = "restore it from a copy: no other file says which memories this bank holds"
+    return CorruptBankError(f"{place.at(manifest_file(number))} was altered: {reason}; {way_out}.")

@@ -3,6 +3,7 @@
 from typing import Any
 
 from kmem.kstore.bank import Bank
+from kmem.kstore.index.factory import AUTO, parse_factory
 from kmem.kstore.manifest import IndexRecord
 
 
@@ -25,7 +26,7 @@ def describe(bank: Bank) -> dict[str, Any]:
         "payload_bytes": sizes.payload_bytes,
         "stored_bytes": sizes.stored_bytes,
         "shards": sum(len(generation.shards) for generation in manifest.generations),
-        "index": f"{_parts(index)} by {index.embedder['name']}, {_recall(index)}",
+        "index": f"{_parts(index)} by {index.embedder['name']}, {_recall(index)}{_waiting(index)}",
         "manifest": manifest.number,
         "format_version": manifest.format_version,
         "kmem_version": manifest.kmem_version,
@@ -40,4 +41,14 @@ def _parts(index: IndexRecord) -> str:
 
 def _recall(index: IndexRecord) -> str:
     """Flat search is exact; any other index was measured against it."""
-    return f"recall@5 {index.recall_at_5:.3f} on {index.recall_sample} queries" if index.recall_sample else "exact"
+    if not index.recall_sample:
+        return "exact"
+    short = f", short of the target {index.target_recall:g}" if index.recall_at_5 < index.target_recall else ""
+    settings = " ".join(f"{name} {value}" for name, value in index.search.items())
+    return f"recall@5 {index.recall_at_5:.3f} on {index.recall_sample} queries with {settings}{short}"
+
+
+def _waiting(index: IndexRecord) -> str:
+    """An index that was asked for takes as many rows as it has lists, or words a code, to be trained."""
+    there = not index.has_vectors or index.asked == AUTO or parse_factory(index.asked).kind == index.kind
+    return "" if there else f"; {index.asked} once there are rows enough"

@@ -15,6 +15,7 @@ from kmem.kstore.claim import require_claimable
 from kmem.kstore.commit import commit, require_latest
 from kmem.kstore.defaults import SHARD_BYTES
 from kmem.kstore.generation import GenerationWriter
+from kmem.kstore.index.config import as_asked
 from kmem.kstore.index.make import make_index
 from kmem.kstore.lock import locked
 from kmem.kstore.manifest import Manifest
@@ -122,8 +123,15 @@ def _rewritten(bank: Bank, shard_bytes: int, progress: Progress) -> Manifest:
             writer = GenerationWriter(bank.place, name, bank.spec, bank.quantiser, len(ids), rows, on_demand=on_demand)
             generations.append(writer.finished(Copied([bank], [ids]).write_all(writer, progress), writer.write_metadata()))
     progress("index", 0, 1)
+    index = bank.manifest.index
     record = make_index(
-        bank.place, copied.vectors(), copied.texts, copied.ids, bank.manifest.index.embedder, number=bank.manifest.number + 1
+        bank.place,
+        copied.vectors(),
+        copied.texts,
+        copied.ids,
+        index.embedder,
+        config=as_asked(index),
+        number=bank.manifest.number + 1,
     )
     manifest = bank.manifest.changed(tuple(generations), record, ())
     commit(bank.place, manifest)
@@ -139,7 +147,9 @@ def _into_new(copied: Copied, like: Bank, quantiser: Quantiser, out: str | Path,
         writer = BankWriter(place, like.spec, quantiser, len(copied), _rows_per_shard(like, quantiser, shard_bytes))
         shards = copied.write_all(writer.generation, progress)
         progress("index", 0, 1)
-        manifest = writer.commit(shards, writer.write_index(copied.vectors(), copied.ids, like.manifest.index.embedder, texts=copied.texts))
+        index = like.manifest.index
+        record = writer.write_index(copied.vectors(), copied.ids, index.embedder, as_asked(index), texts=copied.texts)
+        manifest = writer.commit(shards, record)
         progress("index", 1, 1)
     return manifest
 

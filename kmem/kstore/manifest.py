@@ -10,18 +10,23 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from kmem import __version__
-from kmem.errors import FormatVersionError
+from kmem.errors import ConfigError, FormatVersionError
 from kmem.identity import Identity
 from kmem.kstore.fields import MOST, Fields
+from kmem.kstore.index.factory import AUTO, parse_factory, require_factory
 from kmem.kstore.stored import StoredFile
 from kmem.profile import Profile
 
-FORMAT_VERSION = 3
-READABLE_VERSIONS = (1, 2, 3)
-"""Version 1 had no `ids` file: ids stood in the Parquet files alone. Before version 3 a digest was a bare sha256."""
-WORDS = "words"
-KINDS = ("flat", "ivf", WORDS)
-"""Of search index: exact, with inverted lists, whose factory says so, and of words without vectors."""
+FORMAT_VERSION = 4
+READABLE_VERSIONS = (1, 2, 3, 4)
+"""Version 1 had no `ids` file: ids stood in the Parquet files alone. Before version 3 a digest was a bare sha256.
+
+Before version 4 an index was exact or had inverted lists, chosen by the number of rows, with one number to search by.
+"""
+BEFORE_TARGET_RECALL = 0.95
+"""What indexes were tuned to before version 4 wrote it down."""
+WORDS, BM25 = "words", "BM25"
+"""Kind and factory of an index of words without vectors."""
 
 _GENERATION = re.compile(r"g\d{4,9}(-\w+)?")
 
@@ -135,16 +140,21 @@ class Generation:
 class IndexRecord:
     """The search index: the file it is `stored` in, how to search it, how well that works, and the embedder whose vectors it holds.
 
-    `recall_at_5` is the share of the five exact neighbours found with `nprobe`, over `recall_sample` queries
-    (1.0 over 0 queries for an exact index). `words` is the index of words beside that of vectors, if there is one; of kind `words`,
-    where there are no vectors (`dim` 0), it is `stored` itself.
+    `vectors` is the file of the vectors themselves where the index holds codes of them. `asked` is `auto` or the factory string that the
+    bank was built with, `factory` what there is. `search` are the settings tuned to find `target_recall` of the five exact neighbours,
+    and `recall_at_5` what they find, over `recall_sample` queries (1.0 over 0 queries for an exact index).
+    `words` is the index of words beside that of vectors, if there is one; of kind `words`, where there are no vectors (`dim` 0), it is
+    `stored` itself.
     """
 
     stored: StoredFile
+    vectors: StoredFile | None
     kind: str
+    asked: str
     factory: str
     metric: str
-    nprobe: int
+    search: Mapping[str, int]
+    target_recall: float
     recall_at_5: float
     recall_sample: int
     embedder: Mapping[str, Any]
@@ -159,38 +169,71 @@ class IndexRecord:
 
     @property
     def files(self) -> tuple[StoredFile, ...]:
-        """One or both."""
-        return (self.stored,) if self.words in (None, self.stored) else (self.stored, self.words)
+        """Each once."""
+        words = None if self.words == self.stored else self.words
+        return tuple(file for file in (self.stored, self.vectors, words) if file is not None)
 
     def to_dict(self) -> dict[str, Any]:
         plain = {field.name: getattr(self, field.name) for field in fields(self)}
-        words = None if self.words is None else self.words.to_dict()
-        return plain | {"stored": self.stored.to_dict(), "embedder": dict(self.embedder), "words": words}
+        vectors = None if self.vectors is None else self.vectors.to_dict()
+        nested = {"stored": self.stored.to_dict(), "vectors": vectors, "search": dict(self.search), "embedder": dict(self.embedder)}
+        if self.words is None:
+            del plain["words"]
+        else:
+            nested["words"] = self.words.to_dict()
+        return plain | nested
 
     @classmethod
     def of(cls, data: Fields) -> "IndexRecord":
         """Raises ValueError naming a field that is missing or misshapen, or does not agree with another one."""
         data.inner("embedder").text("name")
+        before = "nprobe" in data  # format version 4
         found = cls(
             stored=StoredFile.of(data.inner("stored") if "stored" in data else data),  # side by side before format version 3
+            vectors=None if before or data.get("vectors") is None else StoredFile.of(data.inner("vectors")),
             kind=data.text("kind"),
+            asked=AUTO if before else data.text("asked"),
             factory=data.text("factory"),
             metric=data.text("metric"),
-            nprobe=data.count("nprobe"),
+            search=_search_before(data) if before else _search(data.inner("search"), data.plain("search")),
+            target_recall=BEFORE_TARGET_RECALL if before else data.share("target_recall"),
             recall_at_5=data.share("recall_at_5"),
             recall_sample=data.count("recall_sample"),
             embedder=data.plain("embedder"),
             rows=data.count("rows", least=1),
-            dim=data.count("dim"),
+            dim=data.count("dim", least=0 if data.get("kind") == WORDS else 1),
             words=StoredFile.of(data.inner("words")) if "words" in data and data.get("words") is not None else None,
         )
-        lists = "IVF" in found.factory
-        if found.kind not in KINDS or (found.kind == "ivf") != lists or (found.nprobe > 0) != lists:
-            kind, factory = data.name_of("kind"), f"factory {found.factory!r:.40} with nprobe {found.nprobe}"
-            raise ValueError(f"{kind} is {found.kind!r:.40}, which {factory} is not")
-        if (found.dim > 0) != found.has_vectors or (not found.has_vectors and found.words != found.stored):
-            raise ValueError(f"{data.name_of('words')} and {data.name_of('dim')} ({found.dim}) are not those of kind {found.kind}")
+        found._require_agreement(data)
         return found
+
+    def _require_agreement(self, data: Fields) -> None:
+        """Raise ValueError unless kind, settings and files are the factory's, and kmem knows that and what was asked."""
+        if self.target_recall == 0:
+            raise ValueError(f"{data.name_of('target_recall')} is 0")
+        try:
+            require_factory(self.asked)
+            factory = parse_factory(self.factory) if self.has_vectors else None
+        except ConfigError as error:
+            raise ValueError(f"{data.name_of('factory')}: {str(error).rstrip('.')}") from None
+        if factory is None:
+            if (self.factory, self.dim, self.words, self.vectors, dict(self.search)) != (BM25, 0, self.stored, None, {}):
+                raise ValueError(f"{data.name_of('kind')} is {WORDS}, which factory, dim, words, vectors or search are not")
+            return
+        if self.kind != factory.kind or set(self.search) != set(factory.settings) or (self.vectors is None) != factory.exact:
+            settings = " and ".join(f"{name} {value}" for name, value in self.search.items()) or "no settings"
+            said = f"factory {self.factory!r:.40} with {settings} and {'no' if self.vectors is None else 'a'} file of vectors"
+            raise ValueError(f"{data.name_of('kind')} is {self.kind!r:.40}, which {said} is not")
+
+
+def _search(data: Fields, plain: Mapping[str, Any]) -> dict[str, int]:
+    return {name: data.count(name, least=1) for name in plain}
+
+
+def _search_before(data: Fields) -> dict[str, int]:
+    """Format version 3: `nprobe` alone, 0 where there are no lists."""
+    nprobe = data.count("nprobe")
+    return {"nprobe": nprobe} if nprobe else {}
 
 
 @dataclass(frozen=True, kw_only=True)

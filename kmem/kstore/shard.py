@@ -7,14 +7,14 @@ the lexicographic one: records lie in row order. Another writer may have chosen 
 """
 
 from collections.abc import Iterable, Iterator
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import google_crc32c
 import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import Buffer
 
-from kmem.errors import CorruptBankError
+from kmem.errors import CorruptBankError, UnknownNameError
 from kmem.kstore.place import Place, Span
 from kmem.kstore.place.protocol import RESTORE
 from kmem.kstore.stored import StoredFile
@@ -25,6 +25,14 @@ MISSING = np.iinfo(np.uint64).max
 
 Verify = Literal["first", "always"]
 """When a record's crc32c is checked: the first time it is read through this object, or every time."""
+
+
+def verify_of(verify: Verify | bool) -> Verify:
+    """True is `always`, False is `first`. Raises UnknownNameError."""
+    found: Verify = "always" if verify is True else "first" if verify is False else verify
+    if found not in get_args(Verify):
+        raise UnknownNameError("verify", str(verify), [*get_args(Verify), "True", "False"])
+    return found
 
 
 def encode_shard(records: Iterable[NDArray[Any]], grid_rows: int) -> Iterator[Buffer]:

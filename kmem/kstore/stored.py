@@ -93,9 +93,7 @@ def require_sizes(place: Place, files: Iterable[StoredFile]) -> None:
     for stored in files:
         actual = there.get(stored.file)
         if actual is None:
-            raise CorruptBankError(
-                f"{place.at(stored.file)} is missing; the manifest lists it with {stored.size_bytes} bytes; {_way_out(stored)}"
-            )
+            raise _missing(place, stored)
         _require_size(place, stored, actual)
 
 
@@ -136,6 +134,8 @@ def _require_digest(place: Place, stored: StoredFile, actual: str) -> None:
 
 
 def _missing(place: Place, stored: StoredFile) -> CorruptBankError:
+    if place.folder is not None and (place.folder / stored.file).is_dir():
+        return CorruptBankError(f"{place.at(stored.file)} is a folder where a file should be: move it away, then {_way_out(stored)}")
     there = f"{place.at(stored.file)} is missing; the manifest lists it with {stored.size_bytes} bytes"
     return CorruptBankError(f"{there}; {_way_out(stored)}")
 

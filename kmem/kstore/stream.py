@@ -16,8 +16,8 @@ def write_streamed(
     """Call all `writes`, each in a thread and up to `at_once` at a time → their shards, in order; `wrote` is told each, in order, too.
 
     The next one is taken from `writes`, in the calling thread, while those before it run. With 0 all is done in the calling thread.
-    Raises what the first of `writes` to fail in their order raised, or what making the next one raised. Whatever raises, Ctrl-C
-    included, none is still running then.
+    Raises what the first of `writes` to fail in their order raised, or what making the next one raised. Whatever raises, a first
+    Ctrl-C included, none is still running then.
     """
     shards: list[Shard] = []
 

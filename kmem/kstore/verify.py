@@ -12,6 +12,7 @@ from kmem.errors import BankNotFoundError, CorruptBankError
 from kmem.kstore.bank import Bank, Hidden, open_bank
 from kmem.kstore.commit import commit, held_manifest, require_latest
 from kmem.kstore.conform import require_layout
+from kmem.kstore.index.config import as_asked
 from kmem.kstore.index.make import make_index
 from kmem.kstore.index.retriever import Retriever, require_same_embedder
 from kmem.kstore.index.retrievers import recorded_retriever
@@ -25,10 +26,11 @@ from kmem.progress import Progress, silent
 BLOCK_ROWS = 256
 
 
-def verify(path: str | Path, *, deep: bool = False, progress: Progress = silent) -> dict[str, int]:
-    """Compare every file's digest → how many `files` and `memories` were looked at. Raises CorruptBankError naming all that differ.
+def verify(path: str | Path, *, deep: bool = False, progress: Progress = silent) -> dict[str, int | None]:
+    """Compare every file's digest → how many `files` were looked at, `memories` there are, and `memories_read`. Raises CorruptBankError
+    naming all that differ.
 
-    Of a bank built without encoding, the memories that are encoded are looked at.
+    memories_read: None unless `deep`; of a bank built without encoding, those that are encoded.
 
     deep: also read every memory as generation does (its own checksum, finite numbers, slots filled by its length, with tokens that the
     text has), every text (its sha256), and compare the ids of records, texts, index and deletions, and Zarr's metadata with the manifest.
@@ -40,7 +42,7 @@ def verify(path: str | Path, *, deep: bool = False, progress: Progress = silent)
             require_layout(bank)
             _check_memories(bank, ids, lambda done: progress("memories", done, len(ids)))
             bank.verify_texts()
-        return {"files": files, "memories": len(ids)}
+        return {"files": files, "memories": len(bank), "memories_read": len(ids) if deep else None}
 
 
 def repair_index(
@@ -78,7 +80,8 @@ def repair_index(
             progress("embed", done, len(ids))
 
         texts = [chunk.reference for chunk in bank.chunks(ids.tolist())]
-        record = make_index(place, embedder.embed(texts, progress=more), lambda: texts, ids, recorded, number=manifest.number + 1)
+        vectors, config = embedder.embed(texts, progress=more), as_asked(manifest.index)
+        record = make_index(place, vectors, lambda: texts, ids, recorded, config=config, number=manifest.number + 1)
         repaired = manifest.changed(manifest.generations, record, manifest.deleted)
         commit(place, repaired)
     return repaired

@@ -19,16 +19,16 @@ from kmem.kstore.chunks import ChunkTable
 from kmem.kstore.claim import claim
 from kmem.kstore.commit import commit, manifest_numbers
 from kmem.kstore.generation import GenerationWriter, store_if_other
-from kmem.kstore.index.build import IndexConfig
+from kmem.kstore.index.config import IndexConfig
 from kmem.kstore.index.make import Texts, make_index
 from kmem.kstore.manifest import FORMAT_VERSION, IndexRecord, Manifest, Shard
 from kmem.kstore.place import Place, place_of
 from kmem.kstore.quant import Quantiser
 from kmem.memories import Memories, MemorySpec
+from kmem.paths import FIRST_GENERATION
 
 BRACKET = "bracket.safetensors"
 QUANTISER = "quantiser.safetensors"
-FIRST_GENERATION = "g0000"
 
 
 def is_committed(place: Place) -> bool:

@@ -19,6 +19,7 @@ from kmem.kstore.bank import Bank, open_bank
 from kmem.kstore.claim import BUILD
 from kmem.kstore.commit import commit, require_latest
 from kmem.kstore.generation import GenerationWriter
+from kmem.kstore.index.config import as_asked
 from kmem.kstore.index.make import make_index
 from kmem.kstore.index.retriever import Retriever, require_same_embedder
 from kmem.kstore.index.retrievers import recorded_retriever
@@ -137,6 +138,7 @@ def _write(
             lambda: chain(base.all_references(), (chunk.reference for chunk in fresh)),
             ids,
             index.embedder,
+            config=as_asked(index),
             number=manifest.number + 1,
         )
         generations = (*generations, writer.finished(written, metadata))

@@ -21,6 +21,8 @@ from kmem.kbuild.chunker import Chunker
 from kmem.kbuild.sources import documents, named
 from kmem.kstore.bank import open_bank
 from kmem.kstore.claim import require_claimable
+from kmem.kstore.index.config import IndexConfig
+from kmem.kstore.index.factory import require_fitting
 from kmem.kstore.index.retriever import Retriever
 from kmem.kstore.index.retrievers import retriever
 from kmem.kstore.lock import locked
@@ -64,7 +66,8 @@ def build(
     found, codec = documents(sources, counts), quantiser(config.quantiser)  # a wrong name is told before a model is loaded
     encoder = _load_encoder(config)
     embedder = _retriever(config, encoder)
-    embedder.identity()  # loads it: a wrong name is told before anything is encoded
+    loaded = embedder.identity()  # loads it: a wrong name is told before anything is encoded
+    require_fitting(config.index, loaded.get("dim", 0))
     progress("load", 1, 1)
     clock.mark("load")
 
@@ -118,7 +121,8 @@ def build(
             vectors = embed_shards(shards, embedder, receipts, progress)
             clock.mark("embed")
             ids = np.array([chunk.id for chunk in chunks], dtype=np.int64)
-            index = writer.write_index(vectors, ids, embedder.identity(), texts=lambda: (chunk.reference for chunk in chunks))
+            index_config = IndexConfig(factory=config.index)
+            index = writer.write_index(vectors, ids, embedder.identity(), index_config, texts=lambda: (chunk.reference for chunk in chunks))
             writer.commit(finished, index)
             clock.mark("index")
         receipts.close(report.to_dict())

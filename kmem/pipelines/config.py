@@ -6,6 +6,8 @@ from typing import Any
 from kmem.arguments import require_count, require_name
 from kmem.encoder.defaults import AUTO, BATCH_SIZE, DEVICE, SMOLLM2
 from kmem.kstore.defaults import SHARD_BYTES
+from kmem.kstore.index.factory import AUTO as AUTO_INDEX
+from kmem.kstore.index.factory import require_factory
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,6 +18,7 @@ class BuildConfig:
     model has its shape, else `uniform8`. selector: overrides the profile's.
     embedder: a retriever by name (kstore/index/retrievers.py). query_prefix, passage_prefix: what a sentence-transformers model wants
     before each, None = what it declares itself.
+    index: `auto`, by the number of rows, or a FAISS factory string: `Flat`, `IVF1024,Flat`, `IVF1024,PQ48[,RFlat]`, `HNSW32`.
     dtype: precision the model encodes in; `auto` is bfloat16 where the processor has it, else float32. limit: chunks at most, None = all.
     shard_bytes: payload of a shard, the unit of writing and of resuming. shard_rows: the same in rows; overrides shard_bytes.
     encode: False writes texts and index only; a memory is encoded when it is first read, or by `kmem encode`. `auto` is float32 then,
@@ -29,6 +32,7 @@ class BuildConfig:
     embedder: str = "minilm"
     query_prefix: str | None = None
     passage_prefix: str | None = None
+    index: str = AUTO_INDEX
     dtype: str = "auto"
     device: str = DEVICE
     limit: int | None = None
@@ -41,8 +45,9 @@ class BuildConfig:
         for name in ("limit", "batch_size", "shard_bytes", "shard_rows"):
             if getattr(self, name) is not None:
                 require_count(getattr(self, name), name)
-        for name in ("model", "profile", "quantiser", "embedder", "dtype", "device"):
+        for name in ("model", "profile", "quantiser", "embedder", "index", "dtype", "device"):
             require_name(getattr(self, name), name)
+        require_factory(self.index)
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)

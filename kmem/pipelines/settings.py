@@ -7,12 +7,13 @@ from kmem import __version__
 from kmem.document import Chunk
 from kmem.encoder.encode import Encoder
 from kmem.identity import content_id
+from kmem.kstore.index.factory import AUTO
 from kmem.kstore.index.retriever import Retriever
 from kmem.pipelines.config import BuildConfig
 
 _OPTION = {"kmem_version": "the version of kmem"}
 _OF_THE_PROFILE = ("bracket", "budget", "selector")
-_BEFORE = {"encode": True}
+_BEFORE = {"encode": True, "index": AUTO}
 """Settings that came later, and what every build before them did."""
 
 

@@ -1,8 +1,7 @@
 """The two long stages of a build, each resumable shard by shard, and what a dry run foretells of them."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import partial
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -11,7 +10,6 @@ from kmem.encoder.encode import Encoder
 from kmem.kstore.generation import GenerationWriter
 from kmem.kstore.index.retriever import Retriever
 from kmem.kstore.manifest import Shard
-from kmem.kstore.stream import write_streamed
 from kmem.pipelines.receipts import Receipts
 from kmem.pipelines.report import BuildReport
 from kmem.progress import Progress
@@ -38,41 +36,29 @@ def encode_shards(
 
     Where `writer` leaves records to be written on demand, nothing is encoded.
     """
-    total, reused = sum(map(len, shards)), 0
-
-    def writes() -> Iterator[Callable[[], Shard]]:
-        nonlocal reused
-        done = 0
-        for index, chunks in enumerate(shards):
-            there = receipts.finished(index)
-            if there is not None and writer.would_name(there):
-                reused += 1
-                write = partial(_as_it_is, there)
-            elif writer.on_demand:
-                write = partial(_with_receipt, partial(writer.write_texts, index, chunks), receipts)
+    total, done, reused = sum(map(len, shards)), 0, 0
+    finished = []
+    progress("encode", 0, total)
+    for index, chunks in enumerate(shards):
+        shard = receipts.finished(index)
+        if shard is None or not writer.would_name(shard):
+            base = done
+            if writer.on_demand:
+                shard = writer.write_texts(index, chunks)
             else:
                 memories = encoder.encode(
                     [chunk.reference for chunk in chunks],
                     [chunk.id for chunk in chunks],
-                    progress=lambda encoded, base=done: progress("encode", base + encoded, total),  # type: ignore[misc]
+                    progress=lambda encoded, base=base: progress("encode", base + encoded, total),  # type: ignore[misc]
                 )
-                write = partial(_with_receipt, partial(writer.write_shard, index, memories, chunks), receipts)
-            done += len(chunks)
-            progress("encode", done, total)
-            yield write
-
-    progress("encode", 0, total)
-    return write_streamed(writes(), at_once=1), reused
-
-
-def _as_it_is(shard: Shard) -> Shard:
-    return shard
-
-
-def _with_receipt(write: Callable[[], Shard], receipts: Receipts) -> Shard:
-    shard = write()
-    receipts.finish(shard.index, shard)
-    return shard
+                shard = writer.write_shard(index, memories, chunks)
+            receipts.finish(index, shard)
+        else:
+            reused += 1
+        done += len(chunks)
+        finished.append(shard)
+        progress("encode", done, total)
+    return finished, reused
 
 
 def embed_shards(shards: Sequence[Sequence[Chunk]], embedder: Retriever, receipts: Receipts, progress: Progress) -> np.ndarray:

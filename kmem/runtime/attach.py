@@ -1,9 +1,10 @@
 """`with kmem.attach(model, bank) as memory:` — memories join the model's attention, and leave no trace afterwards."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
+from functools import partial
 from types import TracebackType
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -48,6 +49,7 @@ def attach(
     search, memories come from the prompt alone. A row of a batch that generated an end of text reads nothing more.
     What was read of a bank stays on the model's device within `device_bytes`, as stored where the kernel there decodes it (int8 and vq on a
     GPU with Triton), else as numbers of the model's type, and in RAM within `ram_bytes`, as stored; the least recently used goes first.
+    The model's own attention dropout does not apply where memories are read, in training either.
     After each retrieval a thread of its own reads the next `ahead` memories nearest to the query into the same RAM. 0 switches each off,
     and no answer depends on them.
     A bank built without encoding gets each memory when it is first read: it is encoded by `model`, stored in the bank and read from there;
@@ -73,20 +75,28 @@ def attach(
         if memories.manifest.on_demand:
             source = ColdSource(source, model, tokenizer)
         cadence = Cadence(mode=mode, every=every, ends=end_tokens(model, tokenizer))
-    require_same_writer(model, tokenizer, source.spec)
+    checked = partial(require_same_writer, model, tokenizer, source.spec)
+    checked()
     if schedule is not None:
         schedule = require_schedule(schedule)
         source.require(list({memory_id for span in schedule for memory_id in span.ids}))
-    return Attachment(model, source, cadence, schedule, device_bytes)
+    return Attachment(model, source, cadence, schedule, device_bytes, checked)
 
 
 class Attachment(AbstractContextManager[Session]):
     """What `attach` gives: entering it attaches, leaving it detaches. One that is never entered did nothing, and says so when it goes."""
 
     def __init__(
-        self, model: PreTrainedModel, source: Source, cadence: Cadence, schedule: Sequence[Span] | None, device_bytes: int
+        self,
+        model: PreTrainedModel,
+        source: Source,
+        cadence: Cadence,
+        schedule: Sequence[Span] | None,
+        device_bytes: int,
+        require_writer: Callable[[], None],
     ) -> None:
         self._model, self._source, self._cadence, self._schedule, self._device_bytes = model, source, cadence, schedule, device_bytes
+        self._require_writer = require_writer
         self._used = False
         self._held = ExitStack()
 
@@ -97,7 +107,10 @@ class Attachment(AbstractContextManager[Session]):
         raise AttributeError(f"kmem.attach(…) has no {name!r} before it is entered: use it as `with kmem.attach(…) as memory:`.")
 
     def __enter__(self) -> Session:
-        model, self._used = self._model, True
+        model = self._model
+        if self._used:
+            self._require_writer()  # its weights may have changed since the first time
+        self._used = True
         if is_wrapped(model.get_decoder()):
             raise AttachError("This model already has memories attached; leave that block first, or attach both sets as one.")
         session = Session(model, self._source, cadence=self._cadence, schedule=self._schedule, device_bytes=self._device_bytes)

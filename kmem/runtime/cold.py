@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from kmem.encoder.encode import Encoder
-from kmem.errors import MemoryNotEncodedError, NotStoredWarning
+from kmem.encoder.fingerprint import weights_digest
+from kmem.errors import CorruptBankError, IdentityMismatchError, MemoryNotEncodedError, NotStoredWarning, PlaceError
 from kmem.kstore.fill import store_memories
 from kmem.memories import Memories
 from kmem.runtime.records import Records
@@ -24,7 +25,7 @@ class ColdSource:
 
     Each is encoded alone, so its bytes don't depend on what else was missing. Where the bank can't be written, or would get numbers
     of another precision than it says it holds, they go into the RAM of `source` as the bank would store them, and a warning says so
-    once; what has no room there is encoded again.
+    once; what has no room there is encoded again. Reading raises IdentityMismatchError once the model's weights have changed.
     """
 
     def __init__(self, source: BankSource, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
@@ -63,30 +64,38 @@ class ColdSource:
 
     def _encode(self, memory_id: int, unstored: dict[int, NDArray[np.generic]]) -> None:
         """Encode one memory and store it, or add its record to `unstored`."""
-        model, was_training = self._model, self._model.training
+        model = self._model
+        if weights_digest(model) != self.spec.identity.weights:
+            raise IdentityMismatchError(
+                f"The model's weights have changed since it was attached, so it can't write memories into {self._bank.place}; encode the "
+                "bank before training (kmem encode), or attach a model with the bank's own weights."
+            )
+        training = [module for module in model.modules() if module.training]
         try:
             model.eval()  # what is stored for ever is written without dropout
             with torch.autocast(model.device.type, enabled=False):
                 self._encoder = self._encoder or Encoder(model, self._tokenizer, self.spec.profile)
                 memories = self._encoder.encode([self._bank.chunk(memory_id).reference], [memory_id])
         finally:
-            if was_training:
-                model.train()
-        if self._stores:
-            self._stores = self._store(memories)
-        if not self._stores:
+            for module in training:
+                module.training = True
+        if not (self._stores and self._store(memories)):
             (unstored[memory_id],) = self._bank.quantiser.encode(memories.kv)
 
     def _store(self, memories: Memories) -> bool:
-        """Whether the memories are in the bank now."""
+        """Whether the memories are in the bank now; what can't be mended while the model runs is not tried again."""
         recorded, here = self._bank.manifest.encoder_dtype, str(self._model.dtype).removeprefix("torch.")
         if here != recorded:
             self._warn(f"it holds numbers encoded in {recorded} and this model runs in {here}: load the model with dtype={recorded!r}")
+            self._stores = False
             return False
         try:
             store_memories(self._bank, memories)
+        except CorruptBankError:
+            raise
         except OSError as error:
             self._warn(f"it can't be written ({error.strerror or error}): make room, or give permission")
+            self._stores = isinstance(error, PlaceError)  # a store may be reached again in a moment
             return False
         return True
 

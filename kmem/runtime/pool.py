@@ -30,7 +30,6 @@ class Pool:
         record_bytes = 2 * spec.profile.slots * form.width * form.dtype.itemsize
         self._most = budget_bytes // max(1, record_bytes)
         self._row: OrderedDict[int, int] = OrderedDict()
-        self._free: list[int] = []
         self._kv = torch.empty(0, 2, spec.profile.slots, form.width, device=device, dtype=form.dtype)
         self._filled = torch.empty(0, spec.profile.slots, device=device, dtype=torch.bool)
 
@@ -57,14 +56,15 @@ class Pool:
         fresh = () if loaded is None else loaded.ids
         most = max(self._most, len(ids))
         while len(self._row) + len(fresh) > most:
-            self._free.append(self._row.popitem(last=False)[1])
+            self._row.popitem(last=False)
         if len(self._kv) > most:
             self._shrink(most)
         if loaded is None:
             return
-        if len(fresh) > len(self._free):
+        if len(self._row) + len(fresh) > len(self._kv):
             self._grow(min(most, max(FIRST_ROWS, 2 * len(self._kv), len(self._row) + len(fresh))))
-        rows = [self._free.pop() for _ in fresh]
+        taken = set(self._row.values())
+        rows = [row for row in range(len(self._kv)) if row not in taken][: len(fresh)]
         self.version += 1
         at = torch.tensor(rows, device=self.device)
         self._kv[at] = loaded.stored.to(device=self.device, dtype=self.form.dtype)
@@ -87,16 +87,17 @@ class Pool:
         )
 
     def _grow(self, rows: int) -> None:
-        self._free.extend(range(len(self._kv), rows))
-        self._kv, self._filled = _longer(self._kv, rows), _longer(self._filled, rows)
+        kv, filled = _longer(self._kv, rows), _longer(self._filled, rows)
+        self._filled, self._kv = filled, kv  # in this order: rows are counted by `_kv`
 
     def _shrink(self, rows: int) -> None:
-        """Give back the room that an earlier forward pass needed beyond the budget."""
-        held = torch.tensor(list(self._row.values()), device=self.device, dtype=torch.long)
-        self._kv, self._filled = (_longer(tensor[held], rows) for tensor in (self._kv, self._filled))
-        self._row = OrderedDict((memory_id, row) for row, memory_id in enumerate(self._row))
-        self._free = list(range(len(held), rows))
+        """Give back the room that an earlier forward pass needed beyond the budget. Cut short, it leaves an empty pool or a whole one."""
+        ids, held = list(self._row), torch.tensor(list(self._row.values()), device=self.device, dtype=torch.long)
+        kv, filled = (_longer(tensor[held], rows) for tensor in (self._kv, self._filled))
         self.version += 1
+        self._row = OrderedDict()
+        self._kv, self._filled = kv, filled
+        self._row = OrderedDict((memory_id, row) for row, memory_id in enumerate(ids))
 
 
 def _longer(tensor: Tensor, rows: int) -> Tensor:

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from threading import Lock
 from typing import Any
 
@@ -69,6 +70,10 @@ class Session:
     def stats(self) -> dict[str, float | int]:
         """Counters since attaching, the fields of `Stats`: seconds by what they went into, bytes, hits a tier."""
         return self._stats.to_dict()
+
+    def counted(self) -> Stats:
+        """The counters as they are now."""
+        return replace(self._stats)
 
     # ------------------------------------------------------------------ around the model's forward
 

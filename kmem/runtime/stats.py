@@ -82,6 +82,10 @@ class Stats:
         """A forward pass waited for memories to be read and copied."""
         self.stall_s += seconds
 
+    def since(self, before: "Stats") -> "Stats":
+        """What was counted after `before`, an earlier copy."""
+        return Stats(**{name: value - getattr(before, name) for name, value in asdict(self).items()})
+
     def to_dict(self) -> dict[str, float | int]:
         return asdict(self) | {
             "stall_per_tick_s": self.stall_s / max(1, self.ticks),

@@ -7,10 +7,9 @@ from functools import cached_property
 
 from kmem.errors import SourceNotFoundError
 from kmem.identity import content_id
-from kmem.kbuild.foldoc import articles
+from kmem.kbuild.foldoc import FOLDOC, articles
 from kmem.kbuild.sources import documents
 
-FOLDOC = "corpus:foldoc"
 MIN_CHARACTERS = 150
 HELD_OUT = 4
 """One passage in so many is held out."""

@@ -97,6 +97,13 @@ def test_the_result_says_what_was_used(corpus: str) -> None:
     held_out = len(passages(corpus, held_out=True))
     settings = figures["settings"]
     assert settings.pop("model").startswith("Llama")
-    assert settings == {"corpus": corpus, "profiles": {"profile_64": "uniform8"}, "articles": 2, "pool": 2, "skipped": held_out - 2}
+    assert settings == {
+        "corpus": corpus,
+        "profiles": {"profile_64": "uniform8"},
+        "articles": 2,
+        "pool": 2,
+        "skipped": held_out - 2,
+        "leaks": 0,
+    }
     assert dict(reversed(seen)) == {"measure": 0, "encode": 0}
     json.dumps(figures, allow_nan=False)

@@ -109,6 +109,8 @@ def test_unknown_names(kmem: Run, tmp_path: Path, tiny_folder: Path) -> None:
     refused(kmem(*options, "--profile", "smollm2-720"), "30 layers × 3", "4 × 2")
     refused(kmem(*options, "--profile", "uniform8", "--selector", "knrm"), "Unknown selector 'knrm'", "memory3")
     refused(kmem(*options, "--profile", "uniform8", "--quantiser", "int3"), "'int3'", "fp16")
+    refused(kmem(*options, "--profile", "uniform8", "--index", "LSH"), "'LSH' is no search index", "IVF1024,Flat", "HNSW32")
+    refused(kmem(*options, "--profile", "uniform8", "--index", "IVF4,PQ7"), "IVF4,PQ7 cuts a vector into 7 parts", "384")
     refused(kmem(*options, "--profile", "uniform8", "--dtype", "int8"), "'int8'", "bfloat16")
     refused(kmem(*options, "--profile", "uniform8", "--limit", "0"), "limit must be at least 1, not 0")
     refused(kmem(*options, "--profile", "uniform8", "--limit", str(2**63)), "limit must be at least 1 and at most", str(2**63))

@@ -36,7 +36,7 @@ def test_each_memory_is_encoded_when_it_is_first_read(kmem: Run, cold: Path) -> 
     (again,) = json.loads(kmem("generate", cold, *options).out)["answers"]
     assert again["text"] == first["text"]
     assert "number below a token" in kmem("show", cold, first["trace"][0]["reads"][0]["id"]).out
-    assert json.loads(kmem("verify", cold, "--deep", "--json").out)["memories"] == 1
+    assert json.loads(kmem("verify", cold, "--deep", "--json").out)["memories_read"] == 1
     other = kmem("generate", cold, "--prompt", "Iron", "--max-new-tokens", "2", "--dtype", "bfloat16")
     assert other.code == 0
     assert other.err.startswith("kmem: What ")

@@ -19,7 +19,7 @@ def test_version_and_help(kmem: Run) -> None:
     assert kmem("--version").out.strip() == f"kmem {__version__}"
     shown = kmem("--help")
     assert shown.code == 0
-    for command in ("build", "info", "query", "show", "generate", "demo", "bench"):
+    for command in ("build", "info", "query", "show", "generate", "plan", "demo", "bench"):
         assert command in shown.out
 
 

@@ -17,7 +17,7 @@ from tests.kbuild.conftest import SENTENCES, fast
 PROSE = " ".join(SENTENCES * 10) + "\n\n" + "\n".join(SENTENCES)
 TEXTS = st.one_of(
     st.text(max_size=400),
-    st.text(alphabet="哈希表。！？", max_size=200),
+    st.text(alphabet="哈希表。！？；，", max_size=200),
     st.text(alphabet="👩‍🦰🏽e\u0301", max_size=100),
     st.text(alphabet=" \n\t\r\u3000a.", max_size=300),
     st.text(alphabet="abc", max_size=400),
@@ -74,6 +74,14 @@ def test_prose_fills_its_chunks(tokenizer: PreTrainedTokenizerFast) -> None:
     check(tokenizer, PROSE, chunks, 64)
     assert all(chunk.text[-1] in ".。" for chunk in chunks)
     assert sum(chunk.tokens for chunk in chunks) / len(chunks) > 32
+
+
+def test_chinese_without_spaces_ends_at_its_stops(tokenizer: PreTrainedTokenizerFast) -> None:
+    law = "重点排污单位应当如实公开其主要污染物的名称；防治污染设施的建设和运行情况，接受社会监督。" * 8
+    chunks = chunks_of(tokenizer, law, "环境保护法")
+    check(tokenizer, law, chunks, 128)
+    assert len(chunks) > 5
+    assert all(chunk.text[-1] in "。；，" for chunk in chunks)
 
 
 def test_hard_cuts_fill_the_span(tokenizer: PreTrainedTokenizerFast) -> None:

@@ -125,12 +125,31 @@ def require_close(output: Tensor, expected: Tensor, dtype: torch.dtype) -> None:
 
 
 @KERNELS
-def test_what_is_masked_may_hold_anything(prepare: Prepare) -> None:
+@pytest.mark.parametrize("empty", [1e200, float("nan")])
+@pytest.mark.parametrize("length", [1, 5])
+def test_what_is_masked_may_hold_anything(prepare: Prepare, length: int, empty: float) -> None:
     """Empty slots and memories that a segment does not read move nothing, NaN included."""
-    query, key, value = states(2, 5, 5)
-    read = segments([(0, 0, 5, (1, 2)), (1, 1, 4, (0,))])
-    results = [prepare(layer_memory(empty=empty), read)(query, key, value, None, scaling=0.4, softcap=None) for empty in (0.0, 1e200)]
+    query, key, value = states(2, length, 5)
+    read = segments([(0, 0, length, (1, 2)), (1, min(1, length - 1), length, (0,))])
+    results = [prepare(layer_memory(empty=fill), read)(query, key, value, None, scaling=0.4, softcap=None) for fill in (0.0, empty)]
     assert all(torch.equal(clean, dirty) for clean, dirty in zip(*results, strict=True))
+
+
+@KERNELS
+@pytest.mark.parametrize("length", [1, 70])
+@pytest.mark.parametrize("longer", [(0, 1), (3, 0), (2, 2)], ids=["values", "keys", "both"])
+def test_slots_may_be_views_into_longer_records(prepare: Prepare, longer: tuple[int, int], length: int) -> None:
+    query, key, value = states(2, length, 70)
+    memory, read = layer_memory(), segments([(0, 0, 1, (4, 1)), (1, 0, length, (5, 0, 2))])
+    key_slots, value_slots = memory.slots.decoded()
+
+    def view(slots: Tensor, more: int) -> Tensor:
+        return torch.cat([torch.full_like(slots[:, :1], torch.nan).expand(-1, more, -1), slots], dim=1)[:, more:]
+
+    viewed = replace(memory, slots=PlainSlots(key=view(key_slots, longer[0]), value=view(value_slots, longer[1])))
+    expected, found = (prepare(each, read)(query, key, value, None, scaling=0.4, softcap=None) for each in (memory, viewed))
+    for one, other in zip(expected, found, strict=True):
+        torch.testing.assert_close(one, other)
 
 
 @KERNELS

@@ -1,6 +1,7 @@
 """Make the golden banks that are not there: `python -m tests.kstore.golden`, by hand, and only for a new format version.
 
-It writes tests/golden/bank-<version> and bank-<version>-on-demand, the answers of each beside it, and refuses when all are there.
+It writes tests/golden/bank-<version> and one more a kind (-on-demand, -codes, -graph), the answers of each beside it, and refuses when
+all are there.
 """
 
 import json
@@ -12,12 +13,15 @@ from typing import Any
 
 from kmem.kstore.bank import open_bank
 from kmem.kstore.fill import store_memories
+from kmem.kstore.index.config import IndexConfig
 from kmem.kstore.manifest import FORMAT_VERSION
 from tests.kstore.kit import NgramEmbedder, tiny_chunks, tiny_memories, tiny_spec, write_bank, write_cold_bank
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 QUERY = "a hash table in the disk page"
 ON_DEMAND = "-on-demand"
+CODES = "-codes"
+GRAPH = "-graph"
 ENCODED_ROWS = (1, 3, 4)
 """Those of the golden bank on demand; the other two were never encoded."""
 
@@ -43,7 +47,7 @@ def answers(path: Path) -> dict[str, Any]:
 
 
 def bank_of(version: int, kind: str = "") -> Path:
-    """The golden bank of a format version, and of a kind (ON_DEMAND); its answers are in the JSON file of the same name."""
+    """The golden bank of a format version, and of a kind (of KINDS); its answers are in the JSON file of the same name."""
     return GOLDEN / f"bank-{version}{kind}"
 
 
@@ -54,7 +58,17 @@ def write_partly(path: Path) -> None:
         store_memories(bank, tiny_memories(tiny_spec(), tiny_chunks(5)).take(ENCODED_ROWS))
 
 
-KINDS: dict[str, Callable[[Path], object]] = {"": write_bank, ON_DEMAND: write_partly}
+def write_codes(path: Path) -> None:
+    """A bank whose index holds codes, with the vectors in a file beside it."""
+    write_bank(path, count=20, rows_per_shard=8, index=IndexConfig(factory="IVF2,PQ4x4,RFlat"))
+
+
+def write_graph(path: Path) -> None:
+    """A bank whose index is a graph."""
+    write_bank(path, count=20, rows_per_shard=8, index=IndexConfig(factory="HNSW4"))
+
+
+KINDS: dict[str, Callable[[Path], object]] = {"": write_bank, ON_DEMAND: write_partly, CODES: write_codes, GRAPH: write_graph}
 
 
 def main() -> int:
@@ -66,7 +80,7 @@ def main() -> int:
         shutil.rmtree(bank / "build")
         bank.with_suffix(".json").write_text(json.dumps(answers(bank)) + "\n")
     if not absent:
-        sys.stderr.write(f"Both banks of format {FORMAT_VERSION} exist. Golden bytes are never rewritten.\n")
+        sys.stderr.write(f"All banks of format {FORMAT_VERSION} exist. Golden bytes are never rewritten.\n")
         return 2
     return 0
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from kmem.document import Chunk
 from kmem.identity import Identity
 from kmem.kstore.commit import canonical_json
-from kmem.kstore.index.build import IndexConfig
+from kmem.kstore.index.config import IndexConfig
 from kmem.kstore.index.retriever import Retriever
 from kmem.kstore.manifest import Manifest, Shard
 from kmem.kstore.quant import Quantiser, quantiser
@@ -136,7 +136,9 @@ def as_format_2(path: Path) -> None:
     bracket = data.pop("bracket")
     data |= {"bracket_file": bracket["file"], "bracket_bytes": bracket["size_bytes"], "bracket_sha256": bracket["sha256"]}
     data["format_version"] = 2
-    data["index"] |= data["index"].pop("stored")
+    data["index"] |= data["index"].pop("stored") | {"nprobe": data["index"].pop("search").get("nprobe", 0)}
+    for name in ("vectors", "asked", "target_recall"):
+        del data["index"][name]
     write_manifest_json(manifest, data)
 
 

@@ -22,7 +22,7 @@ from kmem.errors import (
     UnknownNameError,
 )
 from kmem.kstore.bank import open_bank
-from kmem.kstore.commit import canonical_json, latest_manifest, manifest_numbers, read_manifest, write_manifest
+from kmem.kstore.commit import canonical_json, latest_manifest, manifest_file, manifest_numbers, read_manifest, write_manifest
 from kmem.kstore.fill import store_memories
 from kmem.kstore.manifest import Manifest, Shard
 from kmem.kstore.place import LocalPlace
@@ -103,6 +103,23 @@ def test_a_manifest_cut_short_is_damage_too(tmp_path: Path, manifest: Manifest) 
     assert latest_manifest(LocalPlace(tmp_path)) == manifest
 
 
+def test_the_way_out_of_damage_says_what_is_lost(tmp_path: Path, manifest: Manifest) -> None:
+    """Only some manifests have one before them, or a build that would write them again."""
+
+    def told(*numbers: int) -> str:
+        place = LocalPlace(tmp_path / "-".join(map(str, numbers)))
+        for number in numbers:
+            write_manifest(place, replace(manifest, number=number))
+        Path(place.at(manifest_file(numbers[-1]))).write_bytes(b"{}")
+        with pytest.raises(CorruptBankError) as error:
+            latest_manifest(place)
+        return str(error.value)
+
+    assert "repeat the kmem build with --resume" in told(1)
+    assert "delete it to go back to manifests/000001.json, without what was changed since" in told(1, 2)
+    assert "restore it from a copy: no other file says" in told(6)
+
+
 def test_a_manifest_compacted_away_since_it_was_listed_is_not_damage(
     tmp_path: Path, manifest: Manifest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -143,10 +160,10 @@ def test_an_edited_value_is_damage(tmp_path: Path, manifest: Manifest) -> None:
 
 
 def test_a_newer_format_is_told_from_damage(tmp_path: Path, manifest: Manifest) -> None:
-    data = manifest.to_dict() | {"format_version": 4}
+    data = manifest.to_dict() | {"format_version": 5}
     (tmp_path / "manifests").mkdir()
     write_manifest_json(tmp_path / "manifests/000001.json", data)
-    with pytest.raises(FormatVersionError, match=r"version 4; kmem reads 1, 2, 3; upgrade"):
+    with pytest.raises(FormatVersionError, match=r"version 5; kmem reads 1, 2, 3, 4; upgrade"):
         latest_manifest(LocalPlace(tmp_path))
 
 
@@ -169,7 +186,7 @@ def test_a_file_where_the_manifests_should_be(tmp_path: Path) -> None:
 def test_a_folder_where_a_manifest_should_be(tmp_path: Path, manifest: Manifest) -> None:
     write_manifest(LocalPlace(tmp_path), manifest)
     (tmp_path / "manifests/000002.json").mkdir()
-    with pytest.raises(CorruptBankError, match=r"000002\.json was altered: it is a folder"):
+    with pytest.raises(CorruptBankError, match=r"000002\.json is a folder where a manifest should be: move it away"):
         latest_manifest(LocalPlace(tmp_path))
 
 

@@ -5,8 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kmem.errors import CorruptBankError
+from kmem.errors import CorruptBankError, UnknownNameError
 from kmem.kstore.bank import open_bank
+from kmem.kstore.shard import Verify
 from tests.kstore.kit import NgramEmbedder, contents, damaged, write_bank
 
 
@@ -122,8 +123,16 @@ def test_truncated_record_raises(bank_path: Path) -> None:
     assert_detected(bank_path, file, (bank_path / file).read_bytes()[:100])
 
 
-def test_verify_always_sees_damage_after_the_first_read(bank_path: Path) -> None:
-    with open_bank(bank_path) as first, open_bank(bank_path, verify="always") as always:
+@pytest.mark.parametrize("unknown", ["allways", None, 1])
+def test_an_unknown_verify_is_refused(bank_path: Path, unknown: object) -> None:
+    """Not taken for `first`: whoever asks for more checking must not get less."""
+    with pytest.raises(UnknownNameError, match="verify"):
+        open_bank(bank_path, verify=unknown)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("every_time", ["always", True])
+def test_verify_always_sees_damage_after_the_first_read(bank_path: Path, every_time: Verify | bool) -> None:
+    with open_bank(bank_path) as first, open_bank(bank_path, verify=every_time) as always:
         ids = first.ids[:1].tolist()
         first.read(ids)
         always.read(ids)

@@ -11,10 +11,12 @@ from kmem.kstore.bank import open_bank
 from kmem.kstore.fill import store_memories
 from kmem.kstore.manifest import READABLE_VERSIONS
 from kmem.kstore.verify import verify
-from tests.kstore.golden import ENCODED_ROWS, ON_DEMAND, answers, bank_of
+from tests.kstore.golden import CODES, ENCODED_ROWS, GRAPH, KINDS, ON_DEMAND, answers, bank_of
 from tests.kstore.kit import contents, tiny_chunks, tiny_memories, tiny_spec
 
-BANKS = [*(bank_of(version) for version in READABLE_VERSIONS), bank_of(3, ON_DEMAND)]
+BANKS = [*(bank_of(version) for version in READABLE_VERSIONS), bank_of(3, ON_DEMAND), *(bank_of(4, kind) for kind in KINDS if kind)]
+ROWS = {ON_DEMAND: len(ENCODED_ROWS), CODES: 20, GRAPH: 20}
+"""Memories that can be read; five in all others."""
 
 
 @pytest.mark.parametrize("bank", BANKS, ids=lambda bank: bank.name)
@@ -30,7 +32,8 @@ def test_all_formats_say_the_same() -> None:
 
 @pytest.mark.parametrize("bank", BANKS, ids=lambda bank: bank.name)
 def test_the_golden_bank_is_whole(bank: Path) -> None:
-    assert verify(bank, deep=True)["memories"] == (len(ENCODED_ROWS) if bank.name.endswith(ON_DEMAND) else 5)
+    kind = "-".join(["", *bank.name.split("-")[2:]])
+    assert verify(bank, deep=True)["memories_read"] == ROWS.get(kind, 5)
 
 
 def test_what_the_golden_bank_lacks_is_named_and_can_be_added(tmp_path: Path) -> None:

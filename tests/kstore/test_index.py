@@ -9,7 +9,9 @@ from numpy.typing import NDArray
 
 from kmem.errors import ConfigError, CorruptBankError
 from kmem.kstore.bank import open_bank
-from kmem.kstore.index.build import IndexConfig, build_index, list_count
+from kmem.kstore.index.build import build_index
+from kmem.kstore.index.config import IndexConfig
+from kmem.kstore.index.factory import list_count
 from kmem.kstore.index.queries import Queries
 from kmem.kstore.index.search import FEW_QUERIES, read_index, search, write_index
 from kmem.kstore.place import LocalPlace
@@ -31,8 +33,8 @@ def some_ids(count: int) -> NDArray[np.int64]:
 def test_flat_below_the_threshold_is_exact() -> None:
     vectors, ids = unit_vectors(300), some_ids(300)
     index, stats = build_index(vectors, ids)
-    assert (stats.kind, stats.nprobe, stats.recall_at_5, stats.rows, stats.dim) == ("flat", 0, 1.0, 300, 12)
-    _, found = index.search(vectors[:9], 5)
+    assert (stats.kind, stats.search, stats.recall_at_5, stats.rows, stats.dim) == ("flat", {}, 1.0, 300, 12)
+    _, found = index.once(vectors[:9], 5, {})
     assert np.array_equal(found, ids[np.argsort(-(vectors[:9] @ vectors.T), axis=1)[:, :5]])
 
 
@@ -41,7 +43,7 @@ def test_ivf_reaches_the_target_and_records_what_it_measured() -> None:
     _, stats = build_index(vectors, ids, config=IndexConfig(flat_below=100, target_recall=0.9))
     assert stats.factory == f"IVF{list_count(2000)},Flat"
     assert 0.9 <= stats.recall_at_5 <= 1
-    assert 1 <= stats.nprobe < list_count(2000)
+    assert 1 <= stats.search["nprobe"] < list_count(2000)
     assert stats.recall_sample == 500
 
 
@@ -56,7 +58,7 @@ def test_the_build_is_deterministic_over_runs_and_threads() -> None:
     for count in (1, 2, 1):
         faiss.omp_set_num_threads(count)
         index, _ = build_index(vectors, ids, config=IndexConfig(flat_below=1))
-        found.add(faiss.serialize_index(index).tobytes())
+        found.add(faiss.serialize_index(index.searched).tobytes())
     faiss.omp_set_num_threads(threads)
     assert len(found) == 1
 

@@ -170,7 +170,7 @@ def test_the_way_out_of_damage(path: Path) -> None:
     kv.unlink()
     store(path, *range(COUNT))
     assert contents(path) == before
-    assert verify(path, deep=True)["memories"] == COUNT
+    assert verify(path, deep=True)["memories_read"] == COUNT
 
 
 def test_sweeping_keeps_records_of_live_generations_and_nothing_else(path: Path) -> None:
@@ -239,7 +239,7 @@ def test_storing_beside_a_writer_that_tidies_up(tmp_path: Path) -> None:
     finally:
         done.set()
         other.join()
-    assert verify(tmp_path / "bank", deep=True)["memories"] == 40
+    assert verify(tmp_path / "bank", deep=True)["memories_read"] == 40
 
 
 def test_opening_and_looking_for_one_list_no_records(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -280,7 +280,7 @@ def test_a_file_of_a_row_that_the_generation_lacks_is_nobodys(path: Path) -> Non
         assert bank.encoded(bank.ids.tolist()).tolist() == [False, True, False, False, False]
         before = bank.sizes().stored_bytes
         assert before == sum(len(data) for name, data in contents(path).items() if not name.startswith("build/")) - 5 * len(b"not ours")
-    assert verify(path, deep=True)["memories"] == 1
+    assert verify(path, deep=True)["memories_read"] == 1
     assert compact(path).manifest.rows == COUNT
 
 
@@ -298,7 +298,7 @@ def test_of_two_writers_at_once_the_first_ones_record_stays(path: Path, monkeypa
         late = memories_of(2)
         store_memories(bank, replace(late, kv=late.kv + 1))
         _same(bank, bank.ids[[2]].tolist())
-    assert verify(path, deep=True)["memories"] == 1
+    assert verify(path, deep=True)["memories_read"] == 1
 
 
 @pytest.mark.parametrize("array", ["kv", "slot_position"])
@@ -316,7 +316,7 @@ def test_damage_is_found_by_reading_and_by_verifying(path: Path, array: str, dam
                     bank.read(bank.ids.tolist())
                 with pytest.raises(CorruptBankError, match=name):
                     verify(path, deep=True)
-    assert verify(path, deep=True)["memories"] == COUNT
+    assert verify(path, deep=True)["memories_read"] == COUNT
 
 
 @pytest.mark.parametrize("array", ["kv", "slot_position"])
@@ -389,7 +389,7 @@ def test_no_loose_record_outlives_the_states_that_could_read_it(path: Path) -> N
         assert len(records_in(path)) > len([file for file in records_in(path) if file in _listed(path)])
     compact(path)
     _only_what_is_listed(path)
-    assert verify(path, deep=True)["memories"] == 3  # of rows 0, 1 and 3
+    assert verify(path, deep=True)["memories_read"] == 3  # of rows 0, 1 and 3
 
 
 def _listed(path: Path) -> set[str]:

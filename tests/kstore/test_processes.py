@@ -49,4 +49,4 @@ def test_processes_write_the_bytes_that_one_writes(tmp_path: Path) -> None:
     index = bank.write_index(vectors, np.array([chunk.id for chunk in chunks]), embedder.identity())
     bank.commit([Shard.from_dict(json.loads(receipt.read_text())) for receipt in (tmp_path / "receipts").iterdir()], index)
     assert contents(tmp_path / "many") == contents(tmp_path / "one")
-    assert verify(tmp_path / "many", deep=True)["memories"] == COUNT
+    assert verify(tmp_path / "many", deep=True)["memories_read"] == COUNT

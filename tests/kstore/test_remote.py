@@ -57,7 +57,7 @@ def test_written_and_read_as_on_a_disk(bucket: str, tmp_path: Path) -> None:
         assert torch.equal(ours.slot_position, theirs.slot_position)
         assert remote.search("hash table", k=3) == local.search("hash table", k=3)
         assert remote.sizes() == local.sizes()
-    assert verify(bucket, deep=True)["memories"] == 5
+    assert verify(bucket, deep=True)["memories_read"] == 5
 
 
 def test_five_memories_cost_at_most_five_requests(bucket: str) -> None:
@@ -109,7 +109,7 @@ def test_a_memory_written_on_demand_costs_a_request_to_read(bucket: str) -> None
         assert found.ids == tuple(ids[:5])
         assert bank.encoded(ids).tolist() == [True] * 5 + [False] * 3
     assert compact(bucket, held_too=True).deleted_files > 5
-    assert verify(bucket, deep=True)["memories"] == 5
+    assert verify(bucket, deep=True)["memories_read"] == 5
 
 
 def test_slot_positions_written_on_demand_are_read_side_by_side(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:

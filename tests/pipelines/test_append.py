@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -51,7 +52,7 @@ def test_what_is_appended_reads_like_what_was_built(bank: Path, tmp_path: Path, 
         assert len(ours.manifest.generations) == 2
     assert not list((bank / "build").rglob("g0001*"))
     compact(bank)
-    assert verify(bank, deep=True)["memories"] == 3
+    assert verify(bank, deep=True)["memories_read"] == 3
 
 
 def test_a_bank_of_an_older_format_is_appended_to(bank: Path, notes: Path) -> None:
@@ -62,7 +63,19 @@ def test_a_bank_of_an_older_format_is_appended_to(bank: Path, notes: Path) -> No
         assert opened.manifest.format_version == FORMAT_VERSION
         old, new = (generation.shards[0].files[0].digest.partition(":")[0] for generation in opened.manifest.generations)
         assert (old, new) == ("sha256", "blake3")
-    assert verify(bank, deep=True)["memories"] == 3
+    assert verify(bank, deep=True)["memories_read"] == 3
+
+
+def test_an_index_that_was_asked_for_stays(tmp_path: Path, tiny_folder: Path, notes: Path) -> None:
+    config = BuildConfig(model=str(tiny_folder), profile="uniform8", dtype="float32", quantiser="fp16", index="HNSW8")
+    build(notes, out=tmp_path / "graph", config=config)
+    (notes / "newt.txt").write_text("Newts live in ponds.")
+    append(tmp_path / "graph", notes)
+    with open_bank(tmp_path / "graph") as bank:
+        assert (bank.manifest.index.kind, bank.manifest.index.asked, bank.manifest.index.rows) == ("hnsw", "HNSW8", 3)
+        assert "pond" in bank.search("pond animals", k=1)[0].text
+    with pytest.raises(BankExistsError, match="--index was HNSW8, is now auto"):
+        build(notes, out=tmp_path / "graph", config=replace(config, index="auto"), resume=True)
 
 
 def test_nothing_new_changes_nothing(bank: Path, notes: Path) -> None:
@@ -123,7 +136,7 @@ def test_an_append_that_was_overtaken_writes_nothing(bank: Path, notes: Path, mo
     (notes / "eel.txt").write_text("Eels swim upstream.")
     with pytest.raises(BankExistsError, match=r"000002\.json exists: another writer committed"):
         append(bank, notes)
-    assert verify(bank, deep=True)["memories"] == 4
+    assert verify(bank, deep=True)["memories_read"] == 4
     assert append(bank, notes).chunks == 1
 
 

@@ -2,17 +2,11 @@
 
 from functools import partial
 from pathlib import Path
-from threading import Event
-from typing import Any
 
 import pytest
 
 import kmem
-from kmem.encoder.encode import Encoder
 from kmem.errors import BankExistsError, BankNotFoundError, ConfigError, SourceError
-from kmem.kstore.generation import GenerationWriter
-from kmem.kstore.manifest import Shard
-from kmem.memories import Memories
 from kmem.pipelines.build import build
 from kmem.pipelines.config import BuildConfig
 from tests.faults import run_until
@@ -48,28 +42,6 @@ def test_the_same_input_gives_the_same_bytes(tiny_folder: Path, corpus: Path, tm
     for name in ("one", "two"):
         build([str(corpus)], out=tmp_path / name, config=config(tiny_folder))
     assert bank_bytes(tmp_path / "one") == bank_bytes(tmp_path / "two")
-
-
-def test_the_next_shard_is_encoded_while_one_is_written(
-    tiny_folder: Path, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    build([str(corpus)], out=tmp_path / "free", config=config(tiny_folder, limit=10))
-    encode, write, encoded = Encoder.encode, GenerationWriter.write_shard, [Event() for _ in range(3)]
-
-    def noted(encoder: Encoder, *arguments: Any, **named: Any) -> Memories:
-        memories = encode(encoder, *arguments, **named)
-        next(event for event in encoded if not event.is_set()).set()
-        return memories
-
-    def waiting(writer: GenerationWriter, index: int, *arguments: Any) -> Shard:
-        assert encoded[min(index + 1, 2)].wait(20)
-        return write(writer, index, *arguments)
-
-    monkeypatch.setattr(Encoder, "encode", noted)
-    monkeypatch.setattr(GenerationWriter, "write_shard", waiting)
-    report = build([str(corpus)], out=tmp_path / "waiting", config=config(tiny_folder, limit=10))
-    assert report.shards == 3
-    assert bank_bytes(tmp_path / "waiting") == bank_bytes(tmp_path / "free")
 
 
 @pytest.mark.usefixtures("one_thread")

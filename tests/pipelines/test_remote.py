@@ -71,7 +71,7 @@ def test_a_bank_is_built_and_grows_in_s3_as_on_a_disk(bucket: str, tiny_folder: 
             hit = newer.search("who hunts mice?", k=1)[0]
             assert hit.text == "Owls hunt mice by night."
             assert newer.read([hit.id]).kv.shape == (1, 2, 64, 8)
-            assert verify(bucket, deep=True)["memories"] == len(newer)
+            assert verify(bucket, deep=True)["memories_read"] == len(newer)
 
 
 def test_what_was_stopped_goes_on_in_s3(bucket: str, tiny_folder: Path, corpus: Path, tmp_path: Path) -> None:

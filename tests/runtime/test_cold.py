@@ -137,6 +137,39 @@ def test_another_model_writes_nothing(cold: Path, tokenizer: PreTrainedTokenizer
     assert encoded(cold) == 0
 
 
+def test_weights_that_changed_write_nothing(cold: Path, tokenizer: PreTrainedTokenizerFast) -> None:
+    """A model that is trained while it reads is no longer the one whose memories the bank holds."""
+    changing = tiny_model()
+    with open_bank(cold, HashEmbedder()) as bank:
+        attachment = kmem.attach(changing, bank, tokenizer=tokenizer, top_k=1, every=16)
+        with attachment:
+            changing(**tokenizer(TEXTS[0], return_tensors="pt"))
+            before = records(cold)
+            with torch.no_grad():
+                changing.model.layers[0].mlp.up_proj.weight.mul_(1.5)
+            with pytest.raises(IdentityMismatchError, match="weights have changed since it was attached"):
+                changing(**tokenizer(TEXTS[1], return_tensors="pt"))
+        assert before
+        assert records(cold) == before
+        with pytest.raises(IdentityMismatchError), attachment:
+            pass
+
+
+def test_a_model_in_training_writes_without_dropout(cold: Path, tmp_path: Path, tokenizer: PreTrainedTokenizerFast) -> None:
+    other = Path(shutil.copytree(cold, tmp_path / "other"))
+    model, dropping = tiny_model(), tiny_model()
+    dropping.train()
+    dropping.model.layers[1].eval()
+    for layer in dropping.model.layers:
+        layer.self_attn.attention_dropout = 0.5
+    modes = [module.training for module in dropping.modules()]
+    for path, reader in ((cold, model), (other, dropping)):
+        with open_bank(path, HashEmbedder()) as bank:
+            ColdSource(BankSource(bank, tokenizer, 3), reader, tokenizer).read(bank.ids.tolist(), Stats())
+    assert [module.training for module in dropping.modules()] == modes
+    assert [data for data, _ in records(cold).values()] == [data for data, _ in records(other).values()]
+
+
 def test_damage_is_named_and_not_encoded_again(cold: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> None:
     expected = answer(cold, model, tokenizer)
     file = next(cold.rglob("kv/c.*"))

@@ -12,6 +12,7 @@ from kmem.kstore.quant import Quantiser, quantiser
 from kmem.kstore.quant.vq_train import train_vq
 from kmem.memories import Memories
 from kmem.profile import Profile
+from kmem.runtime import pool as pool_module
 from kmem.runtime.forms import Form, PlainForm, stored_form
 from kmem.runtime.pool import FIRST_ROWS, Pool
 from kmem.runtime.records import Records
@@ -131,6 +132,36 @@ def test_room_grows_as_memories_come(stored: Stored) -> None:
         hold(pool, stored, [memory_id])
     assert pool.missing(range(len(twice))) == []
     require_right(pool, stored, list(range(len(twice))))
+
+
+@pytest.mark.parametrize("what", ["growing", "copying", "shrinking"])
+def test_what_is_cut_short_costs_nothing_but_time(stored: Stored, monkeypatch: pytest.MonkeyPatch, what: str) -> None:
+    """Ctrl-C, or no memory, in the middle: no row is given out twice, none is lost, and asking again succeeds."""
+    room = {"growing": 40, "copying": 4, "shrinking": 3}[what]
+    pool = pool_of(stored, room=room)
+    hold(pool, stored, {"growing": [], "copying": [0, 1, 2, 3], "shrinking": [0, 1, 2, 3, 4]}[what])
+    wanted = {"growing": [4, 5, 6], "copying": [5, 6], "shrinking": [1, 2]}[what]
+    missing = pool.missing(wanted)
+    records = pool.form.ready(stored.records(missing), Stats()) if missing else None
+    if what == "copying":
+        assert records is not None
+        broken = replace(records, filled=records.filled[:, :1].expand(-1, 3))  # after the numbers were copied
+        with pytest.raises(RuntimeError):
+            pool.hold(wanted, broken)
+    else:
+        with monkeypatch.context() as patch:
+            patch.setattr(pool_module, "_longer", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                pool.hold(wanted, records)
+    for _ in range(3):
+        hold(pool, stored, wanted)
+        require_right(pool, stored, wanted)
+    still = [memory_id for memory_id in range(len(stored.memories)) if memory_id not in pool.missing(range(len(stored.memories)))]
+    require_right(pool, stored, still)
+
+
+def interrupted(*_: object) -> Tensor:
+    raise KeyboardInterrupt
 
 
 def test_a_change_of_rows_changes_the_version(stored: Stored) -> None:

@@ -280,8 +280,9 @@ def test_under_autocast_memories_are_read_in_float32(
             prefill = model(ids)
             model(ids[:, :1], past_key_values=prefill.past_key_values)
             model(ids, use_cache=False)
+            model(ids[:, :1], use_cache=False)
     assert types == {torch.float32, torch.bfloat16}  # a cache widens values, rotation queries and keys
-    assert [one.shape[1] for one, _ in pairs] == [ids.shape[1]] * 4 + [1] * 4 + [ids.shape[1]] * 4
+    assert [one.shape[1] for one, _ in pairs] == [ids.shape[1]] * 4 + [1] * 4 + [ids.shape[1]] * 4 + [1] * 4
     for inside, outside in pairs:
         assert inside.dtype == outside.dtype
         assert torch.equal(inside, outside)

@@ -10,7 +10,7 @@ import torch
 
 from kmem.document import Chunk
 from kmem.kstore.bank import open_bank
-from kmem.kstore.index.build import IndexConfig
+from kmem.kstore.index.config import IndexConfig
 from kmem.kstore.quant import Quantiser
 from kmem.kstore.writer import BankWriter
 from kmem.memories import Memories

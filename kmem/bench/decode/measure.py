@@ -95,7 +95,7 @@ def _measure(task: Task, progress: Progress) -> dict[str, list[Run]]:
 
 
 def cell_figures(task: Task, runs: Mapping[str, Sequence[Run]]) -> dict[str, Any]:
-    """A cell's part of the result."""
+    """A cell's part of the result. `none_over_text`, `ttft_text_over_none`: what memories that cost nothing would have over the text."""
     new, batch = task.cell.new_tokens, task.cell.batch
     at = ticks(new, task.config.every)
     seconds = {name: [run.generated.seconds for run in own] for name, own in runs.items()}
@@ -122,6 +122,8 @@ def cell_figures(task: Task, runs: Mapping[str, Sequence[Run]]) -> dict[str, Any
         "decode_memory_over_none": {name: paired(decode["none"], decode[name]) for name in memories},
         "memory_over_text": {name: paired(seconds["text"], seconds[name]) for name in memories},
         "ttft_text_over_memory": {name: paired(first["text"], first[name]) for name in memories},
+        "none_over_text": paired(seconds["text"], seconds["none"]),
+        "ttft_text_over_none": paired(first["text"], first["none"]),
         "sides": sides,
     }
 

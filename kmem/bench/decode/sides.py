@@ -80,12 +80,13 @@ def generate_from_memories(task: Task, *, prepare: Callable[[Task, Session], Non
     """
     with opened(task) as bank, reading(task, bank) as session:
         prepare(task, session)
-        before = int(session.stats()["retrievals"])
+        before = session.counted()
         ids = torch.tensor(task.prompts, device=task.model.device)
         generated = timed_generate(task.model, ids, torch.ones_like(ids), task.cell.new_tokens, began=time.perf_counter())
-        require_schedule(session.schedule, task.prompts, task.cell.new_tokens, task.config, int(session.stats()["retrievals"]) - before)
+        counted = session.counted().since(before)
+        require_schedule(session.schedule, task.prompts, task.cell.new_tokens, task.config, counted.retrievals)
         task.seen[:] = [generated.tokens]
-        return Run(generated=generated, stats=session.stats())
+        return Run(generated=generated, stats=counted.to_dict())
 
 
 def reading(task: Task, bank: Bank) -> Any:

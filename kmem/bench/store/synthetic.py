@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from kmem.document import Chunk
 from kmem.identity import Identity, content_id
-from kmem.kstore.index.build import IndexConfig
+from kmem.kstore.index.config import IndexConfig
 from kmem.kstore.manifest import Shard
 from kmem.kstore.quant import quantiser
 from kmem.kstore.writer import BankWriter

@@ -1,39 +1,18 @@
 """What numba compiles for `step` and `prompt`: attention of one query column at a time, head by head, on numpy arrays.
 
-Sums may be reordered; infinities are not assumed away. The compiled code is kept beside this file, or in NUMBA_CACHE_DIR.
+Sums may be reordered; infinities are not assumed away.
 """
 
-from collections.abc import Callable
-from contextlib import suppress
-from functools import partial
-from typing import Any
-
-import numba
 import numpy as np
 
-
-def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compiled once and kept on disk, or, where neither this folder nor the user's cache can be written, once a process.
-
-    A disk that fills up, or a folder that goes away later, costs the keeping and nothing else.
-    """
-    options: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": {"reassoc", "contract", "nsz", "arcp"}}
-    try:
-        compiled: Callable[..., Any] = numba.njit(cache=True, **options)(function)
-    except RuntimeError:  # no locator: nowhere to write
-        compiled = numba.njit(**options)(function)
-    kept = getattr(compiled, "_cache", None)  # nothing public lets numba pass over an OSError, except on Windows, where it does so here
-    if kept is not None:
-        kept._guard_against_spurious_io_errors = partial(suppress, OSError)
-    return compiled
-
+from kmem.jit import compiled
 
 _ALL = np.zeros(0, dtype=np.bool_)
 ALL_VISIBLE = np.zeros((0, 0), dtype=np.bool_)
 """In place of a mask: no key is hidden."""
 
 
-@_compiled
+@compiled
 def _scores(query, keys, scores):  # type: ignore[no-untyped-def]  # numba compiles for the types of a call
     """Products of a group's queries [G, D] with keys [n, D] → scores [G, n]; four keys at a time, so that a query is loaded once."""
     zero = query.dtype.type(0)
@@ -57,7 +36,7 @@ def _scores(query, keys, scores):  # type: ignore[no-untyped-def]  # numba compi
             scores[member, column] = total
 
 
-@_compiled
+@compiled
 def _add(output, values, weights):  # type: ignore[no-untyped-def]
     """Add values [n, D] to each query's output [G, D] by their weights [G, n]; four values at a time, as above."""
     fours = len(values) - len(values) % 4
@@ -79,7 +58,7 @@ def _add(output, values, weights):  # type: ignore[no-untyped-def]
                 output[member, place] += weight * values[column, place]
 
 
-@_compiled
+@compiled
 def _scale(scores, scaling, softcap):  # type: ignore[no-untyped-def]
     """Scores [n] as the model has them: scaled, and capped where softcap is above 0."""
     for column in range(len(scores)):
@@ -88,7 +67,7 @@ def _scale(scores, scaling, softcap):  # type: ignore[no-untyped-def]
             scores[column] = softcap * np.tanh(scores[column] / softcap)
 
 
-@_compiled
+@compiled
 def _normalise(scores, lse, output):  # type: ignore[no-untyped-def]
     """Scores [n] become probabilities beside what was seen before with log-sum-exp `lse`, of which `output` [D] keeps its share.
 
@@ -113,7 +92,7 @@ def _normalise(scores, lse, output):  # type: ignore[no-untyped-def]
         output[place] *= before / total
 
 
-@_compiled
+@compiled
 def _run(filled, start, last):  # type: ignore[no-untyped-def]
     """First and last + 1 of the next unbroken run of filled slots from `start` on; both `last` where there is none."""
     while start < last and not filled[start]:
@@ -124,13 +103,13 @@ def _run(filled, start, last):  # type: ignore[no-untyped-def]
     return start, stop
 
 
-@_compiled
+@compiled
 def _block(slots, begin, start, stop, dim):  # type: ignore[no-untyped-def]
     """[stop − start, D] those slots of the memory whose numbers begin at `begin`."""
     return slots[begin + start * dim : begin + stop * dim].reshape(stop - start, dim)
 
 
-@_compiled
+@compiled
 def _attend_head(  # type: ignore[no-untyped-def]
     query,
     key,
@@ -187,7 +166,7 @@ def _attend_head(  # type: ignore[no-untyped-def]
 _NONE = np.zeros(0, dtype=np.int64)
 
 
-@_compiled
+@compiled
 def attend(  # type: ignore[no-untyped-def]
     query,
     key,

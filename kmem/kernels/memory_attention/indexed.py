@@ -30,15 +30,15 @@ def indexed(memory: LayerMemory, resident: Tensor, heads: Sequence[int]) -> Inde
         read = resident.clamp(min=0)
         slots = slots[0][read].flatten(0, 1).to(wide), slots[1][read].flatten(0, 1).to(wide)
         rows = np.where(rows < 0, rows, np.arange(rows.size).reshape(rows.shape))
-    (keys, step), (values, _) = _flat(slots[0]), _flat(slots[1])
+    if any(part.stride() != slots[0].stride() or part.stride()[1:] != (part.shape[2], 1) for part in slots):
+        slots = slots[0].contiguous(), slots[1].contiguous()
     active = np.zeros(len(memory.budget), dtype=bool)
     active[list(heads)] = True
     return (
         memory.bracket_key.to(wide).contiguous().numpy(),
         memory.bracket_value.to(wide).contiguous().numpy(),
-        keys,
-        values,
-        step,
+        *(_flat(part) for part in slots),
+        slots[0].stride(0),
         rows,
         filled,
         np.array(memory.head_starts),
@@ -46,11 +46,8 @@ def indexed(memory: LayerMemory, resident: Tensor, heads: Sequence[int]) -> Inde
     )
 
 
-def _flat(slots: Tensor) -> tuple[Array, int]:
-    """[N, S_l, D] as the numbers from its first to its last, and how far apart two memories begin; a copy only where slots lie apart."""
+def _flat(slots: Tensor) -> Array:
+    """[N, S_l, D], whose slots lie one after another, as the numbers from its first to its last."""
     count, each, dim = slots.shape
-    if slots.stride()[1:] != (dim, 1) or slots.stride(0) < each * dim:
-        slots = slots.contiguous()
-    step = slots.stride(0)
-    length = (count - 1) * step + each * dim if slots.numel() else 0
-    return slots.as_strided((length,), (1,)).numpy(), step
+    length = (count - 1) * slots.stride(0) + each * dim if slots.numel() else 0
+    return slots.as_strided((length,), (1,)).numpy()

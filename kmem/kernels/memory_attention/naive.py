@@ -17,7 +17,7 @@ def prepare(memory: LayerMemory, segments: Segments) -> Prepared:
         wide = torch.promote_types(query.dtype, torch.float32)
         mask = causal_mask(length, keys, query.device) if context_mask is None else context_mask
         mask = mask.expand(batch, 1, length, keys)
-        slot_key, slot_value = (part.to(wide) for part in memory.slots.decoded())
+        slot_key, slot_value = (part.to(wide).masked_fill(~memory.filled[..., None], 0) for part in memory.slots.decoded())
         output = torch.empty(batch, length, query_heads, value.shape[-1], dtype=wide, device=query.device)
         mass = torch.zeros(segments.resident.shape, dtype=wide, device=query.device)
         group = query_heads // heads

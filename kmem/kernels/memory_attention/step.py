@@ -43,8 +43,9 @@ class _Step:
             self._prompt = self._prompt or prompt.prepare(self._memory, self._segments)
             return self._prompt(query, key, value, context_mask, scaling=scaling, softcap=softcap)
         given, heads = query.dtype, key.shape[1]
-        if given not in _WIDE:
-            query, key, value = query.float(), key.float(), value.float()
+        if given not in _WIDE or not given == key.dtype == value.dtype:  # under autocast they may differ
+            wide = torch.promote_types(given, torch.float32)
+            query, key, value = query.to(wide), key.to(wide), value.to(wide)
         grouped = (batch, heads, query_heads // heads)
         column = query.numpy().reshape(*grouped, dim)
         if batch * heads * key.shape[2] > FEW_KEYS:

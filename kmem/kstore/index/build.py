@@ -1,6 +1,6 @@
-"""Building the index: exact below a size, inverted lists above it, with the number of lists to visit tuned and measured."""
+"""Building a search index: trained on a sample, filled in blocks, tuned and measured. See factory.py for the kinds."""
 
-import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,25 +9,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kmem.errors import ConfigError
-from kmem.kstore.index.parameters import search_parameters
+from kmem.kstore.index.config import IndexConfig
+from kmem.kstore.index.exact import ExactVectors
+from kmem.kstore.index.factory import Factory, chosen
+from kmem.kstore.index.opened import Index
+from kmem.kstore.index.threads import threads
+from kmem.kstore.index.tune import FIRST, MAX_SAMPLE, NEIGHBOURS, blocks, exact_neighbours, noisy_copies, other_neighbours, tuned
 
-NEIGHBOURS = 5
-MAX_SAMPLE = 500
-NOISE = 0.75
-"""Length of the random vector added to a stored one to make a query: their cosine is then near 0.8."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class IndexConfig:
-    """Exact search below `flat_below` vectors; above, visit enough lists for `target_recall` of the five nearest."""
-
-    flat_below: int = 10_000
-    target_recall: float = 0.95
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if not 0 < self.target_recall <= 1:
-            raise ConfigError(f"target_recall must lie in (0, 1], not {self.target_recall}.")
+ROWS_A_LIST = 40
+"""Of a sample to train lists on: FAISS warns below 39 and uses 256 at most; training costs as much."""
+ROWS_A_WORD = 256
+"""The same for the words of a product quantiser."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,9 +27,11 @@ class IndexStats:
     """What was built and how well it searches; fields as in IndexRecord."""
 
     kind: str
+    asked: str
     factory: str
     metric: str
-    nprobe: int
+    search: Mapping[str, int]
+    target_recall: float
     recall_at_5: float
     recall_sample: int
     rows: int
@@ -50,77 +44,88 @@ def build_index(
     *,
     config: IndexConfig | None = None,
     queries: NDArray[np.float32] | None = None,
-) -> tuple[Any, IndexStats]:
-    """An inner-product FAISS index over unit vectors [N, dim] under their ids [N].
+) -> tuple[Index, IndexStats]:
+    """An inner-product index over unit vectors [N, dim] under their ids [N].
 
+    vectors may be a memory map: beside the index itself, only a training sample and one block of them are in memory.
     queries: [n, dim] real query vectors to tune with (at most 500 are used); noisy copies of stored vectors unless given.
-    The result depends on the input and the seed alone, not on the number of threads.
-    Raises ConfigError for shapes that disagree, no vectors, values that aren't finite, or an id that occurs twice.
+    The result depends on the input and the seed alone, not on the number of threads: a graph is built on one.
+    Raises ConfigError for shapes that disagree, no vectors, values that aren't finite, an id that occurs twice, or an index that vectors
+    of this dimension can't have.
     """
     config = config or IndexConfig()
-    vectors, ids = np.ascontiguousarray(vectors, dtype=np.float32), np.ascontiguousarray(ids, dtype=np.int64)
+    ids = np.ascontiguousarray(ids, dtype=np.int64)
     _check(vectors, ids)
     rows, dim = vectors.shape
-    if rows < config.flat_below:
-        kind, factory, nprobe, recall, sample = "flat", "IDMap2,Flat", 0, 1.0, 0
-        index: Any = faiss.index_factory(dim, factory, faiss.METRIC_INNER_PRODUCT)
-        index.add_with_ids(vectors, ids)
-    else:
-        lists = list_count(rows)
-        kind, factory = "ivf", f"IVF{lists},Flat"
-        index = _train_ivf(factory, vectors, ids, config.seed)
-        tuning = _noisy_copies(vectors, config.seed) if queries is None else np.ascontiguousarray(queries[:MAX_SAMPLE], dtype=np.float32)
-        nprobe, recall = _tune(index, lists, vectors, ids, tuning, config.target_recall)
-        sample = len(tuning)
+    factory = chosen(config.factory, rows=rows, dim=dim, flat_below=config.flat_below, codes_from=config.codes_from)
+    searched = _trained(factory, vectors, config.seed)
+    with threads(1 if factory.kind == "hnsw" else faiss.omp_get_max_threads()):
+        for start, block in blocks(vectors):
+            searched.add_with_ids(block, ids[start : start + len(block)])
+    index = Index(factory.kind, searched, None if factory.exact else lambda: ExactVectors(ids, vectors))
+    search, recall, sample = _measured(index, factory, vectors, ids, queries, config)
     stats = IndexStats(
-        kind=kind, factory=factory, metric="inner_product", nprobe=nprobe, recall_at_5=recall, recall_sample=sample, rows=rows, dim=dim
+        kind=factory.kind,
+        asked=config.factory,
+        factory=str(factory),
+        metric="inner_product",
+        search=search,
+        target_recall=config.target_recall,
+        recall_at_5=recall,
+        recall_sample=sample,
+        rows=rows,
+        dim=dim,
     )
     return index, stats
 
 
-def list_count(rows: int) -> int:
-    """4·√N rounded to a power of two, and never more than there are vectors."""
-    return 1 << min(round(math.log2(4 * math.sqrt(rows))), int(math.log2(rows)))
-
-
-def _train_ivf(factory: str, vectors: NDArray[np.float32], ids: NDArray[np.int64], seed: int) -> Any:
-    index: Any = faiss.index_factory(vectors.shape[1], factory, faiss.METRIC_INNER_PRODUCT)
+def _trained(factory: Factory, vectors: NDArray[np.float32], seed: int) -> Any:
+    index: Any = faiss.index_factory(vectors.shape[1], factory.searched, faiss.METRIC_INNER_PRODUCT)
+    if not factory.trained_on:
+        return index
     index.cp.seed = seed
-    index.cp.min_points_per_centroid = 1  # 4·√N lists leave fewer than the 39 points below which FAISS prints a warning
-    index.train(vectors)
-    index.add_with_ids(vectors, ids)
+    index.cp.min_points_per_centroid = 1  # small banks have fewer than the 39 points below which FAISS prints a warning
+    if factory.parts:
+        index.do_polysemous_training = False  # orders the words for a search that nobody asks for, in minutes where training takes seconds
+        index.pq.cp.seed = seed
+        index.pq.cp.min_points_per_centroid = 1
+    size = min(len(vectors), max(ROWS_A_LIST * factory.lists, ROWS_A_WORD << factory.bits if factory.parts else 0))
+    sample = vectors
+    if size < len(vectors):
+        sample = vectors[np.sort(np.random.default_rng(seed).choice(len(vectors), size=size, replace=False))]
+    index.train(np.ascontiguousarray(sample, dtype=np.float32))
     return index
 
 
-def _noisy_copies(vectors: NDArray[np.float32], seed: int) -> NDArray[np.float32]:
-    generator = np.random.default_rng(seed)
-    chosen = generator.choice(len(vectors), size=min(MAX_SAMPLE, len(vectors)), replace=False)
-    noise = generator.standard_normal((len(chosen), vectors.shape[1]))
-    noisy = vectors[chosen] + NOISE * noise / np.linalg.norm(noise, axis=1, keepdims=True)
-    return np.ascontiguousarray(noisy / np.linalg.norm(noisy, axis=1, keepdims=True), dtype=np.float32)
-
-
-def _tune(
-    index: Any, lists: int, vectors: NDArray[np.float32], ids: NDArray[np.int64], queries: NDArray[np.float32], target: float
-) -> tuple[int, float]:
-    """The smallest power of two of lists to visit that reaches the target, and the recall it has."""
-    k = min(NEIGHBOURS, len(vectors))
-    _, exact_rows = faiss.knn(queries, vectors, k, metric=faiss.METRIC_INNER_PRODUCT)
-    exact = ids[exact_rows]
-    nprobe = 1
-    while True:
-        _, found = index.search(queries, k, params=search_parameters("ivf", nprobe))
-        recall = float((found[:, :, None] == exact[:, None, :]).any(axis=1).mean())
-        if recall >= target or nprobe >= lists:
-            return nprobe, recall
-        nprobe *= 2
+def _measured(
+    index: Index,
+    factory: Factory,
+    vectors: NDArray[np.float32],
+    ids: NDArray[np.int64],
+    queries: NDArray[np.float32] | None,
+    config: IndexConfig,
+) -> tuple[dict[str, int], float, int]:
+    """Tuned settings, the recall they have, and over how many queries; an exact index needs none."""
+    if not factory.settings or len(vectors) == 1:
+        return {name: FIRST[name] for name in factory.settings}, 1.0, 0
+    if queries is None:
+        k = min(NEIGHBOURS, len(vectors) - 1)
+        tuning, made_of = noisy_copies(vectors, config.seed)
+        exact, wanted = other_neighbours(vectors, tuning, made_of, k), k + 1
+    else:
+        wanted = min(NEIGHBOURS, len(vectors))
+        tuning = np.ascontiguousarray(queries[:MAX_SAMPLE], dtype=np.float32)
+        exact = exact_neighbours(vectors, tuning, wanted)
+    search, recall = tuned(index, factory, tuning, ids[exact], wanted, config.target_recall)
+    return search, recall, len(tuning)
 
 
 def _check(vectors: NDArray[np.float32], ids: NDArray[np.int64]) -> None:
     if vectors.ndim != 2 or len(vectors) == 0 or ids.shape != (len(vectors),):
         raise ConfigError(f"An index needs vectors [N, dim] and ids [N] with N ≥ 1, not shapes {vectors.shape} and {ids.shape}.")
-    if not np.isfinite(vectors).all():
-        raise ConfigError(f"Vector {int(np.argmin(np.isfinite(vectors).all(axis=1)))} is not finite.")
+    for start, block in blocks(vectors):
+        if not np.isfinite(block).all():
+            raise ConfigError(f"Vector {start + int(np.argmin(np.isfinite(block).all(axis=1)))} is not finite.")
     unique, counts = np.unique(ids, return_counts=True)
     if len(unique) != len(ids):
         raise ConfigError(f"Id {unique[counts > 1][0]} occurs more than once.")

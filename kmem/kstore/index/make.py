@@ -8,11 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kmem.kstore.digest import digest_of
-from kmem.kstore.index.build import IndexConfig, build_index
+from kmem.kstore.index.build import build_index
+from kmem.kstore.index.config import IndexConfig
 from kmem.kstore.index.lexical import build_lexical, write_lexical
 from kmem.kstore.index.retriever import LEXICAL
 from kmem.kstore.index.search import write_index
-from kmem.kstore.manifest import WORDS, IndexRecord
+from kmem.kstore.manifest import BM25, WORDS, IndexRecord
 from kmem.kstore.place import Place
 from kmem.kstore.stored import StoredFile
 
@@ -36,16 +37,20 @@ def make_index(
     A word's score depends on how many texts have it, so words are indexed anew whenever texts come or go. Raises ConfigError as
     `build_index` does.
     """
+    config = config or IndexConfig()
     words = _write_words(place, texts, ids, number) if LEXICAL in embedder else None
     if vectors.shape[1] or words is None:
         index, stats = build_index(vectors, ids, config=config)
         return replace(write_index(place, index, stats, embedder, number=number), words=words)
     return IndexRecord(
         stored=words,
+        vectors=None,
         kind=WORDS,
-        factory="BM25",
+        asked=config.factory,
+        factory=BM25,
         metric="bm25",
-        nprobe=0,
+        search={},
+        target_recall=config.target_recall,
         recall_at_5=1.0,
         recall_sample=0,
         embedder=dict(embedder),

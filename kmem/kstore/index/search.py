@@ -1,8 +1,10 @@
 """The index on disk and the search in it."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict
+from functools import partial
+from queue import Queue
+from threading import Thread
 from typing import Any
 
 import faiss
@@ -10,76 +12,120 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kmem.errors import CorruptBankError, MemoryNotFoundError
-from kmem.kstore.digest import digest_of
+from kmem.kstore.digest import Digest
 from kmem.kstore.index.build import IndexStats
-from kmem.kstore.index.parameters import search_parameters
+from kmem.kstore.index.exact import ExactVectors
+from kmem.kstore.index.gpu import on_gpus
+from kmem.kstore.index.opened import Found, Index
+from kmem.kstore.index.threads import threads
 from kmem.kstore.manifest import IndexRecord
 from kmem.kstore.place import Place
 from kmem.kstore.place.protocol import RESTORE
-from kmem.kstore.stored import StoredFile, read_verified
+from kmem.kstore.stored import StoredFile, read_verified, store_stream
 
 FEW_QUERIES = 64
 """Up to so many are searched by the calling thread alone: FAISS's OpenMP threads would go on spinning beside the model's."""
+PIECE_BYTES = 1 << 20
 
 
-def write_index(place: Place, index: Any, stats: IndexStats, embedder: Mapping[str, Any], number: int = 1) -> IndexRecord:
-    """Write the index durably. embedder: the `identity()` of the embedder that made the vectors.
+def write_index(place: Place, index: Index, stats: IndexStats, embedder: Mapping[str, Any], number: int = 1) -> IndexRecord:
+    """Write the index durably, and the vectors beside one of codes. embedder: the `identity()` of the embedder that made the vectors.
 
     The name of a later one says what is in it: of two writers at once, none writes over the other's.
     """
-    data = faiss.serialize_index(index).data
-    digest = digest_of(data)
-    content = "" if number == 1 else f"-{digest.partition(':')[2][:12]}"
-    stored = StoredFile(file=f"index/{number:06d}{content}.faiss", size_bytes=data.nbytes, digest=digest)
-    place.replace(stored.file, data)
-    return IndexRecord(stored=stored, embedder=dict(embedder), **asdict(stats))
+    name = f"index/{number:06d}" if number == 1 else f"index/{number:06d}-{_content(index.searched)}"
+    stored = store_stream(place, f"{name}.faiss", _serialised(index.searched))
+    vectors = None if index.exact is None else store_stream(place, f"{name}-vectors.safetensors", index.exact.parts())
+    return IndexRecord(stored=stored, vectors=vectors, embedder=dict(embedder), **asdict(stats))
 
 
-def read_index(place: Place, record: IndexRecord) -> Any:
-    """The FAISS index, its bytes checked before FAISS parses them. Raises CorruptBankError."""
+def read_index(place: Place, record: IndexRecord) -> Index:
+    """The index, its bytes checked before FAISS parses them; on GPUs too, where there are some. Raises CorruptBankError."""
     data = read_verified(place, record.stored)
-    index = faiss.deserialize_index(np.frombuffer(data, dtype=np.uint8))
-    if (index.ntotal, index.d) != (record.rows, record.dim):
+    searched = faiss.deserialize_index(np.frombuffer(data, dtype=np.uint8))
+    if (searched.ntotal, searched.d) != (record.rows, record.dim):
         raise CorruptBankError(
-            f"{place.at(record.stored.file)} holds {index.ntotal} vectors of {index.d} "
+            f"{place.at(record.stored.file)} holds {searched.ntotal} vectors of {searched.d} "
             f"where the manifest lists {record.rows} of {record.dim}; {RESTORE}"
         )
-    return index
+    exact = None if record.vectors is None else partial(_read_vectors, place, record.vectors)
+    return Index(record.kind, searched, exact, on_gpus(searched, record.kind, record.search))
 
 
-def search(
-    index: Any, record: IndexRecord, queries: NDArray[np.float32], k: int, exclude: Sequence[int] = ()
-) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+def search(index: Index, record: IndexRecord, queries: NDArray[np.float32], k: int, exclude: Sequence[int] = ()) -> Found:
     """Scores and ids [Q, k] of the nearest vectors to queries [Q, dim], best first; id −1 where fewer than k are left.
 
-    Excluded ids take no place. Inverted lists are widened from the tuned `nprobe` until k are found. Safe to call from threads.
+    Excluded ids take no place. A search that finds fewer looks twice as far, again and again. Safe to call from threads.
     """
-    k, nprobe = min(k, record.rows), record.nprobe
-    with _threads(1 if len(queries) <= FEW_QUERIES else faiss.omp_get_max_threads()):
-        while True:
-            scores, ids = index.search(queries, k, params=search_parameters(record.kind, nprobe, exclude))
-            if record.kind == "flat" or nprobe >= index.nlist or bool((ids >= 0).all()):
-                return scores, ids
-            nprobe *= 2
+    k = min(k, record.rows)
+    left = min(k, record.rows - len(exclude))
+    settings: dict[str, int] | None = _past(exclude, record)
+    with threads(1 if len(queries) <= FEW_QUERIES else faiss.omp_get_max_threads()):
+        if index.gpu is not None and not len(exclude) and k <= index.gpu.most:
+            found = index.gpu.search(queries, k)
+            if _whole(found, left):
+                return found
+        while settings is not None:
+            found = index.once(queries, k, settings, exclude)
+            if _whole(found, left):
+                return found
+            settings = index.further(settings)
+        return index.everywhere(queries, k, exclude) if record.kind == "hnsw" else found
 
 
-@contextmanager
-def _threads(count: int) -> Iterator[None]:
-    """FAISS computes on `count` threads in calls of this thread; OpenMP keeps the number a thread, so no other one sees it."""
-    before = faiss.omp_get_max_threads()
-    faiss.omp_set_num_threads(count)
+def stored_vectors(index: Index, ids: NDArray[np.int64]) -> NDArray[np.float32]:
+    """[n, dim] the vectors that were indexed. Raises MemoryNotFoundError for an id that the index lacks."""
+    if index.exact is not None:
+        return index.exact.of(ids)
+    if index.kind == "ivf":
+        index.searched.set_direct_map_type(faiss.DirectMap.Hashtable)  # type: ignore[attr-defined]
     try:
-        yield
-    finally:
-        faiss.omp_set_num_threads(before)
-
-
-def stored_vectors(index: Any, kind: str, ids: NDArray[np.int64]) -> NDArray[np.float32]:
-    """[n, dim] vectors as the index holds them. Raises MemoryNotFoundError for an id that it doesn't."""
-    if kind == "ivf":
-        index.set_direct_map_type(faiss.DirectMap.Hashtable)  # type: ignore[attr-defined]
-    try:
-        found: NDArray[np.float32] = index.reconstruct_batch(ids)
+        found: NDArray[np.float32] = index.searched.reconstruct_batch(ids)
     except RuntimeError as error:
         raise MemoryNotFoundError(f"The search index lacks an id of the bank; mend it with kmem verify --repair-index ({error}).") from None
     return found
+
+
+def _past(exclude: Sequence[int], record: IndexRecord) -> dict[str, int]:
+    """The tuned settings; a graph's search also walks over what is excluded, so it walks as much further."""
+    settings = dict(record.search)
+    if "efSearch" in settings and len(exclude):
+        settings["efSearch"] = min(record.rows, settings["efSearch"] * record.rows // max(1, record.rows - len(exclude)))
+    return settings
+
+
+def _whole(found: Found, count: int) -> bool:
+    return bool((found[1][:, :count] >= 0).all())
+
+
+def _read_vectors(place: Place, stored: StoredFile) -> ExactVectors:
+    return ExactVectors.read(read_verified(place, stored))
+
+
+def _content(searched: Any) -> str:
+    """The first digits of the digest that a FAISS index will have on disk."""
+    digest = Digest()
+    faiss.write_index(searched, faiss.PyCallbackIOWriter(digest.update, PIECE_BYTES))  # type: ignore[attr-defined]
+    return str(digest).partition(":")[2][:12]
+
+
+def _serialised(searched: Any) -> Iterator[bytes]:
+    """The bytes of a FAISS index in pieces, written by a thread, so that no second copy of it is in memory."""
+    pieces: Queue[bytes | None] = Queue(maxsize=4)
+
+    def write() -> None:
+        try:
+            faiss.write_index(searched, faiss.PyCallbackIOWriter(pieces.put, PIECE_BYTES))  # type: ignore[attr-defined]
+        finally:
+            pieces.put(None)
+
+    writer = Thread(target=write, daemon=True)
+    writer.start()
+    piece: bytes | None = b""
+    try:
+        while (piece := pieces.get()) is not None:
+            yield piece
+    finally:
+        while piece is not None:  # whoever took the pieces failed
+            piece = pieces.get()
+        writer.join()

@@ -38,6 +38,8 @@ class RemotePlace:
 
     def __init__(self, url: str) -> None:
         self._url = url.rstrip("/")
+        if urlsplit(self._url).scheme == "file":
+            raise ConfigError(f"{url}: for a folder of this machine give its plain path.")
         if not urlsplit(self._url).netloc:
             raise ConfigError(f"{url} names no bucket; write it like s3://bucket/bank.")
         try:

@@ -1,4 +1,4 @@
-"""Where the machine code of the compiled pass can't be kept, it is compiled again, and nothing else happens."""
+"""Where machine code can't be kept, it is compiled again, and nothing else happens."""
 
 import shutil
 from collections.abc import Callable
@@ -8,7 +8,7 @@ from typing import Any
 import numba
 import pytest
 
-from kmem.kernels.memory_attention.compiled import _compiled
+from kmem.jit import compiled
 from tests.faults import disk, files_limited_to
 
 
@@ -27,9 +27,9 @@ def double(number):  # type: ignore[no-untyped-def]
 
 def quadruple() -> Any:
     """A compiled function that calls another one, both for the first time."""
-    doubled = _compiled(double)
+    doubled = compiled(double)
 
-    @_compiled
+    @compiled
     def twice(number):  # type: ignore[no-untyped-def]
         return doubled(doubled(number))
 
@@ -43,7 +43,7 @@ def kept(folder: Path) -> int:
 def test_it_is_kept(folder: Path) -> None:
     assert quadruple()(3) == 12
     assert kept(folder) == 2
-    again: Any = _compiled(double)
+    again: Any = compiled(double)
     assert again(3) == 6
     assert sum(again.stats.cache_hits.values()) == 1
 

@@ -1,0 +1,1 @@
+"""`kmem bench retrieval`: which retriever finds the article that a sentence without its title's words comes from."""
