@@ -11,6 +11,7 @@ from kmem.errors import ConfigError, CorruptBankError, IdentityMismatchError, Me
 from kmem.kstore.bank import open_bank
 from kmem.kstore.digest import digest_of
 from kmem.kstore.index.bm25 import Bm25
+from kmem.kstore.index.config import IndexConfig
 from kmem.kstore.index.embed import MINILM, Embedder
 from kmem.kstore.index.hybrid import Hybrid, fuse
 from kmem.kstore.index.lexical import build_lexical, read_lexical, write_lexical
@@ -226,3 +227,24 @@ def test_names() -> None:
     for name in ("hybrid:bm25", "hybrid:hybrid"):
         with pytest.raises(ConfigError, match="name one of vectors"):
             retriever(name)
+
+
+@pytest.mark.parametrize(("factory", "kind"), [("IVF2,Flat", "ivf"), ("IVF2,PQ4x4,RFlat", "ivfpq"), ("HNSW4", "hnsw")])
+def test_words_stand_beside_an_index_of_any_kind_and_both_stay_what_was_asked_for(tmp_path: Path, factory: str, kind: str) -> None:
+    write_bank(tmp_path / "bank", embedder=hybrid(), count=20, index=IndexConfig(factory=factory))
+    delete(tmp_path / "bank", [tiny_chunks(20)[0].id])
+    compact(tmp_path / "bank")
+    repaired = repair_index(tmp_path / "bank", embedder=hybrid())
+    assert (repaired.index.asked, repaired.index.kind) == (factory, kind)
+    assert repaired.index.words is not None
+    assert len(repaired.index.files) == (3 if "PQ" in factory else 2)
+    for chunk in tiny_chunks(20)[1:]:
+        assert top(tmp_path / "bank", hybrid(), chunk.reference)[0] == chunk.id
+    assert verify(tmp_path / "bank", deep=True)["memories"] == 19
+
+
+def test_words_alone_stay_words_alone_and_a_bank_without_words_does_not_mention_them(tmp_path: Path) -> None:
+    write_bank(tmp_path / "words", embedder=Bm25(), index=IndexConfig(factory="HNSW4"))
+    record = repair_index(tmp_path / "words", embedder=Bm25()).index
+    assert (record.kind, record.asked, record.dim, record.files) == ("words", "HNSW4", 0, (record.stored,))
+    assert "words" not in write_bank(tmp_path / "vectors").index.to_dict()
