@@ -1,6 +1,9 @@
 """Where kmem keeps what it fetched or converted, and which folders are banks."""
 
 import os
+import shutil
+import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 from kmem.errors import ConfigError
@@ -25,6 +28,26 @@ def make_cache_folder(name: str) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(f"{folder} can't be made ({error.strerror}): set KMEM_CACHE to a folder that can be written.") from error
+    return folder
+
+
+def converted_once(name: str, convert: Callable[[Path, Path], None]) -> Path:
+    """The folder models/`name` of the cache; `convert(room, folder)` makes it when absent, in a room of its own that is deleted afterwards.
+
+    It appears whole or not at all; of processes that convert at once, the first one's stays. Raises what `convert` does.
+    """
+    folder = cache_dir() / "models" / name
+    if folder.exists():
+        return folder
+    room = Path(tempfile.mkdtemp(dir=make_cache_folder("models")))
+    try:
+        convert(room, room / name)
+        os.rename(room / name, folder)
+    except OSError:
+        if not folder.exists():  # otherwise another process converted it meanwhile
+            raise
+    finally:
+        shutil.rmtree(room, ignore_errors=True)
     return folder
 
 

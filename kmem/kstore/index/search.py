@@ -1,10 +1,10 @@
 """The index on disk and the search in it."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from functools import partial
 from queue import Queue
-from threading import Thread
 from typing import Any
 
 import faiss
@@ -17,7 +17,7 @@ from kmem.kstore.index.build import IndexStats
 from kmem.kstore.index.exact import ExactVectors
 from kmem.kstore.index.gpu import on_gpus
 from kmem.kstore.index.opened import Found, Index
-from kmem.kstore.index.threads import threads
+from kmem.kstore.index.threads import thread_count, threads
 from kmem.kstore.manifest import IndexRecord
 from kmem.kstore.place import Place
 from kmem.kstore.place.protocol import RESTORE
@@ -33,10 +33,15 @@ def write_index(place: Place, index: Index, stats: IndexStats, embedder: Mapping
 
     The name of a later one says what is in it: of two writers at once, none writes over the other's.
     """
-    name = f"index/{number:06d}" if number == 1 else f"index/{number:06d}-{_content(index.searched)}"
+    name = index_name(number, partial(_digest, index.searched))
     stored = store_stream(place, f"{name}.faiss", _serialised(index.searched))
     vectors = None if index.exact is None else store_stream(place, f"{name}-vectors.safetensors", index.exact.parts())
     return IndexRecord(stored=stored, vectors=vectors, embedder=dict(embedder), **asdict(stats))
+
+
+def index_name(number: int, digest: Callable[[], Any]) -> str:
+    """Path, without suffix, of the index that manifest `number` lists; a later one's has the first digits of what is in it."""
+    return f"index/{number:06d}" if number == 1 else f"index/{number:06d}-{str(digest()).partition(':')[2][:12]}"
 
 
 def read_index(place: Place, record: IndexRecord) -> Index:
@@ -60,7 +65,7 @@ def search(index: Index, record: IndexRecord, queries: NDArray[np.float32], k: i
     k = min(k, record.rows)
     left = min(k, record.rows - len(exclude))
     settings: dict[str, int] | None = _past(exclude, record)
-    with threads(1 if len(queries) <= FEW_QUERIES else faiss.omp_get_max_threads()):
+    with threads(1 if len(queries) <= FEW_QUERIES else thread_count()):
         if index.gpu is not None and not len(exclude) and k <= index.gpu.most:
             found = index.gpu.search(queries, k)
             if _whole(found, left):
@@ -102,11 +107,11 @@ def _read_vectors(place: Place, stored: StoredFile) -> ExactVectors:
     return ExactVectors.read(read_verified(place, stored))
 
 
-def _content(searched: Any) -> str:
-    """The first digits of the digest that a FAISS index will have on disk."""
+def _digest(searched: Any) -> Digest:
+    """What a FAISS index will have on disk."""
     digest = Digest()
     faiss.write_index(searched, faiss.PyCallbackIOWriter(digest.update, PIECE_BYTES))  # type: ignore[attr-defined]
-    return str(digest).partition(":")[2][:12]
+    return digest
 
 
 def _serialised(searched: Any) -> Iterator[bytes]:
@@ -119,13 +124,13 @@ def _serialised(searched: Any) -> Iterator[bytes]:
         finally:
             pieces.put(None)
 
-    writer = Thread(target=write, daemon=True)
-    writer.start()
     piece: bytes | None = b""
-    try:
-        while (piece := pieces.get()) is not None:
-            yield piece
-    finally:
-        while piece is not None:  # whoever took the pieces failed
-            piece = pieces.get()
-        writer.join()
+    with ThreadPoolExecutor(1) as beside:
+        writing = beside.submit(write)
+        try:
+            while (piece := pieces.get()) is not None:
+                yield piece
+        finally:
+            while piece is not None:  # whoever took the pieces failed
+                piece = pieces.get()
+        writing.result()  # an index that was cut short must not pass for a whole one
