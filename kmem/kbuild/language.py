@@ -15,7 +15,7 @@ from typing import Any
 
 from kmem.arguments import require_count
 from kmem.document import Document
-from kmem.errors import ConfigError, MissingDependencyError, UnknownNameError
+from kmem.errors import ConfigError, MissingDependencyError
 
 UNKNOWN = "und"
 """The code of a text in no language that is told: numbers, code, a name."""
@@ -47,13 +47,13 @@ class LanguagesConfig:
 class Languages:
     """Keeps documents in the asked languages.
 
-    Raises UnknownNameError for a code that is never told, MissingDependencyError without pycld2 and py3langid.
+    Raises ConfigError for a code that is never told, MissingDependencyError without pycld2 and py3langid.
     """
 
     def __init__(self, config: LanguagesConfig | None = None) -> None:
         self.config = config or LanguagesConfig()
         if unknown := [code for code in self.config.keep if code not in codes()]:
-            raise UnknownNameError("language", unknown[0], sorted(codes()))
+            raise ConfigError(f"Language {unknown[0]!r} is none that is ever told: give ISO 639 codes such as en, zh, de, or {UNKNOWN}.")
 
     def verdict(self, text: str) -> str | None:
         """`language xx`, the reason to drop this text; None when it is kept."""
@@ -81,13 +81,17 @@ def detect(text: str, *, characters: int = _CHARACTERS) -> tuple[str, float]:
     except (_cld2().error, UnicodeEncodeError):  # it takes no control characters nor code points that are none
         start = "".join(_text(character) for character in start)
         found = _cld2().detect(start, bestEffort=True)[2][0]
-    code = _ISO.get(found[1], found[1].lower())
+    code = _code(found[1])
     if code == UNKNOWN:
         second, probability = _langid().classify(start)
         return (second, float(probability)) if probability >= _SURE else (UNKNOWN, 0.0)
     if code == _JAPANESE and not _KANA.search(start):  # a list of Chinese nouns
         code = _CHINESE
     return code, found[2] / 100
+
+
+def _code(told: str) -> str:
+    return UNKNOWN if told.startswith("xx") else _ISO.get(told, told.lower())  # xx-…: a script without a language
 
 
 def _text(character: str) -> str:
@@ -97,9 +101,7 @@ def _text(character: str) -> str:
 @cache
 def codes() -> frozenset[str]:
     """Every code that `detect` can give."""
-    told = set(_cld2().DETECTED_LANGUAGES)
-    first = {_ISO.get(code, code.lower()) for name, code in _cld2().LANGUAGES if name in told}
-    return frozenset({*first, *_langid().labels, UNKNOWN})
+    return frozenset({*(_code(code) for _, code in _cld2().LANGUAGES), *_langid().labels, UNKNOWN})
 
 
 @cache
