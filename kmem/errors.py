@@ -42,6 +42,14 @@ class SourceError(KmemError, ValueError):
     """A source document can't be read as what it claims to be."""
 
 
+class UnreadableError(SourceError):
+    """A file or record that can't be read, beside others that can. `reason` is short and counted; `sample` is how it begins."""
+
+    def __init__(self, reason: str, message: str, sample: str = "") -> None:
+        super().__init__(message)
+        self.reason, self.sample = reason, sample
+
+
 class SourceNotFoundError(KmemError, FileNotFoundError):
     """A source path, glob or named corpus that yields nothing."""
 
