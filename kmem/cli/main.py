@@ -20,6 +20,7 @@ from kmem.cli import (
     info,
     merge,
     plan,
+    quality,
     query,
     show,
     verify,
@@ -52,6 +53,7 @@ app.command("verify")(verify.verify)
 app.command("calibrate")(calibrate.calibrate)
 app.command("plan")(plan.plan)
 app.command("demo")(demo.demo)
+app.add_typer(quality.app, name="quality")
 app.add_typer(bench.app, name="bench")
 
 BAD_INPUT = 2
