@@ -10,6 +10,7 @@ import safetensors.numpy
 from kmem.errors import ConfigError, CorruptBankError, IdentityMismatchError, MemoryNotFoundError
 from kmem.kstore.bank import open_bank
 from kmem.kstore.digest import digest_of
+from kmem.kstore.fields import Fields
 from kmem.kstore.index.bm25 import Bm25
 from kmem.kstore.index.config import IndexConfig
 from kmem.kstore.index.embed import MINILM, Embedder
@@ -19,7 +20,7 @@ from kmem.kstore.index.retriever import Retriever
 from kmem.kstore.index.retrievers import recorded_retriever, retriever
 from kmem.kstore.index.tokens import terms
 from kmem.kstore.life import compact, convert, delete, merge
-from kmem.kstore.manifest import Manifest
+from kmem.kstore.manifest import IndexRecord, Manifest
 from kmem.kstore.place import LocalPlace
 from kmem.kstore.quant import quantiser
 from kmem.kstore.stored import store
@@ -56,6 +57,7 @@ def test_terms_are_words_and_pairs_of_characters() -> None:
     assert terms("A Hash-table, ＡＳＣＩＩ!") == ["a", "hash", "table", "ascii"]
     assert terms("试用期6个月 法") == ["试用", "用期", "6", "个月", "法"]
     assert terms("ハッシュ表") == ["ハッ", "ッシ", "シュ", "ュ表"]
+    assert terms("人々・ハッシュ") == ["人々", "ハッ", "ッシ", "シュ"]
     assert terms("…!?") == []
 
 
@@ -248,3 +250,23 @@ def test_words_alone_stay_words_alone_and_a_bank_without_words_does_not_mention_
     record = repair_index(tmp_path / "words", embedder=Bm25()).index
     assert (record.kind, record.asked, record.dim, record.files) == ("words", "HNSW4", 0, (record.stored,))
     assert "words" not in write_bank(tmp_path / "vectors").index.to_dict()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"factory": "IDMap2,Flat"},
+        {"dim": 4},
+        {"words": None},
+        {"words": {"file": "index/other.safetensors", "size_bytes": 1, "digest": f"blake3:{'0' * 64}"}},
+        {"vectors": {"file": "index/other.safetensors", "size_bytes": 1, "digest": f"blake3:{'0' * 64}"}},
+        {"search": {"nprobe": 1}},
+    ],
+    ids=lambda changes: ", ".join(changes),
+)
+def test_a_record_of_words_alone_agrees_with_itself(tmp_path: Path, changes: dict[str, object]) -> None:
+    record = write_bank(tmp_path / "bank", embedder=Bm25()).index
+    plain = record.to_dict()
+    assert IndexRecord.of(Fields(plain)) == record
+    with pytest.raises(ValueError, match=r"kind is words, which factory, dim, words, vectors or search are not"):
+        IndexRecord.of(Fields(plain | changes))
