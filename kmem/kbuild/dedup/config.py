@@ -1,0 +1,47 @@
+"""What counts as a copy, with the one default of each choice; importable without numba."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from kmem.arguments import require_count
+from kmem.errors import ConfigError, UnknownNameError
+
+MODES = ("near", "exact", "none")
+MOST_PERMUTATIONS = 1024
+
+
+@dataclass(frozen=True, kw_only=True)
+class DedupConfig:
+    """How alike two texts must be for the later one to be dropped.
+
+    mode: `exact`, the same characters but for whitespace; `near`, those and near-duplicates; `none`.
+    threshold: the Jaccard similarity of two texts' shingles, as their signatures estimate it, from which on the later is a near-duplicate.
+    retitled_threshold: the same for two texts of which only one has a title, or each its own: a title says what a text is about, and
+    dictionaries and laws say much the same of many things.
+    shingle_words: words in a row that make a shingle; a Chinese or Japanese character is a word (kmem/words.py).
+    permutations: values of a signature. min_words: shorter texts are compared exactly only: a few words, one of them another, are another
+    statement.
+    """
+
+    mode: str = "near"
+    threshold: float = 0.5
+    retitled_threshold: float = 0.85
+    shingle_words: int = 5
+    permutations: int = 128
+    min_words: int = 40
+
+    def __post_init__(self) -> None:
+        if self.mode not in MODES:
+            raise UnknownNameError("deduplication", self.mode, MODES)
+        if not 0 < self.threshold <= self.retitled_threshold <= 1:
+            raise ConfigError(
+                f"threshold is {self.threshold} and retitled_threshold {self.retitled_threshold}; "
+                "similarities lie above 0 and at most at 1, the second not below the first."
+            )
+        for name in ("shingle_words", "permutations", "min_words"):
+            require_count(getattr(self, name), name)
+        if self.permutations > MOST_PERMUTATIONS:
+            raise ConfigError(f"permutations is {self.permutations}; more than {MOST_PERMUTATIONS} cost bytes and tell nothing more.")
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
