@@ -99,7 +99,8 @@ def make_task(config: TaskConfig, chunker: Chunker) -> Task:
 
 def _pool(known: Sequence[Document], config: TaskConfig, chunker: Chunker) -> tuple[Document, ...]:
     """As many articles as have `pool` chunks at most, the first ones of the seed's order, in the corpus's. Raises ConfigError for none."""
-    kept, left = set(), config.pool
+    kept: set[int] = set()
+    left = config.pool
     for place in _shuffled(known, config.seed):
         left -= sum(1 for _ in chunker.run([known[place]]))
         if left < 0 and not kept:

@@ -82,7 +82,8 @@ def _standard(scores: NDArray[np.float32]) -> NDArray[np.float64]:
     if not len(scores):
         return np.zeros(1)
     exact = scores.astype(np.float64)
-    return (exact - exact.mean()) / max(float(exact.std()), LEAST)
+    standard: NDArray[np.float64] = (exact - exact.mean()) / max(float(exact.std()), LEAST)
+    return standard
 
 
 def _spread(scores: NDArray[np.float64], at: NDArray[np.intp], count: int) -> NDArray[np.float64]:
