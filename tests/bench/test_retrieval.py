@@ -82,7 +82,8 @@ def test_what_is_not_installed_is_left_out_unless_it_was_asked_for(corpus: str, 
 
 def test_embeddings_are_computed_once_whoever_asks(corpus: str) -> None:
     texts = [f"text {number}" for number in range(BLOCK + 3)]
-    embedder, told = Counted(), []
+    embedder = Counted()
+    told: list[int] = []
     first = cached_embeddings(embedder, texts, told.append)
     assert np.array_equal(first, NgramEmbedder().embed(texts))
     assert np.array_equal(first, cached_embeddings(Hybrid(embedder), texts, lambda _: None))
@@ -111,4 +112,4 @@ def test_retrievers_go_by_the_corpus() -> None:
     assert RetrievalConfig(retrievers=("bm25", "bm25")).retrievers_of(LAW) == ("bm25",)
     for wrong in ({"questions": 0}, {"pool": 0}, {"corpora": ()}, {"retrievers": ()}, {"retrievers": ("",)}):
         with pytest.raises(ConfigError, match=next(iter(wrong))):
-            RetrievalConfig(**wrong)  # type: ignore[arg-type]
+            RetrievalConfig(**wrong)

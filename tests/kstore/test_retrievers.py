@@ -139,7 +139,7 @@ def test_a_weight_lies_between_nothing_and_all() -> None:
     assert fuse(near, sharing, 2, Fusion(words=1))[1].tolist() == [[2, 1]]
     for wrong in ({"words": 1.5}, {"words": -0.1}, {"depth": 0}):
         with pytest.raises(ConfigError, match=next(iter(wrong))):
-            Fusion(**wrong)  # type: ignore[arg-type]
+            Fusion(**wrong)
 
 
 def test_every_text_finds_itself(path: Path, finding: Retriever) -> None:
