@@ -7,6 +7,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
+from kmem.cli.device import known_device
 from kmem.cli.render import JSON_OPTION, counted, human_bytes, human_seconds, output, print_json, progress_bars
 from kmem.cli.stopped import saying_how_to_go_on
 from kmem.paths import is_bank_folder
@@ -36,7 +37,7 @@ def build(
         DEFAULT.index, help="Search index: auto (by rows), Flat, IVF1024,Flat, IVF1024,PQ48 (,RFlat ranks again), HNSW32; any numbers."
     ),
     dtype: str = typer.Option(DEFAULT.dtype, help="Precision the model encodes in: auto (float32 with --no-encode), float32, bfloat16."),
-    device: str = typer.Option(DEFAULT.device, help="cpu or cuda."),
+    device: str = typer.Option(DEFAULT.device, help="cpu or cuda.", callback=known_device),
     limit: int | None = typer.Option(DEFAULT.limit, help="Chunks at most."),
     batch_size: int = typer.Option(DEFAULT.batch_size, help="Chunks a forward pass."),
     shard_rows: int | None = typer.Option(DEFAULT.shard_rows, help="Chunks a shard, the unit of resuming; default: 64 MiB of them."),
@@ -48,9 +49,7 @@ def build(
     """Turn documents into a **bank** of explicit memories that the model can read while it generates."""
     from kmem.kbuild.sources import expand
 
-    expand(sources)  # a misspelt path is told before torch is imported, which takes seconds
-    from kmem.pipelines.build import build as run
-
+    expand(sources)  # a misspelt path or a wrong option is told before torch is imported, which takes seconds
     config = BuildConfig(
         model=model,
         profile=profile,
@@ -67,6 +66,8 @@ def build(
         shard_rows=shard_rows,
         encode=encode,
     )
+    from kmem.pipelines.build import build as run
+
     with saying_how_to_go_on(lambda: kept_shards(out), option="--resume"), progress_bars(quiet=as_json) as progress:
         report = run(sources, out=out, config=config, resume=resume, dry_run=dry_run, progress=progress)
     if as_json:
@@ -90,7 +91,10 @@ def summary(report: "BuildReport", done: str) -> Table:
     table.add_row("profile", report.profile)
     table.add_row("a memory", f"{report.slots} slots, {human_bytes(report.record_bytes)}")
     reused = f", {report.shards_reused} of them from before" if report.shards_reused else ""
-    table.add_row("payload", f"{human_bytes(report.payload_bytes)} in {counted(report.shards, 'shard')}{reused}")
+    table.add_row(
+        "payload" if report.encode else "payload, once encoded",
+        f"{human_bytes(report.payload_bytes)} in {counted(report.shards, 'shard')}{reused}",
+    )
     if not report.encode:
         table.add_row("encoded", "none yet: each when it is first read, or all by kmem encode")
     times = ", ".join(f"{stage} {human_seconds(seconds)}" for stage, seconds in report.seconds.items())

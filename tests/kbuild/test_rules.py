@@ -140,6 +140,8 @@ NOTES = [
     "见第三条。",
     "x",
     "ls -la | grep '^d' && echo {}",
+    "   <jargon> See {foo}.\n\n   [{Jargon File}]\n",
+    "第三条 本法自公布之日起施行。",
     "สวัสดี",
     "مرحبا",
     "def f(x):\n    return {k: v for k, v in x.items()}\n",

@@ -14,7 +14,6 @@ POINTS = 0x110000
 # In an order that makes whitespace, words, letters and line ends each one range.
 OTHER, SPACE, NEWLINE, DIGIT, LETTER, SPACELESS, CONTROL, REPLACEMENT, BRACE, HASH, ELLIPSIS, DOT, STOP, QUOTE, BULLET, DASH = range(16)
 CLASSES = 16
-ALNUM = (DIGIT, LETTER, SPACELESS)
 
 _NAMED = {
     NEWLINE: "\n",

@@ -1,11 +1,12 @@
 """One document as the rules see it: what they count is counted once, and only when a rule asks."""
 
 from functools import cache, cached_property
+from types import ModuleType
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kmem.kbuild.rules.alphabet import ALNUM, DIGIT, LETTER, NEWLINE, SPACE, SPACELESS, alphabet
+from kmem.kbuild.rules.alphabet import DIGIT, LETTER, NEWLINE, SPACE, SPACELESS, alphabet
 from kmem.kbuild.rules.stop_words import STOP_WORDS
 
 
@@ -23,9 +24,7 @@ class View:
     @cached_property
     def counts(self) -> list[int]:
         """`counting.characters`."""
-        from kmem.kbuild.rules import counting  # numba takes half a second to import: not for who only lists the rules
-
-        counts: list[int] = counting.characters(self.points, alphabet()[0]).tolist()
+        counts: list[int] = _passes().characters(self.points, alphabet()[0]).tolist()
         return counts
 
     @cached_property
@@ -36,14 +35,13 @@ class View:
     @cached_property
     def alphanumeric(self) -> int:
         """Characters that words are made of."""
-        return sum(self.counts[kind] for kind in ALNUM)
+        counts = self.counts
+        return counts[DIGIT] + counts[LETTER] + counts[SPACELESS]
 
     @cached_property
     def units(self) -> tuple[NDArray[np.uint64], NDArray[np.int32]]:
         """`counting.units`: words of scripts with spaces, characters of scripts without."""
-        from kmem.kbuild.rules import counting
-
-        hashes, lengths = counting.units(self.points, *alphabet())
+        hashes, lengths = _passes().units(self.points, *alphabet())
         return hashes, lengths
 
     @cached_property
@@ -64,17 +62,13 @@ class View:
     @cached_property
     def figures(self) -> list[float]:
         """`counting.prose`."""
-        from kmem.kbuild.rules import counting
-
-        figures: list[float] = counting.prose(self.points, alphabet()[0], self.units[0], stop_table()).tolist()
+        figures: list[float] = _passes().prose(self.points, alphabet()[0], self.units[0], stop_table()).tolist()
         return figures
 
     @cached_property
     def phrases(self) -> tuple[list[int], list[int]]:
         """`counting.phrases`: by words of a phrase, what the top one takes and what is repeated, in characters."""
-        from kmem.kbuild.rules import counting
-
-        top, repeated = counting.phrases(*self.units, 1 if self.is_spaced else 2)
+        top, repeated = _passes().phrases(*self.units, 1 if self.is_spaced else 2)
         return top.tolist(), repeated.tolist()
 
     @cached_property
@@ -86,6 +80,14 @@ class View:
     def words_mean_length(self) -> float:
         """Characters of a word, those of scripts without spaces left out."""
         return (self.counts[LETTER] + self.counts[DIGIT]) / self.spaced_words if self.spaced_words else 0.0
+
+
+@cache
+def _passes() -> ModuleType:
+    """Machine code: numba takes half a second to import, which is not for who only lists the rules."""
+    from kmem.kbuild.rules import counting
+
+    return counting
 
 
 @cache
