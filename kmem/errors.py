@@ -58,6 +58,10 @@ class MissingDependencyError(KmemError, ImportError):
     """A package that an option needs is not installed."""
 
 
+class ScorerError(KmemError, ValueError):
+    """A quality scorer's files that are missing, altered, or can't be used as asked."""
+
+
 class ModelNotFoundError(KmemError, FileNotFoundError):
     """A model name or path that can't be loaded."""
 

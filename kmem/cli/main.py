@@ -21,6 +21,7 @@ from kmem.cli import (
     info,
     merge,
     plan,
+    quality,
     query,
     show,
     verify,
@@ -53,6 +54,7 @@ app.command("verify")(verify.verify)
 app.command("calibrate")(calibrate.calibrate)
 app.command("plan")(plan.plan)
 app.command("demo")(demo.demo)
+app.add_typer(quality.app, name="quality")
 app.add_typer(bench.app, name="bench")
 
 BAD_INPUT = 2

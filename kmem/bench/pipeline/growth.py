@@ -11,9 +11,10 @@ from typing import Any
 from kmem.bench.pipeline.config import PipelineConfig
 from kmem.bench.pipeline.stages import DEDUP, processor_seconds, signed, signing
 from kmem.document import Document
-from kmem.kbuild.chunker import Chunker, Tokenizer
+from kmem.kbuild.chunker import Chunker
 from kmem.kbuild.dedup.duplicates import find_duplicates
 from kmem.kbuild.dedup.signatures import Signer
+from kmem.kbuild.tokens.meter import Tokenizer
 from kmem.progress import Progress
 
 PLACES = 4

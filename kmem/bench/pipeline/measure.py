@@ -9,7 +9,7 @@ from kmem.bench.pipeline.growth import measure_growth
 from kmem.bench.pipeline.plants import plant
 from kmem.bench.pipeline.stages import DEDUP, measure_stages
 from kmem.bench.pipeline.texts import mixed
-from kmem.kbuild.chunker import Tokenizer
+from kmem.kbuild.tokens.meter import Tokenizer
 from kmem.progress import Progress, silent
 
 ASKED = {"dedup_recall": 0.95, "dedup_precision": 0.95, "clean_mb_per_s_core": 3.0}

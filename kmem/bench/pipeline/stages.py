@@ -11,11 +11,12 @@ from typing import Any
 from kmem.bench.pipeline.config import PipelineConfig
 from kmem.bench.pipeline.texts import megabytes
 from kmem.document import Chunk, Document
-from kmem.kbuild.chunker import Chunker, Tokenizer
+from kmem.kbuild.chunker import Chunker
 from kmem.kbuild.dedup.config import DedupConfig
 from kmem.kbuild.dedup.duplicates import find_duplicates
 from kmem.kbuild.dedup.signatures import Signatures, Signer, sign
 from kmem.kbuild.sources import documents
+from kmem.kbuild.tokens.meter import Tokenizer
 
 DEDUP = DedupConfig()
 PLACES = 3
