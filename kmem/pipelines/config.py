@@ -5,9 +5,13 @@ from typing import Any
 
 from kmem.arguments import require_count, require_name
 from kmem.encoder.defaults import AUTO, BATCH_SIZE, DEVICE, SMOLLM2
+from kmem.errors import ConfigError
 from kmem.kstore.defaults import SHARD_BYTES
 from kmem.kstore.index.factory import AUTO as AUTO_INDEX
 from kmem.kstore.index.factory import require_factory
+
+WORDS_ALONE = "bm25"
+"""The embedder without vectors."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +52,8 @@ class BuildConfig:
         for name in ("model", "profile", "quantiser", "embedder", "index", "dtype", "device"):
             require_name(getattr(self, name), name)
         require_factory(self.index)
+        if self.embedder == WORDS_ALONE and self.index != AUTO_INDEX:
+            raise ConfigError(f"Embedder {WORDS_ALONE!r} has no vectors for an index {self.index!r}: leave --index out.")
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
