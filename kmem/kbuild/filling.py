@@ -14,7 +14,7 @@ from kmem.kbuild.ending import ending
 from kmem.kbuild.tokens.alphabet import ADDED, BLANK
 from kmem.kbuild.tokens.meter import BLOCK_CHARACTERS
 from kmem.kbuild.tokens.scan import unit_end
-from kmem.kbuild.tokens.units import LONGEST, Table, find
+from kmem.kbuild.tokens.units import LONGEST, STOPS, TOKENS, Table, find
 from kmem.kbuild.tokens.words import WordMeter
 
 DONE, UNITS, ENDS, REFUSED = range(4)
@@ -76,7 +76,7 @@ def fill(points, known, prefix_tokens, has_prefix, limit, most, work):  # type: 
 @compiled
 def _fit(points, start, known, prefix_tokens, has_prefix, limit, most, work):  # type: ignore[no-untyped-def]
     """Chunker._fit: the span of the chunk that begins at `start`."""
-    stop = len(points)
+    stop, classes = len(points), known.classes
     total = work.tokens[work.state[COUNT]]
     first = _before(points, start, known.table, work)
     if first < 0:
@@ -84,8 +84,8 @@ def _fit(points, start, known, prefix_tokens, has_prefix, limit, most, work):  #
     room = min(limit, total - first)
     window = stop if first + room >= total else _end(points, first + room - 1, known.table, work)
     while window >= 0:
-        end = stop if window == stop else ending(points, start, window, start, stop, known.classes)
-        while end > start and known.classes[points[end - 1]] & BLANK:
+        end = stop if window == stop else ending(points, start, window, start, stop, classes)
+        while end > start and classes[points[end - 1]] & BLANK:
             end -= 1
         count = _count(points, start, end, has_prefix, known, work)
         if count < 0:
@@ -111,17 +111,19 @@ def _fit(points, start, known, prefix_tokens, has_prefix, limit, most, work):  #
 @compiled
 def _measure(points, known, work):  # type: ignore[no-untyped-def]
     """The units of the text, block by block."""
-    stop, table, bounds, tokens, state = len(points), known.table, work.bounds, work.tokens, work.state
+    stop, bounds, tokens, state = len(points), work.bounds, work.tokens, work.state
+    rule, classes, crossing = known.rule, known.classes, known.crossing
+    slots, rows, keys = known.table.slots, known.table.rows, known.table.keys
     at, unit, sure = state[AT], state[COUNT], True
     bounds[unit] = at
     while at < stop:
         block = min(stop, at - (at - 1) % BLOCK_CHARACTERS + BLOCK_CHARACTERS)
         while at < block:
-            end = unit_end(points, at, block, known.rule, known.classes, known.crossing)
-            entry = find(points, at, end, table)
+            end = unit_end(points, at, block, rule, classes, crossing)
+            entry = find(points, at, end, slots, rows, keys)
             if entry >= 0:
                 if sure:
-                    tokens[unit + 1] = tokens[unit] + table.tokens[entry]
+                    tokens[unit + 1] = tokens[unit] + rows[entry, TOKENS]
                     unit += 1
                     bounds[unit] = end
             else:
@@ -155,6 +157,8 @@ def _ask(points, at, end, work):  # type: ignore[no-untyped-def]
 @compiled
 def _count(points, start, end, has_prefix, known, work):  # type: ignore[no-untyped-def]
     """The tokens of a slice alone, or after the space that ends a prefix; `_UNSURE` once units are asked for, or `_TOO_LONG`."""
+    rule, classes, crossing = known.rule, known.classes, known.crossing
+    slots, rows, keys = known.table.slots, known.table.rows, known.table.keys
     before = points[start - 1]
     at = start
     if has_prefix:
@@ -162,10 +166,10 @@ def _count(points, start, end, has_prefix, known, work):  # type: ignore[no-unty
         at = start - 1
     count, sure, too_long = 0, True, False
     while at < end:
-        after = unit_end(points, at, end, known.rule, known.classes, known.crossing)
-        entry = find(points, at, after, known.table)
+        after = unit_end(points, at, end, rule, classes, crossing)
+        entry = find(points, at, after, slots, rows, keys)
         if entry >= 0:
-            count += known.table.tokens[entry]
+            count += rows[entry, TOKENS]
         else:
             sure = False
             asking = _ask(points, at, after, work)
@@ -194,8 +198,8 @@ def _last(values, count, value):  # type: ignore[no-untyped-def]
 def _stops(points, unit, table, work):  # type: ignore[no-untyped-def]
     """The entry of a unit whose tokens' ends are known, or −1 once they are asked for."""
     bounds, state = work.bounds, work.state
-    entry = find(points, bounds[unit], bounds[unit + 1], table)
-    if entry >= 0 and table.stops[entry] >= 0:
+    entry = find(points, bounds[unit], bounds[unit + 1], table.slots, table.rows, table.keys)
+    if entry >= 0 and table.rows[entry, STOPS] >= 0:
         return entry
     state[ASK_AT], state[ASK_END] = bounds[unit], bounds[unit + 1]
     return -1
@@ -212,8 +216,8 @@ def _before(points, start, table, work):  # type: ignore[no-untyped-def]
     entry = _stops(points, unit, table, work)
     if entry < 0:
         return -1
-    ended, stops = 0, table.stops[entry]
-    while ended < table.tokens[entry] and table.ends[stops + ended] <= inside:
+    ended, stops, ends, count = 0, table.rows[entry, STOPS], table.ends, table.rows[entry, TOKENS]
+    while ended < count and ends[stops + ended] <= inside:
         ended += 1
     return tokens[unit] + ended
 
@@ -224,7 +228,7 @@ def _end(points, token, table, work):  # type: ignore[no-untyped-def]
     bounds, tokens = work.bounds, work.tokens
     unit = _last(tokens, work.state[COUNT] + 1, token)
     entry = _stops(points, unit, table, work)
-    return -1 if entry < 0 else bounds[unit] + table.ends[table.stops[entry] + token - tokens[unit]]
+    return -1 if entry < 0 else bounds[unit] + table.ends[table.rows[entry, STOPS] + token - tokens[unit]]
 
 
 class WordFiller:

@@ -145,12 +145,12 @@ def test_units_that_have_no_room_are_learned_again() -> None:
     tokenizer = small()
     meter = meter_for(tokenizer)
     assert isinstance(meter, WordMeter)
-    meter.units = Units(meter.counts.ask, meter.ends, kept=40)
-    document = Document(source="s", text=" ".join(SENTENCES) * 5 + LAW, title="T")
+    meter.units = Units(meter.counts.ask, meter.ends, kept=240)
+    document = Document(source="s", text=" ".join(SENTENCES) + " ".join(f"w{i}x" for i in range(400)) + LAW, title="T")
     config = ChunkerConfig(max_tokens=48)
     found = list(Chunker(tokenizer, config, meter=meter).run([document]))
     assert found == list(Chunker(tokenizer, config, meter=NaiveMeter(tokenizer)).run([document])) != []
-    assert 0 < meter.units.table.used[0] <= 40
+    assert 0 < meter.units.table.used[0] <= 240
 
 
 def small() -> PreTrainedTokenizerFast:

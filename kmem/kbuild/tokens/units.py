@@ -17,17 +17,18 @@ _SHIFT = np.uint64(32)
 _UNKNOWN = -1
 
 
-class Table(NamedTuple):
-    """Entry e is keys[at[e] : at[e] + length[e]] and has tokens[e]; ends[stops[e]:][: tokens[e]] is where they end, stops −1 where unknown.
+START, LENGTH, TOKENS, STOPS = range(4)
+"""Columns of `rows`: entry e is keys[start : start + length] and has so many tokens, which end at ends[stops : stops + tokens]."""
 
-    slots [power of two] int32: entry + 1, 0 for none. used [3]: entries, keys, ends.
+
+class Table(NamedTuple):
+    """slots [power of two] int32: entry + 1, 0 for none. rows [entries, 4], `stops` −1 where unknown. used [3]: entries, keys, ends.
+
+    Machine code takes its arrays out before a loop: numba counts references each time it takes one.
     """
 
     slots: NDArray[np.int32]
-    at: NDArray[np.int64]
-    length: NDArray[np.int32]
-    tokens: NDArray[np.int32]
-    stops: NDArray[np.int64]
+    rows: NDArray[np.int32]
     keys: NDArray[np.uint32]
     ends: NDArray[np.int32]
     used: NDArray[np.int64]
@@ -41,17 +42,15 @@ class Units:
         room = max(2 * LONGEST, kept * _MEAN_CHARACTERS)
         self.table = Table(
             slots=np.zeros(1 << (2 * kept).bit_length(), np.int32),
-            at=np.empty(kept, np.int64),
-            length=np.empty(kept, np.int32),
-            tokens=np.empty(kept, np.int32),
-            stops=np.empty(kept, np.int64),
+            rows=np.empty((kept, 4), np.int32),
             keys=np.empty(room, np.uint32),
             ends=np.empty(4 * room, np.int32),
             used=np.zeros(3, np.int64),
         )
 
     def learn(self, points: NDArray[np.uint32], lengths: NDArray[np.int32]) -> None:
-        """Units one after another in `points`, each of at most LONGEST characters."""
+        """Units one after another in `points`, each of at most LONGEST characters; of many the first, so that they all have room."""
+        lengths = lengths[: self._kept // 2]
         text, at, counts, seen = points.tobytes().decode("utf-32-le"), 0, list[int](), dict[str, int]()
         for length in lengths.tolist():
             unit = text[at : at + length]
@@ -68,17 +67,17 @@ class Units:
 
 
 @compiled
-def find(points, at, end, table):  # type: ignore[no-untyped-def]  # numba compiles for the types of a call
+def find(points, at, end, slots, rows, keys):  # type: ignore[no-untyped-def]  # numba compiles for the types of a call
     """The entry of the unit from `at` to `end`, or −1."""
     length = end - at
-    mask = len(table.slots) - 1
+    mask = len(slots) - 1
     slot = _hash(points, at, end) & mask
-    while table.slots[slot]:
-        entry = table.slots[slot] - 1
-        if table.length[entry] == length:
-            key = table.at[entry]
+    while slots[slot]:
+        entry = slots[slot] - 1
+        if rows[entry, LENGTH] == length:
+            key = rows[entry, START]
             place = 0
-            while place < length and table.keys[key + place] == points[at + place]:
+            while place < length and keys[key + place] == points[at + place]:
                 place += 1
             if place == length:
                 return entry
@@ -98,23 +97,24 @@ def _hash(points, at, end):  # type: ignore[no-untyped-def]
 @compiled
 def _enter(points, at, end, tokens, table):  # type: ignore[no-untyped-def]
     """The entry of the unit, made where it is not there. A table without room forgets all."""
-    entry = find(points, at, end, table)
+    slots, rows, keys, used = table.slots, table.rows, table.keys, table.used
+    entry = find(points, at, end, slots, rows, keys)
     if entry >= 0:
         return entry
-    if table.used[0] == len(table.at) or table.used[1] + end - at > len(table.keys):
-        table.used[:] = 0
-        table.slots[:] = 0
-    entry, key = table.used[0], table.used[1]
-    table.used[0] += 1
-    table.used[1] += end - at
-    table.at[entry], table.length[entry], table.tokens[entry], table.stops[entry] = key, end - at, tokens, _UNKNOWN
+    if used[0] == len(rows) or used[1] + end - at > len(keys):
+        used[:] = 0
+        slots[:] = 0
+    entry, key = used[0], used[1]
+    used[0] += 1
+    used[1] += end - at
+    rows[entry, START], rows[entry, LENGTH], rows[entry, TOKENS], rows[entry, STOPS] = key, end - at, tokens, _UNKNOWN
     for place in range(end - at):
-        table.keys[key + place] = points[at + place]
-    mask = len(table.slots) - 1
+        keys[key + place] = points[at + place]
+    mask = len(slots) - 1
     slot = _hash(points, at, end) & mask
-    while table.slots[slot]:
+    while slots[slot]:
         slot = (slot + 1) & mask
-    table.slots[slot] = entry + 1
+    slots[slot] = entry + 1
     return entry
 
 
@@ -131,7 +131,7 @@ def _learn_ends(points, ends, table):  # type: ignore[no-untyped-def]
     entry = _enter(points, 0, len(points), len(ends), table)
     if table.used[2] + len(ends) > len(table.ends):  # forget where tokens end, and no more
         table.used[2] = 0
-        table.stops[: table.used[0]] = _UNKNOWN
-    table.stops[entry] = table.used[2]
+        table.rows[: table.used[0], STOPS] = _UNKNOWN
+    table.rows[entry, STOPS] = table.used[2]
     table.ends[table.used[2] : table.used[2] + len(ends)] = ends
     table.used[2] += len(ends)
