@@ -100,10 +100,11 @@ class BankWriter:
         """
         return make_index(self.place, vectors, texts, ids, embedder, config=config)
 
-    def commit(self, shards: Sequence[Shard], index: IndexRecord) -> Manifest:
+    def commit(self, shards: Sequence[Shard], index: IndexRecord, *, deleted: Sequence[int] = ()) -> Manifest:
         """Make the place a bank: check that every shard and the index are there, then write the manifest.
 
-        The manifest holds no time of day, so that the same build gives the same bytes. Call it once, when no other writer is at work.
+        deleted: ids of rows that were written empty. The manifest holds no time of day, so that the same build gives the same bytes.
+        Call it once, when no other writer is at work.
         Raises ConfigError when shards are missing or an id occurs twice, CorruptBankError when a file is missing or has
         another length than it was written with, BankExistsError when someone else committed first.
         """
@@ -122,6 +123,7 @@ class BankWriter:
             bracket_tokens=self.spec.bracket_tokens,
             generations=(generation,),
             index=index,
+            deleted=tuple(sorted(deleted)),
         )
         self.place.tidy()
         commit(self.place, manifest)

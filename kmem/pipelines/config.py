@@ -1,13 +1,18 @@
 """Every option of a build, with its one default."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from kmem.arguments import require_count, require_name
 from kmem.encoder.defaults import AUTO, BATCH_SIZE, DEVICE, SMOLLM2
+from kmem.errors import ConfigError
+from kmem.kbuild.chunker import ChunkerConfig
+from kmem.kbuild.dedup.config import DedupConfig
+from kmem.kbuild.readers.config import ReadConfig
 from kmem.kstore.defaults import SHARD_BYTES
 from kmem.kstore.index.factory import AUTO as AUTO_INDEX
 from kmem.kstore.index.factory import require_factory
+from kmem.pipelines.partitions import PARTITION_BYTES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +28,8 @@ class BuildConfig:
     shard_bytes: payload of a shard, the unit of writing and of resuming. shard_rows: the same in rows; overrides shard_bytes.
     encode: False writes texts and index only; a memory is encoded when it is first read, or by `kmem encode`. `auto` is float32 then,
     the precision that generating starts from.
+    read, dedup, chunk: how sources are read, what of them counts as a copy, and how documents are cut; `dedup_chunks` the same as `dedup`
+    for chunks.
     """
 
     model: str = SMOLLM2
@@ -40,6 +47,10 @@ class BuildConfig:
     shard_bytes: int = SHARD_BYTES
     shard_rows: int | None = None
     encode: bool = True
+    read: ReadConfig = field(default_factory=ReadConfig)
+    dedup: DedupConfig = field(default_factory=DedupConfig)
+    dedup_chunks: DedupConfig = field(default_factory=DedupConfig)
+    chunk: ChunkerConfig = field(default_factory=ChunkerConfig)
 
     def __post_init__(self) -> None:
         for name in ("limit", "batch_size", "shard_bytes", "shard_rows"):
@@ -51,6 +62,42 @@ class BuildConfig:
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
+
+
+_NONE = DedupConfig(mode="none")
+EARLIER_TEXT: dict[str, Any] = {
+    "read": asdict(ReadConfig()),
+    "dedup": asdict(_NONE),
+    "dedup_chunks": asdict(_NONE),
+    "chunk": asdict(ChunkerConfig()),
+}
+"""What builds did before these could be chosen."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExecutorConfig:
+    """Where a build runs; the bank doesn't depend on it.
+
+    workers: processes of this machine, None = this process with all its threads. threads_per_worker: tasks that run at once in each.
+    scheduler: address of a Dask cluster that is there, `tcp://HOST:8786`. attempts: how often a task is tried before the document that
+    makes it fail is looked for. partition_bytes: of text that one task reads.
+    """
+
+    workers: int | None = None
+    threads_per_worker: int = 1
+    scheduler: str | None = None
+    attempts: int = 2
+    partition_bytes: int = PARTITION_BYTES
+
+    def __post_init__(self) -> None:
+        for name in ("threads_per_worker", "attempts", "partition_bytes"):
+            require_count(getattr(self, name), name)
+        if self.workers is not None:
+            require_count(self.workers, "workers")
+        if self.scheduler is not None:
+            require_name(self.scheduler, "scheduler")
+            if self.workers is not None:
+                raise ConfigError("workers and scheduler exclude each other: a cluster that is there has its own workers.")
 
 
 @dataclass(frozen=True, kw_only=True)
