@@ -10,6 +10,8 @@ from kmem.encoder.presets import PREFIX, PRESETS
 from kmem.encoder.profiles import GENERAL, shipped_profiles
 from kmem.encoder.select import SELECTORS
 from kmem.kbuild.corpora import CORPORA
+from kmem.kbuild.rules import RULES
+from kmem.kbuild.rules.config import PRESETS as RULE_PRESETS
 from kmem.kstore.index.retrievers import HIDDEN, RETRIEVERS
 from kmem.kstore.quant import QUANTISERS
 
@@ -40,7 +42,7 @@ def broken_links() -> list[str]:
 def registered_names() -> list[str]:
     """Whatever a user can name in an option; each has its row in the README."""
     prefixed = [*(f"corpus:{name}" for name in CORPORA), *(f"{PREFIX}{name}" for name in PRESETS)]
-    return [*SELECTORS, *QUANTISERS, *GENERAL, *shipped_profiles(), *RETRIEVERS, HIDDEN, *prefixed]
+    return [*SELECTORS, *QUANTISERS, *GENERAL, *shipped_profiles(), *RETRIEVERS, HIDDEN, *RULE_PRESETS, *RULES, *prefixed]
 
 
 def main() -> int:

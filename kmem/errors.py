@@ -23,12 +23,31 @@ class UnknownNameError(KmemError, ValueError):
         super().__init__(f"Unknown {kind} {name!r}; there are {', '.join(sorted(available))}.")
 
 
+class UnknownRuleError(UnknownNameError):
+    """A rule for documents that does not exist; names the nearest ones that do."""
+
+    def __init__(self, name: str, available: "list[str]") -> None:
+        from difflib import get_close_matches
+
+        nearest = get_close_matches(name, available, n=3)
+        said = f"the nearest are {', '.join(nearest)}" if nearest else f"there are {', '.join(sorted(available))}"
+        KmemError.__init__(self, f"Unknown rule {name!r}; {said}.")
+
+
 class UntrainedQuantiserError(KmemError, ValueError):
     """A quantiser that has to be trained on memories, asked for before it was."""
 
 
 class SourceError(KmemError, ValueError):
     """A source document can't be read as what it claims to be."""
+
+
+class UnreadableError(SourceError):
+    """A file or record that can't be read, beside others that can. `reason` is short and counted; `sample` is how it begins."""
+
+    def __init__(self, reason: str, message: str, sample: str = "") -> None:
+        super().__init__(message)
+        self.reason, self.sample = reason, sample
 
 
 class SourceNotFoundError(KmemError, FileNotFoundError):

@@ -1,54 +1,54 @@
 """Documents → chunks that fill the model's reference span: at most 128 of its own tokens, title included."""
 
-from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import accumulate
-from typing import Any, Protocol
 
 from kmem.document import Chunk, Document
-from kmem.errors import ConfigError, UnsupportedModelError
+from kmem.errors import ConfigError
 from kmem.identity import content_id
-from kmem.kbuild.cuts import cut
+from kmem.kbuild.cuts import beginning, cut, skip_whitespace
+from kmem.kbuild.tokens import Tokenizer, meter_for
+from kmem.kbuild.tokens.meter import Measured, Meter
 from kmem.profile import SPAN_TOKENS
 
 _MIN_TOKENS = 8
-_BLOCK_CHARACTERS = 4096
-
-
-class Tokenizer(Protocol):
-    """What the chunker needs of a transformers tokenizer: ids, and the characters each of them covers."""
-
-    def __call__(self, text: str, *, add_special_tokens: bool, return_offsets_mapping: bool) -> Mapping[str, Any]: ...
 
 
 @dataclass(frozen=True, kw_only=True)
 class ChunkerConfig:
-    """`max_tokens` bounds a chunk's reference. A title may take a quarter of it; a longer one loses its last words."""
+    """What a chunk may hold.
+
+    max_tokens: of its reference. A title may take a quarter of it; a longer one loses its last words.
+    overlap_tokens: how many of the tokens at a chunk's end the next chunk may repeat, as whole sentences or else whole words.
+    title: whether a chunk's reference begins with its document's title.
+    """
 
     max_tokens: int = SPAN_TOKENS
+    overlap_tokens: int = 0
+    title: bool = True
 
     def __post_init__(self) -> None:
         if self.max_tokens < _MIN_TOKENS:
             raise ConfigError(f"max_tokens is {self.max_tokens}, too few for a title and a word: give at least {_MIN_TOKENS}.")
+        if self.overlap_tokens < 0 or 2 * self.overlap_tokens >= self.max_tokens:
+            most = (self.max_tokens - 1) // 2
+            raise ConfigError(
+                f"overlap_tokens is {self.overlap_tokens}, but must be from 0 to {most}, less than half of max_tokens ({self.max_tokens})."
+            )
 
 
 class Chunker:
     """Cuts documents where paragraphs, sentences or words end.
 
-    The chunks of a document hold each of its non-whitespace characters once, in order; a chunk neither begins nor ends with
-    whitespace, and `chunk.tokens` is what the tokenizer gives for `chunk.reference` alone, without special tokens.
+    The chunks of a document hold each of its non-whitespace characters, in order, and once unless an overlap is asked for; a chunk
+    neither begins nor ends with whitespace, and `chunk.tokens` is what the tokenizer gives for `chunk.reference` alone, without
+    special tokens. `meter` says how tokens are counted, by default the fastest way known to be exact for this tokenizer.
     """
 
-    def __init__(self, tokenizer: Tokenizer, config: ChunkerConfig | None = None) -> None:
-        self.tokenizer = tokenizer
+    def __init__(self, tokenizer: Tokenizer, config: ChunkerConfig | None = None, *, meter: Meter | None = None) -> None:
         self.config = config or ChunkerConfig()
-        try:
-            self._ends("a")
-        except (NotImplementedError, KeyError) as error:
-            name = type(tokenizer).__name__
-            raise UnsupportedModelError(f"{name} gives no character offsets: load the fast tokenizer of this model.") from error
+        self._meter = meter or meter_for(tokenizer)
 
     def run(self, documents: Iterable[Document], counts: Counter[str] | None = None) -> Iterator[Chunk]:
         """The chunks of all documents, in order; `counts` receives `chunks`, `tokens`, and every drop by reason."""
@@ -67,8 +67,8 @@ class Chunker:
                     yield chunk
 
     def _chunks(self, document: Document, counts: Counter[str]) -> Iterator[Chunk]:
-        title = self._title(document.title)
-        if len(title) < len(" ".join(document.title.split())):
+        title = self._title(document.title) if self.config.title else ""
+        if self.config.title and len(title) < len(" ".join(document.title.split())):
             counts["shortened: title"] += 1
         prefix = f"{title}: " if title else ""
         source, text = document.source, document.text
@@ -88,27 +88,32 @@ class Chunker:
 
     def _spans(self, text: str, prefix: str) -> Iterator[tuple[int, int, int]]:
         """(start, end, tokens of prefix and slice) of every chunk."""
-        ends = self._ends(text)
-        room = max(1, self.config.max_tokens - self._count(prefix))
-        start = _skip_whitespace(text, 0)
-        while start < len(text):
-            end, tokens = self._fit(text, start, prefix, ends, room)
+        measured = self._meter.measure(text, prefix)
+        room = max(1, self.config.max_tokens - self._meter.count(prefix))
+        start = fresh = skip_whitespace(text, 0)
+        while fresh < len(text):
+            fitted = self._fit(text, start, fresh, prefix, measured, room)
+            if fitted is None:  # no room for anything new after what is repeated
+                start = fresh
+                continue
+            end, tokens = fitted
             yield start, end, tokens
-            start = _skip_whitespace(text, end)
+            fresh = skip_whitespace(text, end)
+            start = self._repeated(text, start, end, measured) if self.config.overlap_tokens else fresh
 
-    def _fit(self, text: str, start: int, prefix: str, ends: list[int], room: int) -> tuple[int, int]:
-        """The end of the chunk that begins at `start`, and its tokens.
+    def _fit(self, text: str, start: int, fresh: int, prefix: str, measured: Measured, room: int) -> tuple[int, int] | None:
+        """The end of the chunk that begins at `start`, and its tokens; None if it would end before `fresh`, where new text begins.
 
         A slice tokenised alone may have more tokens than inside the document, so each candidate is counted and the window shrunk
         by the excess; a window of one character can't shrink.
         """
-        first = bisect_right(ends, start)
-        room = min(room, len(ends) - first)
-        window = len(text) if first + room >= len(ends) else ends[first + room - 1]
-        while True:
-            stop = window if window == len(text) else cut(text, start, window)
+        first = measured.before(start)
+        room = min(room, measured.total - first)
+        window = len(text) if first + room >= measured.total else measured.end(first + room - 1)
+        while window > fresh or start == fresh:
+            stop = window if window == len(text) else cut(text, start, window, fresh)
             end = start + len(text[start:stop].rstrip())
-            tokens = self._count(prefix + text[start:end])
+            tokens = measured.count(start, end)
             excess = tokens - self.config.max_tokens
             if excess <= 0:
                 return end, tokens
@@ -119,40 +124,30 @@ class Chunker:
                 )
             room -= excess
             # Always less than before, also where the document's tokens say nothing about the slice's.
-            window = min(end - 1, ends[first + room - 1]) if room > 0 else start + (end - start) // 2
+            window = min(end - 1, measured.end(first + room - 1)) if room > 0 else start + (end - start) // 2
             window = max(window, start + 1)
+        return None
+
+    def _repeated(self, text: str, start: int, end: int, measured: Measured) -> int:
+        """Where the next chunk begins: with the last sentences or words of the one from `start` to `end` that the overlap has room for."""
+        first = measured.before(end) - self.config.overlap_tokens
+        place = max(start + 1, measured.end(first - 1) if first > 0 else 0)
+        while (place := beginning(text, place, end)) < end:
+            if self._meter.count(text[place:end]) <= self.config.overlap_tokens:
+                return place
+            place += 1
+        return skip_whitespace(text, end)
 
     def _title(self, title: str) -> str:
         """The title, cut after a word if it can be, so that title and colon take at most a quarter of the tokens; at worst ""."""
         whole = " ".join(title.split())
         limit = self.config.max_tokens // 4
-        if self._count(f"{whole}: ") <= limit:
+        if self._meter.count(f"{whole}: ") <= limit:
             return whole
-        ends = self._ends(whole)
-        for kept in range(min(limit, len(ends)), 0, -1):
-            start = whole[: ends[kept - 1]]
+        measured = self._meter.measure(whole, "")
+        for kept in range(min(limit, measured.total), 0, -1):
+            start = whole[: measured.end(kept - 1)]
             shorter = start.rpartition(" ")[0] or start.strip()
-            if self._count(f"{shorter}: ") <= limit:
+            if self._meter.count(f"{shorter}: ") <= limit:
                 return shorter
         return ""
-
-    def _count(self, text: str) -> int:
-        return len(self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)["input_ids"])
-
-    def _ends(self, text: str) -> list[int]:
-        """Where each token of the text ends, ascending.
-
-        Tokenised by blocks: a window need not be exact, since every chunk is counted, and no tokenizer is fed a whole book.
-        """
-        ends: list[int] = []
-        for block in range(0, len(text), _BLOCK_CHARACTERS):
-            piece = text[block : block + _BLOCK_CHARACTERS]
-            offsets = self.tokenizer(piece, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
-            ends += [block + end for _, end in offsets]
-        return list(accumulate(ends, max))
-
-
-def _skip_whitespace(text: str, start: int) -> int:
-    while start < len(text) and text[start].isspace():
-        start += 1
-    return start

@@ -19,10 +19,10 @@ def articles(index: Path | None = None, *, min_characters: int = _MIN_CHARACTERS
     The title is the entry's first line, the body the rest without `{}`, `<…>` and the date at its end. `index` is FOLDOC's index
     file; without it the corpus is fetched.
     """
-    files = dictionary_files(index or fetch_corpus("foldoc"))
-    if files is None:
+    path = index or fetch_corpus("foldoc")
+    if dictionary_files(path) is None:
         raise SourceError(f"{index} is not one half of a dictionary: name foldoc.index with foldoc.dict.dz beside it.")
-    parted = (entry.text.partition("\n") for entry in entries(*files))
+    parted = (entry.text.partition("\n") for entry in entries(str(path)))
     found = ((first.strip(), _body(rest)) for first, _, rest in parted)
     return [(title, body) for title, body in found if len(body) > min_characters]
 

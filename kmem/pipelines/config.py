@@ -8,7 +8,9 @@ from kmem.encoder.defaults import AUTO, BATCH_SIZE, DEVICE, SMOLLM2
 from kmem.errors import ConfigError
 from kmem.kbuild.chunker import ChunkerConfig
 from kmem.kbuild.dedup.config import DedupConfig
+from kmem.kbuild.language import LanguagesConfig
 from kmem.kbuild.readers.config import ReadConfig
+from kmem.kbuild.rules.config import RulesConfig
 from kmem.kstore.defaults import SHARD_BYTES
 from kmem.kstore.index.factory import AUTO as AUTO_INDEX
 from kmem.kstore.index.factory import require_factory
@@ -28,8 +30,8 @@ class BuildConfig:
     shard_bytes: payload of a shard, the unit of writing and of resuming. shard_rows: the same in rows; overrides shard_bytes.
     encode: False writes texts and index only; a memory is encoded when it is first read, or by `kmem encode`. `auto` is float32 then,
     the precision that generating starts from.
-    read, dedup, chunk: how sources are read, what of them counts as a copy, and how documents are cut; `dedup_chunks` the same as `dedup`
-    for chunks.
+    read, rules, languages, dedup, chunk: how sources are read, which documents are dropped, what counts as a copy of an earlier one, and how
+    documents are cut; `dedup_chunks` is `dedup` for chunks.
     """
 
     model: str = SMOLLM2
@@ -48,6 +50,8 @@ class BuildConfig:
     shard_rows: int | None = None
     encode: bool = True
     read: ReadConfig = field(default_factory=ReadConfig)
+    rules: RulesConfig = field(default_factory=RulesConfig)
+    languages: LanguagesConfig = field(default_factory=LanguagesConfig)
     dedup: DedupConfig = field(default_factory=DedupConfig)
     dedup_chunks: DedupConfig = field(default_factory=DedupConfig)
     chunk: ChunkerConfig = field(default_factory=ChunkerConfig)
@@ -67,6 +71,8 @@ class BuildConfig:
 _NONE = DedupConfig(mode="none")
 EARLIER_TEXT: dict[str, Any] = {
     "read": asdict(ReadConfig()),
+    "rules": asdict(RulesConfig(preset="none")),
+    "languages": {**asdict(LanguagesConfig()), "keep": []},
     "dedup": asdict(_NONE),
     "dedup_chunks": asdict(_NONE),
     "chunk": asdict(ChunkerConfig()),

@@ -69,7 +69,10 @@ class TextStages:
 
     def read_step(self) -> ReadStep:
         """What is done to each partition first."""
-        return ReadStep(site=site_of(self.runner.place), read=self.config.read, dedup=self.config.dedup)
+        config = self.config
+        return ReadStep(
+            site=site_of(self.runner.place), read=config.read, rules=config.rules, languages=config.languages, dedup=config.dedup
+        )
 
     def _read_all(self, group: Sequence[Partition]) -> None:
         self._read += self._ran(READ, self.runner.run(self.read_step(), group, units=lambda partition: max(1, partition.size_bytes)))

@@ -95,7 +95,7 @@ def test_missing_source_and_binary_source(kmem: Run, tiny_folder: Path, tmp_path
     refused(kmem("build", tmp_path / "photo.jpg", *options), "photo.jpg", ".jsonl")
     (tmp_path / "wide.txt").write_text("wide", encoding="utf-16")
     refused(kmem("build", tmp_path / "wide.txt", *options), "wide.txt", "looks like UTF-16")
-    (tmp_path / "bad.jsonl").write_text('{"text": "fine"}\n{"text": \n')
+    (tmp_path / "bad.jsonl").write_text('\n{"text": \n')
     refused(kmem("build", tmp_path / "bad.jsonl", *options), "bad.jsonl", "2")
     (tmp_path / "blank.txt").write_text("  \n")
     refused(kmem("build", tmp_path / "blank.txt", *options), "blank.txt")

@@ -1,6 +1,7 @@
 """Whatever the text: every non-whitespace character in exactly one chunk, and no reference longer than its span."""
 
 from collections import Counter
+from itertools import pairwise
 
 import pytest
 from hypothesis import example, given, settings
@@ -156,3 +157,62 @@ def test_too_few_tokens(tokenizer: PreTrainedTokenizerFast, expanding_tokenizer:
         ChunkerConfig(max_tokens=7)
     with pytest.raises(ConfigError, match=r"the one character .* takes \d+ tokens: raise max_tokens"):
         chunks_of(expanding_tokenizer, "a \ufdfa", max_tokens=8)
+
+
+@settings(max_examples=150, deadline=None)
+@given(text=TEXTS, max_tokens=st.integers(min_value=24, max_value=130), share=st.floats(min_value=0.0, max_value=0.49))
+def test_overlap(tokenizer: PreTrainedTokenizerFast, text: str, max_tokens: int, share: float) -> None:
+    """New text in every chunk, none left out, and what is repeated is whole words within the overlap."""
+    overlap = int(max_tokens * share)
+    config = ChunkerConfig(max_tokens=max_tokens, overlap_tokens=overlap)
+    chunks = list(Chunker(tokenizer, config).run([Document(source="s", text=text, title="T")]))
+    position = 0
+    for chunk in chunks:
+        assert chunk.text == text[chunk.start : chunk.end] == chunk.text.strip() != ""
+        assert chunk.tokens == len(tokenizer(chunk.reference, add_special_tokens=False)["input_ids"]) <= max_tokens
+        assert chunk.end > position
+        repeated = text[chunk.start : position]
+        assert len(tokenizer(repeated, add_special_tokens=False)["input_ids"]) <= overlap
+        assert not repeated or text[chunk.start - 1].isspace() or text[chunk.start - 1] in ".!?…。！？｡；，：、”’」』）"
+        assert not text[position : chunk.start].strip()
+        position = chunk.end
+    assert not text[position:].strip()
+
+
+def test_overlap_repeats_whole_sentences(tokenizer: PreTrainedTokenizerFast) -> None:
+    text = " ".join([SENTENCES[0], SENTENCES[1], SENTENCES[3]] * 8)
+    config = ChunkerConfig(max_tokens=96, overlap_tokens=40)
+    chunks = list(Chunker(tokenizer, config).run([Document(source="s", text=text)]))
+    assert len(chunks) > 5
+    for one, other in pairwise(chunks):
+        assert text[other.start : one.end] in SENTENCES
+    law = list(Chunker(tokenizer, config).run([Document(source="s", text="重点排污单位应当公开名称；防治污染设施。" * 20)]))
+    assert all(law[i].end - law[i + 1].start in (7, 20) for i in range(len(law) - 1))
+
+
+def test_overlap_repeats_words_where_no_sentence_fits(tokenizer: PreTrainedTokenizerFast) -> None:
+    text = "the key and the hash of it " * 60
+    config = ChunkerConfig(max_tokens=64, overlap_tokens=9)
+    chunks = list(Chunker(tokenizer, config).run([Document(source="s", text=text)]))
+    for one, other in pairwise(chunks):
+        repeated = text[other.start : one.end]
+        assert repeated.split()[0] in ("the", "key", "and", "hash", "of", "it")
+        assert 4 <= len(tokenizer(repeated, add_special_tokens=False)["input_ids"]) <= 9
+
+
+def test_a_title_left_out(tokenizer: PreTrainedTokenizerFast) -> None:
+    counts: Counter[str] = Counter()
+    titled = Document(source="s", text=PROSE, title="Hash table " * 40)
+    without = list(Chunker(tokenizer, ChunkerConfig(title=False)).run([titled], counts))
+    assert without[0].title == ""
+    assert without[0].reference == without[0].text
+    assert "shortened: title" not in counts
+    bare = Chunker(tokenizer).run([Document(source="s", text=PROSE)])
+    assert without == list(bare)
+
+
+@pytest.mark.parametrize("overlap", [-1, 12, 13])
+def test_overlap_has_bounds(overlap: int) -> None:
+    with pytest.raises(ConfigError, match=rf"overlap_tokens is {overlap}, but must be from 0 to 11, less than half of max_tokens \(24\)"):
+        ChunkerConfig(max_tokens=24, overlap_tokens=overlap)
+    assert ChunkerConfig(max_tokens=24, overlap_tokens=11).overlap_tokens == 11

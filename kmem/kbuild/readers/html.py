@@ -4,11 +4,12 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from html.parser import HTMLParser
-from pathlib import Path
 
 from kmem.document import Document
-from kmem.errors import SourceError
-from kmem.kbuild.readers.decode import one_line, read_utf8
+from kmem.errors import UnreadableError
+from kmem.kbuild.readers.decode import one_line, sample
+from kmem.kbuild.readers.reading import Reading
+from kmem.kbuild.readers.whole import read_whole
 
 _DROPPED = {"script", "style", "noscript", "template", "nav", "aside", "footer", "button", "select", "svg", "math", "iframe"}
 _CODE = {"script", "style"}
@@ -76,13 +77,15 @@ def _tidy(pieces: Iterable[str]) -> str:
     return re.sub(r"\n{3,}", "\n\n", text).strip()
 
 
-def read_html(path: Path, counts: Counter[str]) -> Iterator[Document]:
+def read_html(reading: Reading) -> Iterator[Document]:
     """The page as one document, paragraphs parted by an empty line; the title is that of `<title>`."""
-    page = _Page()
+    page, markup = _Page(), read_whole(reading)
     try:
-        page.feed(read_utf8(path))
+        page.feed(markup)
         page.close()
     except AssertionError as error:  # how html.parser rejects a malformed `<![` section
-        raise SourceError(f"{path} is not HTML that can be parsed ({error}): repair it or save it as .txt.") from error
+        raise UnreadableError(
+            "not HTML", f"{reading.name} is not HTML that can be parsed ({error}): repair it or save it as .txt.", sample(markup)
+        ) from error
     main = _tidy(text for text, in_main in page.pieces if in_main)
-    yield Document(source=str(path), text=main or _tidy(text for text, _ in page.pieces), title=one_line(page.title))
+    yield Document(source=reading.name, text=main or _tidy(text for text, _ in page.pieces), title=one_line(page.title))

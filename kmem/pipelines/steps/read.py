@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from kmem.document import Document
@@ -13,8 +14,11 @@ from kmem.errors import ConfigError
 from kmem.identity import content_id
 from kmem.kbuild.dedup.config import DedupConfig
 from kmem.kbuild.dedup.signatures import Signer
+from kmem.kbuild.language import Languages, LanguagesConfig
 from kmem.kbuild.pieces import Piece, Rejected, read_piece
 from kmem.kbuild.readers.config import ReadConfig
+from kmem.kbuild.rules.config import RulesConfig
+from kmem.kbuild.rules.run import Rules
 from kmem.kstore.place import Place
 from kmem.kstore.stored import StoredFile, store
 from kmem.pipelines.executors.local import is_final
@@ -49,10 +53,11 @@ class _Seen:
         self.yielded += 1
         self.digest.update(content_id(document.source, document.title, document.text).to_bytes(8, "little"))
 
-    def reject(self, rejected: Rejected) -> None:
+    def reject(self, source: str, rejected: Rejected) -> None:
+        """Of the piece's source `source`."""
         if len(self.samples) < MOST_SAMPLES:
-            self.samples.append(asdict(rejected))
-        self.lost.setdefault(rejected.source.partition("#")[0], rejected)
+            self.samples.append(rejected.to_dict())
+        self.lost.setdefault(source, rejected)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +66,8 @@ class ReadStep:
 
     site: str
     read: ReadConfig
+    rules: RulesConfig
+    languages: LanguagesConfig
     dedup: DedupConfig
 
     stage = READ
@@ -93,7 +100,7 @@ class ReadStep:
                 "text": text,
                 "stamps": stamps,
                 "pieces": pieces_digest(task),
-                "lost": {source: asdict(rejected) for source, rejected in seen.lost.items()},
+                "lost": {source: rejected.to_dict() for source, rejected in seen.lost.items()},
                 "gave": sorted(seen.gave & _shared(task, seen)),
             },
             seconds=time.perf_counter() - began,
@@ -110,13 +117,13 @@ class ReadStep:
 
     def key(self, task: Partition) -> str:
         """Of all that the kept documents follow from, but the bytes of the sources."""
-        return digest([asdict(self.read), asdict(self.dedup), pieces_digest(task), task.aside])
+        return digest([asdict(self.read), asdict(self.rules), asdict(self.languages), asdict(self.dedup), pieces_digest(task), task.aside])
 
     def _read(self, task: Partition, seen: _Seen) -> Iterator[Document]:
         number = 0
         unreadable = {at for at, reason in task.aside if reason == UNREADABLE}
         for piece in task.pieces:
-            reading = read_piece(piece, self.read, seen.counts, seen.reject)
+            reading = read_piece(piece, self.read, seen.counts, partial(seen.reject, piece.source))
             try:
                 while number not in unreadable:
                     document = next(reading, None)
@@ -145,7 +152,7 @@ class ReadStep:
             if number in aside:
                 seen.counts[f"{REJECTED}{aside[number]}"] += 1
                 seen.aside += 1
-                seen.reject(Rejected(source=document.source, reason=aside[number], sample=document.text[:80]))
+                seen.reject(document.source, Rejected(source=document.source, reason=aside[number], sample=document.text[:80]))
             elif (reason := self._verdict(document, tools)) is not None:
                 seen.counts[f"{DROPPED}{reason}"] += 1
             else:
@@ -155,7 +162,9 @@ class ReadStep:
 
     def _verdict(self, document: Document, tools: Tools) -> str | None:
         """Why a document is dropped; None where it is kept."""
-        return None
+        rules = tools.get(("rules", repr(self.rules)), lambda: Rules(self.rules))
+        languages = tools.get(("languages", self.languages), lambda: Languages(self.languages))
+        return rules.verdict(document.text) or languages.verdict(document.text)
 
 
 def text_digest(step: ReadStep, task: Partition) -> str:
@@ -170,7 +179,7 @@ def text_digest(step: ReadStep, task: Partition) -> str:
 def _give_up(piece: Piece, seen: _Seen, reason: str) -> None:
     """What is left of a piece that can't be read on counts as one record."""
     seen.counts[f"{REJECTED}{reason}"] += 1
-    seen.reject(Rejected(source=piece.source, reason=reason))
+    seen.reject(piece.source, Rejected(source=piece.source, reason=reason, message=f"{piece.source} can't be read: {reason}."))
 
 
 def _rejects(place: Place, ledger: Ledger, index: int, samples: list[dict[str, str]]) -> tuple[StoredFile, ...]:

@@ -1,0 +1,45 @@
+"""Any tokenizer of the `tokenizers` library, asked without the wrapper of transformers."""
+
+from typing import Any
+
+from tokenizers import Tokenizer as Backend
+from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
+
+from kmem.kbuild.tokens.meter import Measured, MeasuredByEnds
+
+
+def backend_of(tokenizer: object) -> Backend | None:
+    """A backend that gives what calling the tokenizer gives, or None where its class has a way of its own.
+
+    It shares model and steps with the tokenizer's, and not the padding and truncation that others set on that one.
+    """
+    kind: Any = type(tokenizer)
+    if not isinstance(tokenizer, PreTrainedTokenizerFast):
+        return None
+    if kind.__call__ is not PreTrainedTokenizerBase.__call__ or kind._encode_plus is not PreTrainedTokenizerFast._encode_plus:
+        return None
+    theirs: Backend = tokenizer.backend_tokenizer
+    ours = Backend(theirs.model)
+    for step in ("normalizer", "pre_tokenizer", "post_processor"):
+        if (found := getattr(theirs, step)) is not None:
+            setattr(ours, step, found)
+    ours.add_tokens([token for _, token in sorted(theirs.get_added_tokens_decoder().items())])
+    ours.encode_special_tokens = bool(tokenizer.split_special_tokens)
+    return ours
+
+
+class BackendMeter:
+    """Every count is a tokenisation."""
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+
+    def count(self, text: str) -> int:
+        return len(self._backend.encode_batch_fast([text], add_special_tokens=False)[0])
+
+    def ends(self, text: str) -> list[int]:
+        """Where each token of the text ends, in characters."""
+        return [end for _, end in self._backend.encode(text, add_special_tokens=False).offsets]
+
+    def measure(self, text: str, prefix: str) -> Measured:
+        return MeasuredByEnds(text, prefix, self.ends, self.count)
