@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from kmem.arguments import path_or_url
-from kmem.errors import BankExistsError, ConfigError, CorruptBankError, WrongTypeError
+from kmem.errors import BankExistsError, ConfigError, CorruptBankError, SourceError, SourceNotFoundError, WrongTypeError
 from kmem.kbuild.pieces import pieces
 from kmem.kbuild.sources import named
 from kmem.kstore.bank import open_bank
@@ -100,7 +100,7 @@ class _Work:
                 receipts.start(settings)
                 try:
                     report = self._build(receipts)
-                except (ConfigError, OSError):
+                except (ConfigError, SourceError, SourceNotFoundError):
                     if fresh and not receipts.settled:  # nothing was found to remember, so nothing is left behind
                         _leave_nothing(receipts)
                     raise

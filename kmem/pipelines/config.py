@@ -30,8 +30,8 @@ class BuildConfig:
     shard_bytes: payload of a shard, the unit of writing and of resuming. shard_rows: the same in rows; overrides shard_bytes.
     encode: False writes texts and index only; a memory is encoded when it is first read, or by `kmem encode`. `auto` is float32 then,
     the precision that generating starts from.
-    read, rules, languages, dedup, chunk: how sources are read, which documents are dropped, what counts as a copy of an earlier one, and how
-    documents are cut; `dedup_chunks` is `dedup` for chunks.
+    read, rules, languages, dedup, chunk: how sources are read, which documents are dropped, what counts as a copy of an earlier one, and
+    how documents are cut; `dedup_chunks` is `dedup` for chunks.
     """
 
     model: str = SMOLLM2

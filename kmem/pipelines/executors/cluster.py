@@ -86,7 +86,7 @@ class Cluster:
 
     @property
     def workers(self) -> int:
-        return max(1, sum(self._client.nthreads().values()))
+        return max(1, sum(int(threads) for threads in self._client.nthreads().values()))
 
     @property
     def dashboard(self) -> str | None:
