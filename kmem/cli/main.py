@@ -22,6 +22,7 @@ from kmem.cli import (
     plan,
     query,
     show,
+    status,
     verify,
 )
 from kmem.cli.quiet import hush
@@ -41,6 +42,7 @@ app.command("build")(build.build)
 app.command("info")(info.info)
 app.command("query")(query.query)
 app.command("show")(show.show)
+app.command("status")(status.status)
 app.command("generate")(generate.generate)
 app.command("append")(append.append)
 app.command("encode")(encode.encode)

@@ -18,11 +18,13 @@ from kmem.kstore.lock import locked
 from kmem.kstore.place import LocalPlace, Place, place_of
 from kmem.kstore.quant import quantiser, record_bytes
 from kmem.kstore.writer import is_committed
+from kmem.pipelines.closing import CONFIG, draw, gather_rejects, versions
 from kmem.pipelines.config import BuildConfig, ExecutorConfig
 from kmem.pipelines.machine import Machine, machine
 from kmem.pipelines.memories import MemoryStages
+from kmem.pipelines.options import Options
 from kmem.pipelines.partitions import Partition, digest, gathered, pieces_digest, stamps_digest
-from kmem.pipelines.receipts import Receipts
+from kmem.pipelines.receipts import STAGES, VERSIONS, Receipts
 from kmem.pipelines.report import BuildReport
 from kmem.pipelines.run import Runner
 from kmem.pipelines.settings import resolved
@@ -32,6 +34,7 @@ from kmem.pipelines.steps.cut import Cut
 from kmem.pipelines.steps.encode import ShardTask, shard_chunks
 from kmem.pipelines.steps.read import CHANGED, text_digest
 from kmem.pipelines.text import Prepared, TextStages
+from kmem.pipelines.watch import Watch
 from kmem.progress import Progress, silent
 
 
@@ -64,7 +67,16 @@ def build(
     partitions = gathered(pieces(sources, config.read, counts, piece_bytes=executor.partition_bytes), executor.partition_bytes)
     quantiser(config.quantiser)  # a wrong name is told before a model is loaded
     with machine(config, executor, progress, here=dry_run) as running:
-        work = _Work(sources=sources, config=config, place=place, machine=running, partitions=partitions, listed=counts, progress=progress)
+        work = _Work(
+            sources=sources,
+            config=config,
+            executor=executor,
+            place=place,
+            machine=running,
+            partitions=partitions,
+            listed=counts,
+            progress=progress if dry_run else Watch(place, progress),
+        )
         return work.foretell() if dry_run else work.do(resume=resume)
 
 
@@ -74,6 +86,7 @@ class _Work:
 
     sources: Sequence[str]
     config: BuildConfig
+    executor: ExecutorConfig
     place: Place
     machine: Machine
     partitions: Sequence[Partition]
@@ -98,13 +111,15 @@ class _Work:
                 report = self._as_it_was(receipts)
             else:
                 receipts.start(settings)
+                options = Options(sources=tuple(self.sources), out=str(place), build=self.config, executor=self.executor)
+                place.replace(CONFIG, options.to_yaml().encode())
                 try:
                     report = self._build(receipts)
                 except (ConfigError, SourceError, SourceNotFoundError):
                     if fresh and not receipts.settled:  # nothing was found to remember, so nothing is left behind
                         _leave_nothing(receipts)
                     raise
-            receipts.close(report.to_dict() | {"stages": self.stats.to_dict()})
+            receipts.close(report.to_dict() | {STAGES: self.stats.to_dict(), VERSIONS: versions()})
         return report
 
     def foretell(self) -> BuildReport:
@@ -138,6 +153,8 @@ class _Work:
         stages = MemoryStages(runner=self._runner(self.place), config=self.config, machine=self.machine, stats=self.stats)
         _, report.shards_reused = stages.write(cut, self._rows_per_shard)
         report.counts = self._counts()
+        gather_rejects(self.place)
+        draw(self.place, self.stats.to_dict(), cut)
         return report
 
     def _prepare(self, place: Place) -> Prepared:

@@ -1,5 +1,6 @@
 """The stages from shards of text to a bank: encode, embed, index, commit."""
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -7,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kmem.document import Chunk
+from kmem.kbuild.rejected import Rejected
+from kmem.kstore.claim import BUILD
 from kmem.kstore.index.config import IndexConfig
 from kmem.kstore.manifest import Manifest
 from kmem.kstore.quant import quantiser
@@ -90,14 +93,18 @@ def _as_done(tasks: Sequence[ShardTask], receipts: Sequence[Receipt]) -> list[Sh
 
 
 def _ids(runner: Runner, cut: Cut, tasks: Sequence[ShardTask]) -> tuple[NDArray[np.int64], list[int]]:
-    """[N] ids of all rows, and those of rows that stay empty."""
+    """[N] ids of all rows, and those of rows that stay empty, whose chunks are written down."""
     ids, gone, first = cut.ids.copy(), list[int](), 0
     for task in tasks:
         if task.aside:
             chunks = list(shard_chunks(runner.place, task))
-            for row, _ in task.aside:
+            lines = []
+            for row, reason in task.aside:
                 ids[first + row] = hole(chunks[row]).id
                 gone.append(int(ids[first + row]))
+                rejected = Rejected(source=chunks[row].source, reason=reason, sample=chunks[row].text[:80])
+                lines.append(f"{json.dumps(rejected.to_dict(), ensure_ascii=False)}\n")
+            runner.place.replace(f"{BUILD}/aside/{task.index:05d}.rejected.jsonl", "".join(lines).encode())
         first += task.rows
     return ids, gone
 

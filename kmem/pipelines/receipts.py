@@ -22,9 +22,9 @@ _HEADER_BYTES = 128
 """Of a .npy file with a short shape."""
 EXECUTOR = "executor.json"
 STATS = "stats.json"
-STAGES = "stages"
+STAGES, VERSIONS = "stages", "versions"
 """What only the statistics have, beside the report."""
-PASSING = ("vectors/", "read/", "score/", "deduplicate/", "deduplicate-chunks/", "chunk/", "kept/", "examined/")
+PASSING = ("progress.json", "vectors/", "read/", "score/", "deduplicate/", "deduplicate-chunks/", "chunk/", "kept/", "examined/")
 """Folders that nobody needs once the bank is there."""
 Made = TypeVar("Made")
 
@@ -135,7 +135,7 @@ class Receipts:
         file = f"{self.folder}/{STATS}"
         try:
             data = json.loads(self.place.read(file))
-            return kind(**{name: value for name, value in data.items() if name != STAGES})
+            return kind(**{name: value for name, value in data.items() if name not in (STAGES, VERSIONS)})
         except (OSError, ValueError, TypeError, AttributeError) as error:
             raise CorruptBankError(f"{self.place.at(file)} is damaged ({error!r}); the bank itself is not: build elsewhere.") from error
 

@@ -1,4 +1,4 @@
-"""The two long stages of a build, each resumable shard by shard, and what a dry run foretells of them."""
+"""The two long stages of an append, each resumable shard by shard, and what a dry run foretells of them."""
 
 import time
 from collections.abc import Iterable, Sequence
@@ -81,11 +81,6 @@ def embed_shards(shards: Sequence[Sequence[Chunk]], embedder: Retriever, receipt
             more(len(chunks))
         parts.append(vectors)
     return np.concatenate(parts)
-
-
-def missing(shards: Sequence[Sequence[Chunk]], there: Sequence[bool]) -> list[Chunk]:
-    """The chunks of the shards that are not there yet."""
-    return [chunk for chunks, done in zip(shards, there, strict=True) if not done for chunk in chunks]
 
 
 def estimate(

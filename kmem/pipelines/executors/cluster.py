@@ -102,7 +102,7 @@ class Cluster:
         """Raises WorkersLostError when the scheduler goes away."""
         folder = os.getcwd()
         futures = {self._client.submit(run_task, work, task, folder, pure=False): task for task in tasks}
-        waiting: Any = as_completed(list(futures))
+        waiting: Any = as_completed(list(futures), loop=self._client.loop)
         try:
             for future in waiting:
                 task = futures.pop(future)

@@ -9,12 +9,13 @@ from kmem.document import Chunk, Document
 from kmem.kbuild.chunker import Chunker, ChunkerConfig
 from kmem.kbuild.dedup.config import DedupConfig
 from kmem.kbuild.dedup.signatures import Signer
+from kmem.kbuild.rejected import Rejected
 from kmem.kstore.place import Place
 from kmem.pipelines.drops import dropped_in
 from kmem.pipelines.ledger import CAME, DROPPED, KEPT, REJECTED, Ledger, Receipt
 from kmem.pipelines.partitions import digest
 from kmem.pipelines.records import CHUNKS, documents_of, write_records
-from kmem.pipelines.steps.read import READ
+from kmem.pipelines.steps.read import READ, store_rejects
 from kmem.pipelines.steps.sign import signatures, signing
 from kmem.pipelines.steps.site import opened
 from kmem.pipelines.tools import Recipe, Tools
@@ -51,12 +52,14 @@ class ChunkStep:
             return replace(before, reused=True)
         began = time.perf_counter()
         counts: Counter[str] = Counter()
-        documents = self._documents(place, task, counts)
+        rejects: list[dict[str, str]] = []
+        documents = self._documents(place, task, counts, rejects)
         signer = Signer(self.dedup) if self.dedup.mode != "none" else None
         chunks = signing(_counted(self._chunker(tools).run(documents, counts), counts), signer)
         files = write_records(place, ledger.file(task.index, "parquet"), CHUNKS, chunks), *signatures(place, ledger, task.index, signer)
         # A document that can't be cut counts as one chunk that is not there.
         counts[CAME] = counts["chunks"] + sum(count for reason, count in counts.items() if reason.startswith((DROPPED, REJECTED)))
+        files = *files, *store_rejects(place, ledger, task.index, rejects)
         receipt = Receipt(index=task.index, key=key, files=files, counts=dict(counts), seconds=time.perf_counter() - began)
         ledger.finish(receipt)
         return receipt
@@ -72,11 +75,12 @@ class ChunkStep:
     def _chunker(self, tools: Tools) -> Chunker:
         return tools.get(("chunker", self.recipe.model, self.chunk), lambda: Chunker(self.recipe.tokenizer(tools), self.chunk))
 
-    def _documents(self, place: Place, task: Sifted, counts: Counter[str]) -> Iterator[Document]:
+    def _documents(self, place: Place, task: Sifted, counts: Counter[str], rejects: list[dict[str, str]]) -> Iterator[Document]:
         aside = dict(task.aside)
         for number, document in enumerate(kept_documents(place, task)):
             if number in aside:
                 counts[f"{REJECTED}{aside[number]}"] += 1
+                rejects.append(Rejected(source=document.source, reason=aside[number], sample=document.text[:80]).to_dict())
             else:
                 yield document
 

@@ -15,6 +15,7 @@ from kmem.pipelines.ledger import CAME, DROPPED, KEPT, Ledger
 from kmem.pipelines.records import ids_of, tokens_of
 from kmem.pipelines.steps.chunk import CHUNK
 from kmem.pipelines.steps.encode import KEPT_ROWS, ShardTask
+from kmem.profile import SPAN_TOKENS
 
 DUPLICATE_ID, OVER_LIMIT = f"{DROPPED}duplicate id", f"{DROPPED}over the limit"
 _IDS_A_BLOCK = 1 << 16
@@ -22,11 +23,14 @@ _IDS_A_BLOCK = 1 << 16
 
 @dataclass(frozen=True, kw_only=True)
 class Cut:
-    """ids: [N] of the kept chunks in document order. starts: [P + 1] how many of them lie before each partition."""
+    """ids: [N] of the kept chunks in document order. starts: [P + 1] how many of them lie before each partition.
+    lengths: how many of them have 0, 1, 2 … tokens.
+    """
 
     ids: NDArray[np.int64]
     starts: tuple[int, ...]
     tokens: int
+    lengths: NDArray[np.int64]
     counts: Counter[str]
 
     def __len__(self) -> int:
@@ -80,11 +84,12 @@ def cut_shards(place: Place, partitions: int, drops: Sequence[str], limit: int |
     counts[KEPT] = len(kept)
     chosen = np.zeros(len(every), dtype=bool)
     chosen[kept] = True
-    starts, before, tokens = [0], 0, 0
+    starts, before, lengths = [0], 0, np.zeros(SPAN_TOKENS + 1, dtype=np.int64)
     for index, left in enumerate(rows):
         own_rows = left[chosen[before : before + len(left)]]
         store_rows(place, Ledger(place, KEPT_ROWS).file(index, "npy"), own_rows)
-        tokens += int(tokens_of(place, ledger.file(index, "parquet"))[own_rows].sum())
+        lengths += np.bincount(tokens_of(place, ledger.file(index, "parquet"))[own_rows], minlength=len(lengths))
         starts.append(starts[-1] + len(own_rows))
         before += len(left)
-    return Cut(ids=every[kept], starts=tuple(starts), tokens=tokens, counts=counts)
+    tokens = int((lengths * np.arange(len(lengths))).sum())
+    return Cut(ids=every[kept], starts=tuple(starts), tokens=tokens, lengths=lengths, counts=counts)

@@ -94,7 +94,7 @@ class ReadStep:
         receipt = Receipt(
             index=task.index,
             key=key,
-            files=(*files, *_rejects(place, ledger, task.index, seen.samples)),
+            files=(*files, *store_rejects(place, ledger, task.index, seen.samples)),
             counts=dict(counts),
             facts={
                 "text": text,
@@ -182,7 +182,8 @@ def _give_up(piece: Piece, seen: _Seen, reason: str) -> None:
     seen.reject(piece.source, Rejected(source=piece.source, reason=reason, message=f"{piece.source} can't be read: {reason}."))
 
 
-def _rejects(place: Place, ledger: Ledger, index: int, samples: list[dict[str, str]]) -> tuple[StoredFile, ...]:
+def store_rejects(place: Place, ledger: Ledger, index: int, samples: list[dict[str, str]]) -> tuple[StoredFile, ...]:
+    """The file of what was set aside in a partition, if anything was."""
     if not samples:
         return ()
     lines = "".join(f"{json.dumps(sample, ensure_ascii=False)}\n" for sample in samples)
