@@ -15,6 +15,7 @@ from kmem.kstore.manifest import Manifest
 from kmem.kstore.quant import quantiser
 from kmem.kstore.writer import BankWriter
 from kmem.pipelines.config import BuildConfig
+from kmem.pipelines.fill import ParallelFill
 from kmem.pipelines.ledger import Receipt
 from kmem.pipelines.machine import Machine
 from kmem.pipelines.receipts import Receipts
@@ -24,7 +25,7 @@ from kmem.pipelines.steps.cut import Cut
 from kmem.pipelines.steps.embed import EmbedStep
 from kmem.pipelines.steps.encode import EncodeStep, ShardTask, hole, shard_chunks, shard_of
 from kmem.pipelines.steps.site import site_of
-from kmem.pipelines.vectors import Vectors
+from kmem.pipelines.vectors import all_vectors
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,13 +68,21 @@ class MemoryStages:
                 self.stats.add(stage, receipt.counts, receipt.seconds)
 
         ids, gone = _ids(self.runner, cut, tasks)
-        vectors = Vectors(receipts, [task.rows for task in tasks], machine.dim)
 
         def texts() -> Iterator[str]:
             return (chunk.reference for task in tasks for chunk in _texts_of(self.runner, task))
 
         self.runner.progress("index", 0, len(cut))
-        index = writer.write_index(vectors.all(), ids, machine.embedder, IndexConfig(factory=config.index), texts=texts)
+        fill = ParallelFill(runner=self.runner, ids=ids, rows_per_shard=writer.generation.rows_per_shard)
+        with all_vectors(receipts, [task.rows for task in tasks], machine.dim) as vectors:
+            index = writer.write_index(
+                vectors,
+                ids,
+                machine.embedder,
+                IndexConfig(factory=config.index),
+                texts=texts,
+                fill=fill if fill.worthwhile else None,
+            )
         manifest = writer.commit([shard_of(receipt) for receipt in encoded], index, deleted=gone)
         self.runner.progress("index", len(cut), len(cut))
         machine.clock.mark("index")

@@ -24,7 +24,7 @@ EXECUTOR = "executor.json"
 STATS = "stats.json"
 STAGES, VERSIONS = "stages", "versions"
 """What only the statistics have, beside the report."""
-PASSING = ("progress.json", "vectors/", "read/", "score/", "deduplicate/", "deduplicate-chunks/", "chunk/", "kept/", "examined/")
+PASSING = ("progress.json", "vectors/", "read/", "score/", "deduplicate/", "deduplicate-chunks/", "chunk/", "kept/", "examined/", "index/")
 """Folders that nobody needs once the bank is there."""
 Made = TypeVar("Made")
 

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from threading import Event, Thread
 
-import psutil
+import psutil  # type: ignore[import-untyped]
 import pytest
 
 from kmem.errors import WorkersLostError
@@ -87,10 +87,10 @@ def test_invariant_7_workers_killed_at_random_give_the_same_bank(tiny_folder: Pa
 
 
 @contextmanager
-def cluster(folder: Path, workers: int, **environment: str) -> Iterator[tuple[str, list["subprocess.Popen[bytes]"]]]:
+def cluster(folder: Path, workers: int, **environment: str) -> Iterator[tuple[str, list["subprocess.Popen[str]"]]]:
     """What a person starts from the shell: a scheduler and workers → its address, and all processes, the scheduler first."""
     dask, file = str(Path(sys.executable).with_name("dask")), folder / "scheduler.json"
-    start = partial(subprocess.Popen, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=os.environ | environment)
+    start = partial(subprocess.Popen[str], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=os.environ | environment)
     file.unlink(missing_ok=True)
     processes = [start([dask, "scheduler", "--port", "0", "--no-dashboard", "--scheduler-file", str(file), "--host", "127.0.0.1"])]
     worker = [dask, "worker", "--scheduler-file", str(file), "--nthreads", "1", "--no-dashboard", "--host", "127.0.0.1"]
