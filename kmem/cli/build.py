@@ -7,7 +7,8 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from kmem.cli.render import JSON_OPTION, counted, human_bytes, human_seconds, output, print_json, progress_bars
+from kmem.cli.device import known_device
+from kmem.cli.render import JSON_OPTION, counted, human_bytes, human_seconds, output, print_json, progress_bars, say
 from kmem.cli.stopped import saying_how_to_go_on
 from kmem.cli.usage import UsageError
 from kmem.kbuild.rules.config import RulesConfig
@@ -28,6 +29,8 @@ _FLAGS = {
     "main_text": "read.main_text",
     "rules": "rules.preset",
     "language": "languages.keep",
+    "quality": "quality.scorer",
+    "min_quality": "quality.minimum",
     "max_tokens": "chunk.max_tokens",
     "overlap": "chunk.overlap_tokens",
     "title": "chunk.title",
@@ -61,7 +64,7 @@ def build(
         DEFAULT.index, help="Search index: auto (by rows), Flat, IVF1024,Flat, IVF1024,PQ48 (,RFlat ranks again), HNSW32; any numbers."
     ),
     dtype: str = typer.Option(DEFAULT.dtype, help="Precision the model encodes in: auto (float32 with --no-encode), float32, bfloat16."),
-    device: str = typer.Option(DEFAULT.device, help="cpu or cuda."),
+    device: str = typer.Option(DEFAULT.device, help="cpu or cuda.", callback=known_device),
     limit: int | None = typer.Option(DEFAULT.limit, help="Chunks at most."),
     batch_size: int = typer.Option(DEFAULT.batch_size, help="Chunks a forward pass."),
     shard_rows: int | None = typer.Option(DEFAULT.shard_rows, help="Chunks a shard, the unit of resuming; default: 64 MiB of them."),
@@ -78,6 +81,8 @@ def build(
     language: list[str] = typer.Option([], rich_help_panel=TEXTS, help="Keep only documents in it, as en or zh; may be given again."),
     dedup: str = typer.Option(DEFAULT.dedup.mode, rich_help_panel=TEXTS, help="Drop copies, of documents, then chunks: near, exact, none."),
     dedup_threshold: float = typer.Option(DEFAULT.dedup.threshold, rich_help_panel=TEXTS, help="How alike near ones are, 0 to 1."),
+    quality: str | None = typer.Option(DEFAULT.quality.scorer, rich_help_panel=TEXTS, help="Score documents: general, or a trained one."),
+    min_quality: float = typer.Option(DEFAULT.quality.minimum, rich_help_panel=TEXTS, help="The score from which on one is kept."),
     max_tokens: int = typer.Option(DEFAULT.chunk.max_tokens, rich_help_panel=TEXTS, help="Tokens of a chunk at most."),
     overlap: int = typer.Option(DEFAULT.chunk.overlap_tokens, rich_help_panel=TEXTS, help="Tokens that a chunk may repeat of the last."),
     title: bool = typer.Option(DEFAULT.chunk.title, "--title/--no-title", rich_help_panel=TEXTS, help="Begin each chunk with the title."),
@@ -99,13 +104,20 @@ def build(
         raise UsageError(f"Missing {'option --out' if options.sources else 'argument SOURCES'}; give it here or in --config.", context)
     from kmem.kbuild.sources import expand
 
-    expand(options.sources)  # a misspelt path is told before torch is imported, which takes seconds
+    expand(options.sources)  # a misspelt path or a wrong option is told before torch is imported, which takes seconds
     from kmem.pipelines.build import build as run
 
     out = options.out
-    with saying_how_to_go_on(lambda: kept_shards(out), option="--resume"), progress_bars(quiet=as_json) as progress:
+    with saying_how_to_go_on(lambda: kept_shards(out), option="--resume"), progress_bars(quiet=as_json, lines=True) as progress:
         report = run(
-            options.sources, out=out, config=options.build, executor=options.executor, resume=resume, dry_run=dry_run, progress=progress
+            options.sources,
+            out=out,
+            config=options.build,
+            executor=options.executor,
+            resume=resume,
+            dry_run=dry_run,
+            progress=progress,
+            tell=say,
         )
     if as_json:
         print_json(report.to_dict())
@@ -143,7 +155,10 @@ def summary(report: "BuildReport", done: str) -> Table:
     table.add_row("profile", report.profile)
     table.add_row("a memory", f"{report.slots} slots, {human_bytes(report.record_bytes)}")
     reused = f", {report.shards_reused} of them from before" if report.shards_reused else ""
-    table.add_row("payload", f"{human_bytes(report.payload_bytes)} in {counted(report.shards, 'shard')}{reused}")
+    table.add_row(
+        "payload" if report.encode else "payload, once encoded",
+        f"{human_bytes(report.payload_bytes)} in {counted(report.shards, 'shard')}{reused}",
+    )
     if not report.encode:
         table.add_row("encoded", "none yet: each when it is first read, or all by kmem encode")
     times = ", ".join(f"{stage} {human_seconds(seconds)}" for stage, seconds in report.seconds.items())

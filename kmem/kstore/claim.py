@@ -2,7 +2,9 @@
 
 import json
 import os
-from collections.abc import Mapping
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +60,22 @@ def claim(place: Place, config: Mapping[str, Any]) -> None:
     _require_same(place, json.loads(canonical_json(config)))
 
 
+@contextmanager
+def nothing_left_of_a_failure(place: Place) -> Iterator[None]:
+    """Where writing fails, as on a full disk, take away the folder that held nothing before. For whoever holds its lock.
+
+    A kill leaves what is there, to go on with; so does an object store, where others may write at the same time.
+    """
+    folder = place.folder
+    vacant = folder is not None and _is_vacant(place)
+    try:
+        yield
+    except OSError:
+        if folder is not None and vacant and not manifest_numbers(place):
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
 def _is_vacant(place: Place) -> bool:
     """Missing, empty, or left behind by a writer that was killed before its first file was whole, or while it read its sources."""
     files = [file for file in place.sizes() if file != LOCK]
@@ -75,6 +93,8 @@ def _require_writable(root: Path) -> None:
     near = next(path for path in (root, *root.absolute().parents) if path.exists())
     if not near.is_dir():
         raise ConfigError(f"{root} can't be made: {near} is a file; choose another folder.")
+    if os.statvfs(near).f_flag & os.ST_RDONLY:
+        raise ConfigError(f"{root} can't be written: {near} is on a file system mounted read-only; choose another folder.")
     if not os.access(near, os.W_OK | os.X_OK):
         raise ConfigError(f"{root} can't be written: {near} gives no permission; choose another folder.")
 

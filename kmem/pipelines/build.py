@@ -1,7 +1,7 @@
 """`kmem.build`: documents → chunks → memories → a bank, as one list of steps; an executor decides where they run."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -49,13 +49,15 @@ def build(
     resume: bool = False,
     dry_run: bool = False,
     progress: Progress | None = None,
+    tell: Callable[[str], None] | None = None,
 ) -> BuildReport:
     """Build a bank at `out`, a folder or URL, from files, folders, globs or `corpus:NAME`; `model`, `profile` go before those of `config`.
 
     A killed build leaves what it finished behind; with `resume` the same call goes on after it, on as many workers as it is given then,
-    and ends with the same bytes; it finds nothing to do where it had ended. Raises BankExistsError when `out` holds a bank, an unfinished
-    build and resume is False, or a build at work; SourceNotFoundError when there is nothing to read; WorkersLostError when a cluster goes
-    away; and what the model, the embedder, the profile and the sources raise.
+    and ends with the same bytes; it finds nothing to do where it had ended. tell: given a sentence about where the work can be watched.
+    Raises BankExistsError when `out` holds a bank, an unfinished build and resume is False, or a build at work; SourceNotFoundError when
+    there is nothing to read; WorkersLostError when a cluster goes away; and what the model, the embedder, the profile and the sources
+    raise.
     """
     sources = named(sources)
     if not isinstance(config := BuildConfig() if config is None else config, BuildConfig):
@@ -67,6 +69,8 @@ def build(
     partitions = gathered(pieces(sources, config.read, counts, piece_bytes=executor.partition_bytes), executor.partition_bytes)
     quantiser(config.quantiser)  # a wrong name is told before a model is loaded
     with machine(config, executor, progress, here=dry_run) as running:
+        if tell is not None and running.executor.announcement:
+            tell(running.executor.announcement)
         work = _Work(
             sources=sources,
             config=config,

@@ -16,6 +16,23 @@ from kmem.kstore.index.factory import AUTO as AUTO_INDEX
 from kmem.kstore.index.factory import require_factory
 from kmem.pipelines.partitions import PARTITION_BYTES
 
+WORDS_ALONE = "bm25"
+"""The embedder without vectors."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class QualityConfig:
+    """scorer: a shipped one (`general`) or the folder that `kmem quality train` wrote; None scores nothing. minimum: of a document's score,
+    between 0 and 1.
+    """
+
+    scorer: str | None = None
+    minimum: float = 0.5
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.minimum <= 1:
+            raise ConfigError(f"quality.minimum is {self.minimum}; a score lies between 0 and 1.")
+
 
 @dataclass(frozen=True, kw_only=True)
 class BuildConfig:
@@ -30,8 +47,8 @@ class BuildConfig:
     shard_bytes: payload of a shard, the unit of writing and of resuming. shard_rows: the same in rows; overrides shard_bytes.
     encode: False writes texts and index only; a memory is encoded when it is first read, or by `kmem encode`. `auto` is float32 then,
     the precision that generating starts from.
-    read, rules, languages, dedup, chunk: how sources are read, which documents are dropped, what counts as a copy of an earlier one, and
-    how documents are cut; `dedup_chunks` is `dedup` for chunks.
+    read, rules, languages, dedup, quality, chunk: how sources are read, which documents are dropped, what counts as a copy of an earlier
+    one, how good a document must be, and how documents are cut; `dedup_chunks` is `dedup` for chunks.
     """
 
     model: str = SMOLLM2
@@ -54,6 +71,7 @@ class BuildConfig:
     languages: LanguagesConfig = field(default_factory=LanguagesConfig)
     dedup: DedupConfig = field(default_factory=DedupConfig)
     dedup_chunks: DedupConfig = field(default_factory=DedupConfig)
+    quality: QualityConfig = field(default_factory=QualityConfig)
     chunk: ChunkerConfig = field(default_factory=ChunkerConfig)
 
     def __post_init__(self) -> None:
@@ -63,6 +81,8 @@ class BuildConfig:
         for name in ("model", "profile", "quantiser", "embedder", "index", "dtype", "device"):
             require_name(getattr(self, name), name)
         require_factory(self.index)
+        if self.embedder == WORDS_ALONE and self.index != AUTO_INDEX:
+            raise ConfigError(f"Embedder {WORDS_ALONE!r} has no vectors for an index {self.index!r}: leave --index out.")
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -75,6 +95,7 @@ EARLIER_TEXT: dict[str, Any] = {
     "languages": {**asdict(LanguagesConfig()), "keep": []},
     "dedup": asdict(_NONE),
     "dedup_chunks": asdict(_NONE),
+    "quality": asdict(QualityConfig()),
     "chunk": asdict(ChunkerConfig()),
 }
 """What builds did before these could be chosen."""

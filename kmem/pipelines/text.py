@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from kmem.errors import SourceNotFoundError
 from kmem.kbuild.dedup.config import DedupConfig
 from kmem.kbuild.pieces import Rejected, require_readable
+from kmem.kbuild.quality.load import load_scorer
+from kmem.kstore.index.retrievers import retriever
 from kmem.pipelines.config import BuildConfig
 from kmem.pipelines.ledger import KEPT, Receipt
 from kmem.pipelines.partitions import Partition, digest, waves
@@ -15,6 +17,7 @@ from kmem.pipelines.steps.chunk import CHUNK, ChunkStep, Sifted
 from kmem.pipelines.steps.cut import Cut, cut_shards
 from kmem.pipelines.steps.deduplicate import DEDUPLICATE, DEDUPLICATE_CHUNKS, DeduplicateStep, Signed
 from kmem.pipelines.steps.read import READ, ReadStep
+from kmem.pipelines.steps.score import SCORE, ScoreStep
 from kmem.pipelines.steps.site import site_of
 from kmem.pipelines.tools import Recipe
 
@@ -48,6 +51,8 @@ class TextStages:
             self._read_all(group)
             if config.dedup.mode != OFF:
                 self._deduplicate(wave, DEDUPLICATE, READ, config.dedup, self._read, len(group))
+            if config.quality.scorer is not None:
+                self._score_all(group)
             self._cut_all(group)
             if config.dedup_chunks.mode != OFF:
                 self._deduplicate(wave, DEDUPLICATE_CHUNKS, CHUNK, config.dedup_chunks, self._chunked, len(group))
@@ -77,17 +82,27 @@ class TextStages:
     def _read_all(self, group: Sequence[Partition]) -> None:
         self._read += self._ran(READ, self.runner.run(self.read_step(), group, units=lambda partition: max(1, partition.size_bytes)))
 
+    @property
+    def _drops(self) -> tuple[str, ...]:
+        """The stages before scoring that drop documents."""
+        return (DEDUPLICATE,) if self.config.dedup.mode != OFF else ()
+
+    def _score_all(self, group: Sequence[Partition]) -> None:
+        name = self.config.quality.scorer or ""
+        step = ScoreStep(site=site_of(self.runner.place), quality=self.config.quality, scored_by=load_scorer(name, retriever).digest)
+        tasks = [Sifted(index=part.index, key=self._known(part.index), drops=self._drops) for part in group]
+        self._ran(SCORE, self.runner.run(step, tasks))
+
     def _cut_all(self, group: Sequence[Partition]) -> None:
         config = self.config
         step = ChunkStep(site=site_of(self.runner.place), recipe=self.recipe, chunk=config.chunk, dedup=config.dedup_chunks)
-        drops = (DEDUPLICATE,) if config.dedup.mode != OFF else ()
-        tasks = [Sifted(index=part.index, key=digest([self._read[part.index].key, self._told(part.index)]), drops=drops) for part in group]
+        drops = *self._drops, *((SCORE,) if config.quality.scorer is not None else ())
+        tasks = [Sifted(index=part.index, key=self._known(part.index), drops=drops) for part in group]
         self._chunked += self._ran(CHUNK, self.runner.run(step, tasks))
 
-    def _told(self, index: int) -> str:
-        """What was decided about a partition's documents after they were read."""
-        text: str = self._read[index].facts["text"]
-        return text
+    def _known(self, index: int) -> str:
+        """What a partition's documents follow from."""
+        return digest([self._read[index].key, self._read[index].facts["text"]])
 
     def _deduplicate(self, wave: int, stage: str, source: str, config: DedupConfig, receipts: list[Receipt], new: int) -> None:
         step = DeduplicateStep(site=site_of(self.runner.place), dedup=config, source=source, stage=stage)

@@ -185,3 +185,10 @@ def test_words_met_once_too_often_are_forgotten(monkeypatch: pytest.MonkeyPatch)
     )
     assert isinstance(meter, WordMeter)
     assert len(meter.counts) <= 10
+
+
+def test_a_large_document_is_measured_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    document = Document(source="s", text=" ".join(SENTENCES) * 9, title="T")
+    small = chunks_of("gpt2", document, ChunkerConfig(), METERS["gpt2"])
+    monkeypatch.setattr("kmem.kbuild.tokens.words._LARGE_CHARACTERS", 10)
+    assert chunks_of("gpt2", document, ChunkerConfig(), METERS["gpt2"]) == small != []

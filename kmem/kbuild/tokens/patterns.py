@@ -97,8 +97,12 @@ class Classes:
     def __init__(self) -> None:
         self._agreed: set[str] = set()
         self._theirs = [(pre_tokenizers.Split(Regex(name), "removed"), re.compile(ours)) for name, ours in _classes()]
+        self._ascii = False
+        self._ascii = self.agree("".join(map(chr, range(128))))
 
     def agree(self, text: str) -> bool:
+        if self._ascii and text.isascii():
+            return True
         new = set(text) - self._agreed
         if not new:
             return True

@@ -11,10 +11,10 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from kmem.errors import CorruptBankError, MemoryNotFoundError
+from kmem.errors import CorruptBankError
 from kmem.kstore.digest import Digest
 from kmem.kstore.index.build import IndexStats
-from kmem.kstore.index.exact import ExactVectors
+from kmem.kstore.index.exact import ExactVectors, not_indexed
 from kmem.kstore.index.gpu import on_gpus
 from kmem.kstore.index.opened import Found, Index
 from kmem.kstore.index.threads import thread_count, threads
@@ -87,7 +87,7 @@ def stored_vectors(index: Index, ids: NDArray[np.int64]) -> NDArray[np.float32]:
     try:
         found: NDArray[np.float32] = index.searched.reconstruct_batch(ids)
     except RuntimeError as error:
-        raise MemoryNotFoundError(f"The search index lacks an id of the bank; mend it with kmem verify --repair-index ({error}).") from None
+        raise not_indexed(str(error)) from None
     return found
 
 

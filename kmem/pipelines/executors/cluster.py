@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any
 
 from kmem import errors
@@ -89,14 +90,11 @@ class Cluster:
         return max(1, sum(int(threads) for threads in self._client.nthreads().values()))
 
     @property
-    def dashboard(self) -> str | None:
-        """Where the work can be watched; None without bokeh, which draws it."""
-        with suppress(ImportError):
-            import bokeh  # noqa: F401
-
-            link: str = self._client.dashboard_link
-            return link
-        return None
+    def announcement(self) -> str:
+        """The address of Dask's dashboard, which bokeh draws."""
+        if find_spec("bokeh") is None:
+            return f"{self.workers} workers at {self._client.scheduler.address}; for Dask's dashboard, install bokeh."
+        return f"{self.workers} workers; Dask's dashboard is at {self._client.dashboard_link}."
 
     def map(self, work: Callable[[Any, Tools], Receipt], tasks: Sequence[Any], advance: Advance) -> Iterator[Outcome]:
         """Raises WorkersLostError when the scheduler goes away."""

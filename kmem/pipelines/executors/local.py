@@ -16,6 +16,7 @@ class InProcess:
     workers = 1
     attempts = 1
     apart = False
+    announcement = ""
 
     def __init__(self, tools: Tools | None = None) -> None:
         self.tools = tools or Tools()

@@ -70,6 +70,11 @@ class Executor(Protocol):
         """Whether tasks run in other processes, which may die."""
         ...
 
+    @property
+    def announcement(self) -> str:
+        """Where the work can be watched, in a sentence for a person; empty for nowhere."""
+        ...
+
     def map(self, work: Callable[[Any, Tools], Receipt], tasks: Sequence[Any], advance: Advance) -> Iterator[Outcome]:
         """The outcome of every task, in the order they come; closing the iterator gives up what has not begun."""
         ...

@@ -4,6 +4,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
+from itertools import count
 
 from kmem.document import Chunk, Document
 from kmem.kbuild.chunker import Chunker, ChunkerConfig
@@ -83,6 +84,12 @@ class ChunkStep:
                 rejects.append(Rejected(source=document.source, reason=aside[number], sample=document.text[:80]).to_dict())
             else:
                 yield document
+
+
+def kept_rows(place: Place, task: Sifted) -> Iterator[int]:
+    """The rows of those documents, without end: there are as many as `kept_documents` gives."""
+    drops = dropped_in(place, task.drops, task.index)
+    return (row for row in count() if row not in drops)
 
 
 def kept_documents(place: Place, task: Sifted) -> Iterator[Document]:

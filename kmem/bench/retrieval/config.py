@@ -1,0 +1,43 @@
+"""Every option of the benchmark of retrieval, with its one default; importable without torch."""
+
+from dataclasses import dataclass
+
+from kmem.arguments import require_count, require_name
+from kmem.errors import ConfigError
+from kmem.kbuild.foldoc import FOLDOC
+
+VITAL, LAW = "corpus:vital-articles", "corpus:chinese-law"
+ENGLISH = ("minilm", "bm25", "hybrid", "hidden", "multilingual")
+CHINESE = (*ENGLISH, "hybrid:multilingual")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetrievalConfig:
+    """corpora: files, folders, globs or corpus:NAME, each asked `questions` times over at most `pool` chunks.
+
+    retrievers: by name, None for the built-in ones. full: FOLDOC's harder questions and an index of `index_rows` vectors, too.
+    seed: which articles and sentences.
+    """
+
+    corpora: tuple[str, ...] = (FOLDOC, VITAL, LAW)
+    retrievers: tuple[str, ...] | None = None
+    questions: int = 500
+    pool: int = 15_000
+    full: bool = False
+    index_rows: int = 1_000_000
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("questions", "pool", "index_rows"):
+            require_count(getattr(self, name), name)
+        for name in ("corpora", "retrievers"):
+            values = getattr(self, name)
+            if values is not None and not values:
+                raise ConfigError(f"{name} is empty; name at least one.")
+            for value in values or ():
+                require_name(value, name)
+
+    def retrievers_of(self, corpus: str) -> tuple[str, ...]:
+        """Those to measure on a corpus, each once."""
+        built_in = CHINESE if corpus == LAW else ENGLISH
+        return tuple(dict.fromkeys(built_in if self.retrievers is None else self.retrievers))
