@@ -123,7 +123,7 @@ class _Work:
                     if fresh and not receipts.settled:  # nothing was found to remember, so nothing is left behind
                         _leave_nothing(receipts)
                     raise
-            receipts.close(report.to_dict() | {STAGES: self.stats.to_dict(), VERSIONS: versions()})
+            receipts.close()
         return report
 
     def foretell(self) -> BuildReport:
@@ -155,10 +155,15 @@ class _Work:
         receipts.settle({"chunks": len(cut), "content": cut.content, "sources": prepared.sources})
         _, report = self._shards_and_report(prepared, dry_run=False)
         stages = MemoryStages(runner=self._runner(self.place), config=self.config, machine=self.machine, stats=self.stats)
-        _, report.shards_reused = stages.write(cut, self._rows_per_shard)
-        report.counts = self._counts()
-        gather_rejects(self.place)
-        draw(self.place, self.stats.to_dict(), cut)
+
+        def ready(reused: int) -> None:
+            """Before the commit: a build that dies right after it has said all the same what it did."""
+            report.shards_reused, report.counts = reused, self._counts()
+            gather_rejects(self.place)
+            draw(self.place, self.stats.to_dict(), cut)
+            receipts.note(report.to_dict() | {STAGES: self.stats.to_dict(), VERSIONS: versions()})
+
+        stages.write(cut, self._rows_per_shard, ready=ready)
         return report
 
     def _prepare(self, place: Place) -> Prepared:

@@ -85,13 +85,13 @@ class BuildConfig:
             raise ConfigError(f"Embedder {WORDS_ALONE!r} has no vectors for an index {self.index!r}: leave --index out.")
 
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        return asdict(self) | {"rules": self.rules.to_dict()}
 
 
 _NONE = DedupConfig(mode="none")
 EARLIER_TEXT: dict[str, Any] = {
     "read": asdict(ReadConfig()),
-    "rules": asdict(RulesConfig(preset="none")),
+    "rules": RulesConfig(preset="none").to_dict(),
     "languages": {**asdict(LanguagesConfig()), "keep": []},
     "dedup": asdict(_NONE),
     "dedup_chunks": asdict(_NONE),

@@ -1,7 +1,7 @@
 """The stages from shards of text to a bank: encode, embed, index, commit."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -37,8 +37,8 @@ class MemoryStages:
     machine: Machine
     stats: Stats
 
-    def write(self, cut: Cut, rows_per_shard: int) -> tuple[Manifest, int]:
-        """The committed bank, and how many of its shards were there already."""
+    def write(self, cut: Cut, rows_per_shard: int, *, ready: Callable[[int], None]) -> Manifest:
+        """The committed bank. ready: called before the commit, with how many of the shards were there already."""
         config, machine, place = self.config, self.machine, self.runner.place
         spec, codec = machine.encoder.spec, quantiser(config.quantiser)
         writer = BankWriter(place, spec=spec, quantiser=codec, rows=len(cut), rows_per_shard=rows_per_shard, on_demand=not config.encode)
@@ -83,10 +83,11 @@ class MemoryStages:
                 texts=texts,
                 fill=fill if fill.worthwhile else None,
             )
+        machine.clock.mark("index")
+        ready(reused)
         manifest = writer.commit([shard_of(receipt) for receipt in encoded], index, deleted=gone)
         self.runner.progress("index", len(cut), len(cut))
-        machine.clock.mark("index")
-        return manifest, reused
+        return manifest
 
 
 def _rows(task: ShardTask) -> int:

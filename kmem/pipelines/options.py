@@ -11,7 +11,7 @@ import yaml
 from kmem import __version__
 from kmem.errors import ConfigError
 from kmem.kbuild.rules.config import RulesConfig
-from kmem.pipelines.config import BuildConfig, ExecutorConfig
+from kmem.pipelines.config import EARLIER_TEXT, BuildConfig, ExecutorConfig
 
 EXECUTOR = "executor"
 _OWN = ("sources", "out", EXECUTOR)
@@ -28,8 +28,7 @@ class Options:
 
     def to_dict(self) -> dict[str, Any]:
         """As the file has it, every option spelled out."""
-        build = asdict(self.build) | {"rules": self.build.rules.to_dict()}
-        return {"sources": list(self.sources), "out": self.out, **_plain(build), EXECUTOR: asdict(self.executor)}
+        return {"sources": list(self.sources), "out": self.out, **_plain(self.build.to_dict()), EXECUTOR: asdict(self.executor)}
 
     def to_yaml(self) -> str:
         text: str = yaml.safe_dump(self.to_dict(), sort_keys=False, allow_unicode=True)
@@ -121,3 +120,8 @@ def _plain(data: Any) -> Any:
     if isinstance(data, dict):
         return {name: _plain(value) for name, value in data.items()}
     return [_plain(entry) for entry in data] if isinstance(data, list | tuple) else data
+
+
+def text_options(recorded: Mapping[str, Any]) -> BuildConfig:
+    """How a bank's texts were read, cleaned and cut, of what its build recorded; the rest is as by default."""
+    return options_of({name: recorded.get(name, before) for name, before in EARLIER_TEXT.items()}, {}).build

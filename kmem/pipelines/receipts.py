@@ -16,7 +16,7 @@ from kmem.kstore.claim import BUILD
 from kmem.kstore.manifest import Shard
 from kmem.kstore.place import Place
 from kmem.kstore.stored import require_unaltered
-from kmem.pipelines.settings import differences
+from kmem.pipelines.settings import BEFORE, differences
 
 _HEADER_BYTES = 128
 """Of a .npy file with a short shape."""
@@ -52,7 +52,7 @@ class Receipts:
         if not found.keys() <= recorded.keys():
             self._write_json(EXECUTOR, {**recorded, **found})
         else:
-            self.require_same({**recorded, **found})
+            self.require_same({**BEFORE, **recorded, **found})
 
     def recorded(self) -> dict[str, Any]:
         """What `start` and `settle` wrote. Raises CorruptBankError when that can't be read."""
@@ -66,7 +66,7 @@ class Receipts:
         """Raise ConfigError naming what differs from the recorded configuration, CorruptBankError when that can't be read."""
         file = f"{self.folder}/{EXECUTOR}"
         try:
-            differing = differences(json.loads(self.place.read(file)), resolved)
+            differing = differences({**BEFORE, **json.loads(self.place.read(file))}, resolved)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise self._damaged(error) from error
         if differing:
@@ -139,15 +139,14 @@ class Receipts:
         except (OSError, ValueError, TypeError, AttributeError) as error:
             raise CorruptBankError(f"{self.place.at(file)} is damaged ({error!r}); the bank itself is not: build elsewhere.") from error
 
-    def close(self, stats: Mapping[str, Any]) -> None:
-        """After the commit: delete what only a resumed build needs, and record what came in, what was dropped and why, how long it took.
+    def note(self, stats: Mapping[str, Any]) -> None:
+        """Record what came in, what was dropped and why, how long it took."""
+        self._write_json(STATS, stats)
 
-        Statistics that are there already stay: they are those of the build that did the work.
-        """
+    def close(self) -> None:
+        """After the commit: delete what only a resumed build needs."""
         there = self.place.sizes(self.folder)
         self.place.remove([file for file in there if file.removeprefix(f"{self.folder}/").startswith(PASSING)])
-        if f"{self.folder}/{STATS}" not in there:
-            self._write_json(STATS, stats)
 
     def discard(self) -> None:
         """After the commit: delete all of it."""

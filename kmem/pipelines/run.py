@@ -38,13 +38,20 @@ class Runner:
         total = sum(map(units, tasks)) if total is None else total
         sizes = {task.index: units(task) for task in tasks}
         partial: dict[int, int] = {}
-        done = 0
+        done, told = 0, -1
+
+        def tell() -> None:
+            nonlocal told
+            now = done + sum(partial.values())
+            if now > told:  # what was counted of a task that failed is not taken back
+                told = now
+                self.progress(step.stage, now, total)
 
         def advance(index: int, count: int) -> None:
             partial[index] = min(sizes.get(index, 0), partial.get(index, 0) + count)
-            self.progress(step.stage, done + sum(partial.values()), total)
+            tell()
 
-        self.progress(step.stage, 0, total)
+        tell()
         receipts: dict[int, Receipt] = {}
         pending, failures = list(tasks), dict[int, int]()
         while pending:
@@ -55,7 +62,7 @@ class Runner:
                 if outcome.receipt is not None:
                     receipts[index] = outcome.receipt
                     done += sizes[index]
-                    self.progress(step.stage, done + sum(partial.values()), total)
+                    tell()
                 else:
                     failures[index] = failures.get(index, 0) + 1
                     again.append(self._mended(step, outcome, failures[index]))

@@ -11,7 +11,7 @@ from kmem.pipelines.config import EARLIER_TEXT, BuildConfig
 
 _OPTION = {"kmem_version": "the version of kmem"}
 _OF_THE_PROFILE = ("bracket", "budget", "selector")
-_BEFORE = {"encode": True, "index": AUTO, **EARLIER_TEXT}
+BEFORE = {"encode": True, "index": AUTO, **EARLIER_TEXT}
 """Settings that came later, and what every build before them did."""
 _FOUND = ("chunks", "content", "sources")
 """What is known once the sources were read; compared where both sides have it."""
@@ -32,7 +32,7 @@ def resolved(config: BuildConfig, encoder: Encoder, embedder: Mapping[str, Any])
 def differences(recorded: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """What a person would have to change back, a phrase each; empty when the settings agree."""
     found: list[str] = []
-    recorded, now = {**_BEFORE, **recorded}, json.loads(json.dumps(now))  # a tuple is a list there
+    now = json.loads(json.dumps(now))  # a tuple is a list there
     for key in sorted(recorded.keys() | now.keys()):
         before, after = recorded.get(key), now.get(key)
         if before == after or (key in _FOUND and not (key in recorded and key in now)):

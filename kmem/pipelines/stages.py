@@ -1,7 +1,7 @@
 """The two long stages of an append, each resumable shard by shard, and what a dry run foretells of them."""
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -13,20 +13,6 @@ from kmem.kstore.manifest import Shard
 from kmem.pipelines.receipts import Receipts
 from kmem.pipelines.report import BuildReport
 from kmem.progress import Progress
-
-CHUNKS_A_REPORT = 64
-
-
-def cut(chunks: Iterable[Chunk], limit: int, progress: Progress) -> list[Chunk]:
-    """All chunks; `limit` is how many there can be, 0 when nobody knows."""
-    kept: list[Chunk] = []
-    progress("chunk", 0, limit)
-    for chunk in chunks:
-        kept.append(chunk)
-        if len(kept) % CHUNKS_A_REPORT == 0:
-            progress("chunk", len(kept), limit)
-    progress("chunk", len(kept), len(kept))
-    return kept
 
 
 def encode_shards(

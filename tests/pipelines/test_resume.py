@@ -149,7 +149,7 @@ def test_damaged_vectors_and_bracket_are_made_again(
     bank, options = tmp_path / "bank", config(tiny_folder, limit=6, shard_rows=2)
     build([str(corpus)], out=tmp_path / "whole", config=options)
 
-    def stop(*_: object) -> None:
+    def stop(*_: object, **__: object) -> None:
         raise Killed
 
     with monkeypatch.context() as patch:
