@@ -56,8 +56,9 @@ def append(
     """Add what the bank does not hold yet; the model, profile, quantiser and embedder are the bank's own.
 
     Documents are read, cleaned and cut as the bank's build did; copies are looked for among what is appended. A chunk is known by its id
-    (source, span and text): what is there is passed over, what was deleted comes back. An append that was stopped goes on when it is repeated. Raises IdentityMismatchError when the model here is not the one that wrote the bank,
-    SourceNotFoundError when there is nothing to read, BankExistsError while another writer is at work.
+    (source, span and text): what is there is passed over, what was deleted comes back. An append that was stopped goes on when it is
+    repeated. Raises IdentityMismatchError when the model here is not the one that wrote the bank, SourceNotFoundError when there is nothing
+    to read, BankExistsError while another writer is at work.
     """
     config, progress, names = config or AppendConfig(), progress or silent, named(sources)
     clock, counts = Clock(), Counter[str]()
