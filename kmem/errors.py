@@ -107,7 +107,7 @@ class MemoryNotEncodedError(KmemError, LookupError):
     def __init__(self, place: object, ids: "tuple[int, ...]") -> None:
         shown = ", ".join(map(str, ids[:3])) + (", …" if len(ids) > 3 else "")
         what = f"Memory {shown} of {place} is" if len(ids) == 1 else f"{len(ids)} memories of {place} ({shown}) are"
-        super().__init__(f"{what} not encoded yet: run kmem encode first.")
+        super().__init__(f"{what} not encoded yet: encode what is missing with kmem encode.")
         self.ids = ids
 
 

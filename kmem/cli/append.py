@@ -24,10 +24,10 @@ def append(
     as_json: bool = JSON_OPTION,
 ) -> None:
     """Add documents to a bank. What it holds already is passed over; a stopped append goes on when it is repeated."""
+    config = AppendConfig(model=model, device=device, limit=limit, batch_size=batch_size, encode=encode)
     from kmem.kbuild.sources import expand
     from kmem.kstore.bank import open_bank
 
-    config = AppendConfig(model=model, device=device, limit=limit, batch_size=batch_size, encode=encode)
     open_bank(bank).close()
     expand(sources)  # all are told before torch is imported, which takes seconds
     from kmem.pipelines.append import append as run

@@ -48,7 +48,7 @@ def generate(
     from kmem.kstore.bank import open_bank
 
     with open_bank(bank) as opened:
-        from kmem.encoder.load import load_model  # torch, which takes seconds, once all else is known to be right
+        from kmem.encoder.load import load_model  # transformers, which takes seconds, once the rest is known to be right
         from kmem.runtime.answer import answer, compare_answers
 
         with working("loading the model", quiet=as_json):

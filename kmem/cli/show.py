@@ -28,7 +28,7 @@ def show(
     from kmem.kstore.bank import open_bank
 
     with open_bank(bank) as opened:
-        chunk = opened.chunk(memory_id)  # an unknown id is told before torch is imported, which takes seconds
+        chunk = opened.chunk(memory_id)  # an unknown id is told before transformers is imported, which takes seconds
         from kmem.encoder.load import load_tokenizer, require_tokenizer
         from kmem.runtime.inspect import kept_tokens
 

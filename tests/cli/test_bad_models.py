@@ -28,7 +28,7 @@ def test_a_device_that_is_not_here(kmem: Run, tmp_path: Path, tiny_folder: Path)
     assert not (tmp_path / "new").exists()
 
 
-def test_a_wrong_option_is_told_before_torch_is_imported(tmp_path: Path, bank_folder: Path) -> None:
+def test_what_is_wrong_is_told_before_torch_and_transformers_are_imported(tmp_path: Path, bank_folder: Path) -> None:
     """In a process of its own, whose modules say what was imported."""
     (tmp_path / "a.txt").write_text("text")
     build = ["build", str(tmp_path / "a.txt"), "--out", str(tmp_path / "new")]
@@ -44,10 +44,10 @@ def test_a_wrong_option_is_told_before_torch_is_imported(tmp_path: Path, bank_fo
         f"for arguments in {[arguments for arguments, _ in wrong]!r}:\n"
         "    sys.argv = ['kmem', *arguments]\n"
         "    try:\n        main()\n"
-        "    except SystemExit as error:\n        print(error.code, 'torch' in sys.modules)\n"
+        "    except SystemExit as error:\n        print(error.code, *(name in sys.modules for name in ('torch', 'transformers')))\n"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert done.stdout.split("\n")[:-1] == ["2 False"] * len(wrong)
+    assert done.stdout.split("\n")[:-1] == ["2 False False"] * 4 + ["2 True False"]  # opening a bank takes torch
     for sentence, (_, words) in zip(done.stderr.splitlines(), wrong, strict=True):
         assert words in sentence
 

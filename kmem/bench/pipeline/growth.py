@@ -9,12 +9,13 @@ from statistics import mean
 from typing import Any
 
 from kmem.bench.pipeline.config import PipelineConfig
-from kmem.bench.pipeline.stages import DEDUP, processor_seconds, signed, signing
+from kmem.bench.pipeline.stages import DEDUP, RULES, processor_seconds, signed, signing
 from kmem.document import Document
 from kmem.kbuild.chunker import Chunker
 from kmem.kbuild.dedup.duplicates import find_duplicates
 from kmem.kbuild.dedup.signatures import Signer
-from kmem.kbuild.tokens.meter import Tokenizer
+from kmem.kbuild.rules.run import Rules
+from kmem.kbuild.tokens import Tokenizer
 from kmem.progress import Progress
 
 PLACES = 4
@@ -23,7 +24,7 @@ PLACES = 4
 def measure_growth(several: Sequence[Document], tokenizer: Tokenizer, config: PipelineConfig, progress: Progress) -> dict[str, Any]:
     """`cost_growth`: processor seconds a chunk at the largest of `config.chunks` over those at the size before it; `ms_per_chunk` by size.
 
-    What is timed: MinHash, the chunker, MinHash of the chunks, and deduplication of both, all in one process.
+    What is timed: rules, MinHash, the chunker, MinHash of the chunks, and deduplication of both, all in one process.
     """
     seconds: dict[int, list[float]] = {size: [] for size in config.chunks}
     # The smaller sizes before and after the largest: a machine that slows down meanwhile does so for both.
@@ -44,7 +45,7 @@ def measure_growth(several: Sequence[Document], tokenizer: Tokenizer, config: Pi
 
 def _chunks(several: Sequence[Document], tokenizer: Tokenizer, size: int) -> None:
     signer = Signer(DEDUP)
-    chunks = list(islice(Chunker(tokenizer).run(signing(endless(several), signer)), size))
+    chunks = list(islice(Chunker(tokenizer).run(signing(Rules(RULES).run(endless(several)), signer)), size))
     of_documents, of_chunks = signer.signatures(), signed(chunks)
     for signatures in (of_documents, of_chunks):
         find_duplicates([lambda signatures=signatures: signatures], DEDUP)  # type: ignore[misc]

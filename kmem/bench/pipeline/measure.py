@@ -7,9 +7,9 @@ from kmem.bench.pipeline.config import EDITED, PLANT_WORDS, PipelineConfig
 from kmem.bench.pipeline.found import measure_found
 from kmem.bench.pipeline.growth import measure_growth
 from kmem.bench.pipeline.plants import plant
-from kmem.bench.pipeline.stages import DEDUP, measure_stages
+from kmem.bench.pipeline.stages import DEDUP, RULES, measure_stages
 from kmem.bench.pipeline.texts import mixed
-from kmem.kbuild.tokens.meter import Tokenizer
+from kmem.kbuild.tokens import Tokenizer
 from kmem.progress import Progress, silent
 
 ASKED = {"dedup_recall": 0.95, "dedup_precision": 0.95, "clean_mb_per_s_core": 3.0}
@@ -45,6 +45,7 @@ def measure_pipeline(config: PipelineConfig, tokenizer: Tokenizer, folder: Path,
             "partitions": config.partitions,
             "rounds": config.rounds,
             "seed": config.seed,
+            "rules": RULES.to_dict(),
             "deduplication": DEDUP.to_dict(),
         },
     }

@@ -24,7 +24,7 @@ def draw_pipeline(figures: Mapping[str, Any], path: Path) -> None:
     sizes = {int(size): cost for size, cost in figures["ms_per_chunk"].items()}
     line.plot(list(sizes), list(sizes.values()), "o-")
     line.set_xscale("log")
-    line.set_ylim(bottom=0)
+    line.set_ylim(0, 1.2 * max(sizes.values()))
     line.set_xlabel("chunks")
     line.set_ylabel("ms a chunk")
     line.grid(alpha=0.3)

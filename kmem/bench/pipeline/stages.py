@@ -15,46 +15,62 @@ from kmem.kbuild.chunker import Chunker
 from kmem.kbuild.dedup.config import DedupConfig
 from kmem.kbuild.dedup.duplicates import find_duplicates
 from kmem.kbuild.dedup.signatures import Signatures, Signer, sign
+from kmem.kbuild.rules.config import RulesConfig
+from kmem.kbuild.rules.rule import WEB
+from kmem.kbuild.rules.run import Rules
 from kmem.kbuild.sources import documents
-from kmem.kbuild.tokens.meter import Tokenizer
+from kmem.kbuild.tokens import Tokenizer
 
-DEDUP = DedupConfig()
+DEDUP, RULES = DedupConfig(), RulesConfig()
+"""As a build has them."""
 PLACES = 3
 
 
 def measure_stages(several: Sequence[Document], tokenizer: Tokenizer, config: PipelineConfig, folder: Path) -> dict[str, Any]:
-    """`mb_per_s_core`: megabytes of text over processor seconds, by stage; `clean_mb_per_s_core`: through reading, MinHash and the
-    chunker, one document after another as a partition is worked on. Medians of `config.rounds`.
+    """`mb_per_s_core`: megabytes of text over processor seconds, by stage; `clean_mb_per_s_core`: through reading, rules, MinHash and
+    the chunker, one document after another as a partition is worked on. Medians of `config.rounds`, each on other documents.
 
-    The documents are written into `folder` as JSON lines first.
+    Two chunkers go through all rounds, one for each of the two figures, and through one part before that is not timed: a worker's chunker
+    knows the words of the partitions before, and none of the next. The documents are written into `folder` as JSON lines.
     """
-    sample = first(several, config.megabytes)
-    file = write_lines(sample, folder / "sample.jsonl")
-    signatures = signed(sample)
-    chunks = list(Chunker(tokenizer).run(sample))
-    of_chunks = signed(chunks)
-    stages: dict[str, Callable[[], object]] = {
-        "read": lambda: list(documents([file], Counter())),
-        "minhash": lambda: signed(sample),
-        "deduplicate": lambda: find_duplicates([lambda: signatures], DEDUP),
-        "chunk": lambda: list(Chunker(tokenizer).run(sample)),
-        "minhash of chunks": lambda: signed(chunks),
-        "deduplicate chunks": lambda: find_duplicates([lambda: of_chunks], DEDUP),
-        "together": lambda: list(cleaned(file, tokenizer)),
-    }
-    size = megabytes(sample)
-    rates: dict[str, list[float]] = {name: [] for name in stages}
-    for _ in range(config.rounds):
-        for name, stage in stages.items():
-            rates[name].append(size / max(processor_seconds(stage), 1e-9))
+    alone, among = Chunker(tokenizer), Chunker(tokenizer)
+    rates: dict[str, list[float]] = {}
+    sizes = []
+    start = 0
+    for turn in range(config.rounds + 1):
+        sample = first(several[start:] or several, config.megabytes)
+        start += len(sample)
+        size = megabytes(sample)
+        stages = _stages(sample, write_lines(sample, folder / f"{turn}.jsonl"), alone, among)
+        seconds = {name: processor_seconds(stage) for name, stage in stages.items()}
+        if turn:
+            sizes.append(size)
+            for name, spent in seconds.items():
+                rates.setdefault(name, []).append(size / max(spent, 1e-9))
     medians = {name: round(median(own), PLACES) for name, own in rates.items()}
-    return {"clean_mb_per_s_core": medians.pop("together"), "mb_per_s_core": medians, "sample_mb": round(size, PLACES)}
+    return {"clean_mb_per_s_core": medians.pop("together"), "mb_per_s_core": medians, "sample_mb": round(median(sizes), PLACES)}
 
 
-def cleaned(file: str, tokenizer: Tokenizer) -> Iterator[Chunk]:
-    """The chunks of a partition, its documents signed on the way."""
+def _stages(sample: Sequence[Document], file: str, alone: Chunker, among: Chunker) -> dict[str, Callable[[], object]]:
+    chunks: list[Chunk] = []
+    signatures: list[Signatures] = []
+    return {
+        "read": lambda: list(documents([file], Counter())),
+        "rules": lambda: list(Rules(RULES).run(sample)),
+        "rules for the web": lambda: list(Rules(RulesConfig(preset=WEB)).run(sample)),
+        "minhash": lambda: signatures.append(signed(sample)),
+        "deduplicate": lambda: find_duplicates([lambda: signatures[0]], DEDUP),
+        "chunk": lambda: chunks.extend(alone.run(sample)),
+        "minhash of chunks": lambda: signatures.append(signed(chunks)),
+        "deduplicate chunks": lambda: find_duplicates([lambda: signatures[1]], DEDUP),
+        "together": lambda: list(cleaned(file, among)),
+    }
+
+
+def cleaned(file: str, chunker: Chunker) -> Iterator[Chunk]:
+    """The chunks of a partition, its documents judged and signed on the way."""
     signer = Signer(DEDUP)
-    yield from Chunker(tokenizer).run(signing(documents([file], Counter()), signer))
+    yield from chunker.run(signing(Rules(RULES).run(documents([file], Counter())), signer))
     signer.signatures()
 
 
