@@ -56,7 +56,7 @@ def build(
     selector: str | None = typer.Option(DEFAULT.selector, help="Which tokens a head keeps; default: the profile's own."),
     quantiser: str = typer.Option(DEFAULT.quantiser, help="Payload: fp16, bf16, fp32 or int8."),
     embedder: str = typer.Option(
-        DEFAULT.embedder, help="minilm, multilingual, bm25, hidden, hybrid, hybrid:NAME; or a sentence-transformers model."
+        DEFAULT.embedder, help="minilm, multilingual, bm25, hidden, hybrid, hybrid:NAME, null; or a sentence-transformers model."
     ),
     query_prefix: str | None = typer.Option(DEFAULT.query_prefix, help="What that model wants before a query; default: what it declares."),
     passage_prefix: str | None = typer.Option(DEFAULT.passage_prefix, help="What it wants before a text, as 'passage: ' for E5."),

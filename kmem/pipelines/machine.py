@@ -52,7 +52,7 @@ def machine(config: BuildConfig, executor: ExecutorConfig, progress: Progress, *
     tools.put(("tokenizer", recipe.model), encoder.tokenizer)
     embedder = recipe.retriever(tools).identity()  # loads it: a wrong name is told before anything is read
     require_fitting(config.index, embedder.get("dim", 0))
-    running: Executor = InProcess(tools) if here else executor_of(executor, tools)
+    running: Executor = InProcess(tools) if here else executor_of(executor, tools, config.device)
     progress("load", 1, 1)
     clock.mark("load")
     try:

@@ -98,7 +98,8 @@ class TextStages:
         step = ChunkStep(site=site_of(self.runner.place), recipe=self.recipe, chunk=config.chunk, dedup=config.dedup_chunks)
         drops = *self._drops, *((SCORE,) if config.quality.scorer is not None else ())
         tasks = [Sifted(index=part.index, key=self._known(part.index), drops=drops) for part in group]
-        self._chunked += self._ran(CHUNK, self.runner.run(step, tasks))
+        sizes = {part.index: max(1, part.size_bytes) for part in group}
+        self._chunked += self._ran(CHUNK, self.runner.run(step, tasks, units=lambda task: sizes[task.index]))
 
     def _known(self, index: int) -> str:
         """What a partition's documents follow from."""

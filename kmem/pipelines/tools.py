@@ -1,13 +1,14 @@
 """What is heavy and stays with a worker: model, tokenizer, embedder, scorer. Made there, once, by a recipe that travels as text."""
 
 import json
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass
 from threading import RLock
 from typing import Any, TypeVar
 
 from transformers import PreTrainedTokenizerBase
 
+from kmem.document import Chunk, Document
 from kmem.encoder.encode import Encoder, EncoderConfig
 from kmem.encoder.hidden import HiddenStates
 from kmem.encoder.load import load_model, load_tokenizer
@@ -16,6 +17,8 @@ from kmem.kstore.index.retrievers import retriever
 from kmem.profile import Profile
 
 Made = TypeVar("Made")
+Text = TypeVar("Text", Document, Chunk)
+TOLD_CHARACTERS = 1 << 18
 
 
 class Tools:
@@ -75,6 +78,17 @@ class Recipe:
             return HiddenStates(encoder.model, encoder.tokenizer, batch_size=self.batch_size)
 
         return retriever(self.embedder, query_prefix=self.query_prefix, passage_prefix=self.passage_prefix, hidden=hidden)
+
+
+def telling(texts: Iterable[Text], tools: Tools) -> Iterator[Text]:
+    """The same texts; their characters are told as they pass, some hundred thousand at a time."""
+    passed = 0
+    for text in texts:
+        yield text
+        passed += len(text.text)
+        if passed >= TOLD_CHARACTERS:
+            tools.advance(passed)
+            passed = 0
 
 
 def _nothing(count: int) -> None:

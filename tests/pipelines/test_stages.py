@@ -11,7 +11,7 @@ import pytest
 
 import kmem
 from kmem.encoder.encode import Encoder
-from kmem.errors import BankNotFoundError, BuildError
+from kmem.errors import AttachError, BankNotFoundError, BuildError
 from kmem.kstore.lock import locked
 from kmem.kstore.place import LocalPlace
 from kmem.memories import Memories
@@ -145,3 +145,13 @@ def test_what_fails_is_found_one_by_one(tmp_path: Path) -> None:
 def test_what_is_lost_without_a_reason_is_an_error() -> None:
     with pytest.raises(BuildError, match="Stage read lost 1 of 3 documents"):
         Stats().add("read", {CAME: 3, KEPT: 1, "dropped: empty": 1}, 0.0)
+
+
+def test_a_bank_without_meaning_is_built_and_refused(tiny_folder: Path, corpus: Path, tmp_path: Path) -> None:
+    """The null encoder: neither model runs, everything else does."""
+    build(corpus, out=tmp_path / "bank", config=config(tiny_folder, embedder="null", encode=False))
+    model, tokenizer = kmem.load_model(str(tiny_folder))
+    with kmem.open(tmp_path / "bank") as bank:
+        assert bank.manifest.index.dim == 8
+        with pytest.raises(AttachError, match="--embedder null"):
+            kmem.attach(model, bank, tokenizer=tokenizer)

@@ -6,10 +6,13 @@ from kmem.pipelines.executors.protocol import Executor
 from kmem.pipelines.tools import Tools
 
 
-def executor_of(config: ExecutorConfig, tools: Tools) -> Executor:
-    """The executor asked for; `tools` are this process's. Raises MissingDependencyError without Dask, WorkersLostError for no answer."""
+def executor_of(config: ExecutorConfig, tools: Tools, device: str) -> Executor:
+    """The executor asked for. tools: this process's. device: where models run.
+
+    Raises MissingDependencyError without Dask, WorkersLostError where no scheduler answers.
+    """
     if config.workers is None and config.scheduler is None:
         return InProcess(tools)
     from kmem.pipelines.executors.cluster import Cluster
 
-    return Cluster(config)
+    return Cluster(config, device)

@@ -65,20 +65,13 @@ class Cluster:
 
     apart = True
 
-    def __init__(self, config: ExecutorConfig) -> None:
+    def __init__(self, config: ExecutorConfig, device: str) -> None:
         self.attempts = config.attempts
         self._cluster: Any = None
         address = config.scheduler
         if address is None:
             with dask.config.set({"distributed.scheduler.allowed-failures": DEATHS}):
-                self._cluster = LocalCluster(
-                    n_workers=config.workers,
-                    threads_per_worker=config.threads_per_worker,
-                    processes=True,
-                    dashboard_address="127.0.0.1:0",
-                    memory_limit=None,
-                    silence_logs=50,
-                )
+                self._cluster = _started(config, device)
             address = self._cluster
         try:
             self._client = Client(address, timeout=START_S, set_as_default=False)
@@ -135,6 +128,25 @@ class Cluster:
 
     def _lost(self) -> WorkersLostError:
         return WorkersLostError("The scheduler went away; what was finished is kept: repeat the command with --resume.")
+
+
+def _started(config: ExecutorConfig, device: str) -> Any:
+    """Worker processes of this machine; each with a GPU of its own where the model is to run on GPUs and dask-cuda is installed.
+
+    Dask's own limits of memory are off: they count a model as data and would end workers that hold one.
+    """
+    options = {
+        "n_workers": config.workers,
+        "threads_per_worker": config.threads_per_worker,
+        "dashboard_address": "127.0.0.1:0",
+        "memory_limit": None,
+        "silence_logs": 50,
+    }
+    if device.startswith("cuda") and find_spec("dask_cuda") is not None:
+        from dask_cuda import LocalCUDACluster
+
+        return LocalCUDACluster(**options)
+    return LocalCluster(processes=True, **options)
 
 
 def run_task(work: Callable[[Any, Tools], Receipt], task: Any, folder: str) -> Receipt | Failure:

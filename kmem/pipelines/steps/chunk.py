@@ -19,7 +19,7 @@ from kmem.pipelines.records import CHUNKS, documents_of, write_records
 from kmem.pipelines.steps.read import READ, store_rejects
 from kmem.pipelines.steps.sign import signatures, signing
 from kmem.pipelines.steps.site import opened
-from kmem.pipelines.tools import Recipe, Tools
+from kmem.pipelines.tools import Recipe, Tools, telling
 
 CHUNK = "chunk"
 
@@ -54,7 +54,7 @@ class ChunkStep:
         began = time.perf_counter()
         counts: Counter[str] = Counter()
         rejects: list[dict[str, str]] = []
-        documents = self._documents(place, task, counts, rejects)
+        documents = telling(self._documents(place, task, counts, rejects), tools)
         signer = Signer(self.dedup) if self.dedup.mode != "none" else None
         chunks = signing(_counted(self._chunker(tools).run(documents, counts), counts), signer)
         files = write_records(place, ledger.file(task.index, "parquet"), CHUNKS, chunks), *signatures(place, ledger, task.index, signer)

@@ -28,7 +28,7 @@ from kmem.pipelines.records import DOCUMENTS, write_records
 from kmem.pipelines.run import UNREADABLE
 from kmem.pipelines.steps.sign import signatures, signing
 from kmem.pipelines.steps.site import opened
-from kmem.pipelines.tools import Tools
+from kmem.pipelines.tools import Tools, telling
 
 READ = "read"
 EMPTY = "dropped: empty"
@@ -144,7 +144,7 @@ class ReadStep:
         aside = {number: reason for number, reason in task.aside if reason != UNREADABLE}
         cut = sorted(number for number, reason in task.aside if reason == UNREADABLE)
         number = 0
-        for document in self._read(task, seen):
+        for document in telling(self._read(task, seen), tools):
             while cut and cut[0] == number:
                 number += 1
                 cut.pop(0)
