@@ -73,9 +73,7 @@ def attach(
         if tokenizer is None:
             raise ConfigError("Attaching a bank needs the model's tokenizer, to turn tokens into search text; pass tokenizer=….")
         if memories.manifest.index.embedder.get("name") == NULL:
-            raise AttachError(
-                f"{memories.place} was built to measure building (--embedder {NULL}): it finds nothing; build it with another one."
-            )
+            raise AttachError(f"{memories.place} was built with --embedder {NULL} and finds nothing: build it with another one.")
         hidden = hidden_states_for(memories, model, tokenizer)
         source = BankSource(memories, tokenizer, top_k, ram_bytes=ram_bytes, ahead=ahead, hidden=hidden)
         if memories.manifest.on_demand:
