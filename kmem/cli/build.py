@@ -100,7 +100,7 @@ def build(
     if print_config:
         typer.echo(options.to_yaml(), nl=False)
         return
-    if not options.sources or not options.out:
+    if not options.sources or options.out is None:
         raise UsageError(f"Missing {'option --out' if options.sources else 'argument SOURCES'}; give it here or in --config.", context)
     from kmem.kbuild.sources import expand
 
