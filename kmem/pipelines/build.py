@@ -66,6 +66,7 @@ def build(
     place, progress = place_of(path_or_url(out, "out")), progress or silent
     _refuse_existing(place, resume=resume)
     counts: Counter[str] = Counter()
+    executor = replace(executor, partition_bytes=Receipts(place).partition_bytes or executor.partition_bytes)
     partitions = gathered(pieces(sources, config.read, counts, piece_bytes=executor.partition_bytes), executor.partition_bytes)
     quantiser(config.quantiser)  # a wrong name is told before a model is loaded
     with machine(config, executor, progress, here=dry_run) as running:
@@ -102,6 +103,7 @@ class _Work:
         """Build, or go on, or find that nothing is left to do."""
         place, receipts = self.place, Receipts(self.place)
         settings = resolved(self.config, self.machine.encoder, self.machine.embedder)
+        settings["partition_bytes"] = self.executor.partition_bytes
         if fresh := not receipts.started:
             require_claimable(place)
         else:

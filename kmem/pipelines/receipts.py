@@ -126,6 +126,14 @@ class Receipts:
         self.place.replace(self._vectors(index), buffer.getbuffer())
 
     @property
+    def partition_bytes(self) -> int | None:
+        """The size of the partitions of a build that was begun, which stays; None where it is not told."""
+        try:
+            return int(self.recorded()["partition_bytes"])
+        except (FileNotFoundError, NotADirectoryError, KeyError, TypeError, ValueError, CorruptBankError):
+            return None
+
+    @property
     def settled(self) -> bool:
         """Whether it is recorded what the sources gave."""
         return "content" in self.recorded()

@@ -13,8 +13,8 @@ _OPTION = {"kmem_version": "the version of kmem"}
 _OF_THE_PROFILE = ("bracket", "budget", "selector")
 BEFORE = {"encode": True, "index": AUTO, **EARLIER_TEXT}
 """Settings that came later, and what every build before them did."""
-_FOUND = ("chunks", "content", "sources")
-"""What is known once the sources were read; compared where both sides have it."""
+_FOUND = ("chunks", "content", "sources", "partition_bytes")
+"""What is known once the sources were read, and what a resumed build takes over; compared where both sides have it."""
 
 
 def resolved(config: BuildConfig, encoder: Encoder, embedder: Mapping[str, Any]) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from kmem.encoder.encode import Encoder
 from kmem.errors import AttachError, BankNotFoundError, BuildError
 from kmem.kstore.lock import locked
 from kmem.kstore.place import LocalPlace
+from kmem.kstore.writer import BankWriter
 from kmem.memories import Memories
 from kmem.pipelines.build import build
 from kmem.pipelines.config import ExecutorConfig
@@ -39,6 +40,24 @@ def test_the_bank_does_not_depend_on_partitions(tiny_folder: Path, corpus: Path,
         assert stage["in"] == stage["kept"] + sum(stage["dropped"].values()) + sum(stage["rejected"].values())
     assert stats["stages"]["read"]["in"] == 12
     assert stats["versions"]["torch"]
+
+
+def test_a_build_goes_on_with_other_workers_and_partitions(
+    tiny_folder: Path, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options, killed = config(tiny_folder, embedder="bm25"), tmp_path / "killed"
+    build(corpus, out=tmp_path / "whole", config=options)
+
+    def stop(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(BankWriter, "commit", stop)
+        with pytest.raises(KeyboardInterrupt):
+            build(corpus, out=killed, config=options, executor=ExecutorConfig(partition_bytes=700))
+    report = build(corpus, out=killed, config=options, resume=True)
+    assert report.shards_reused == report.shards
+    assert bank_bytes(killed) == bank_bytes(tmp_path / "whole")
 
 
 def test_a_chunk_that_can_not_be_encoded_is_set_aside(
