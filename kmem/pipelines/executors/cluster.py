@@ -102,9 +102,9 @@ class Cluster:
         except (CommClosedError, CancelledError) as error:
             raise self._lost() from error
         finally:
-            for future in futures:
+            if futures and self._client.status == "running":  # one that has lost its scheduler would wait for it, future by future
                 with suppress(Exception):
-                    future.cancel()
+                    self._client.cancel(list(futures))
 
     def close(self) -> None:
         with suppress(Exception):
