@@ -30,6 +30,7 @@ class RetrievalConfig:
     def __post_init__(self) -> None:
         for name in ("questions", "pool", "index_rows"):
             require_count(getattr(self, name), name)
+        require_count(self.seed, "seed", least=0)
         for name in ("corpora", "retrievers"):
             values = getattr(self, name)
             if values is not None and not values:

@@ -2,6 +2,7 @@
 
 import json
 import math
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -73,6 +74,9 @@ def _row(path: Path, number: int, line: bytes) -> tuple[str, float, str]:
         raise SourceError(f"{place} has no text: field 'text' must be a string that is not empty, not {json.dumps(text)[:40]}.")
     if not isinstance(source, str):
         raise SourceError(f"{place}: field 'source' must be a string, not {json.dumps(source)[:40]}.")
+    for name, value in (("text", text), ("source", source)):
+        if any("\ud800" <= character <= "\udfff" for character in value):
+            raise SourceError(f"{place}: field '{name}' has half a character (a surrogate such as \\ud800); leave the row out.")
     return text, _label(place, row), source
 
 
@@ -80,6 +84,6 @@ def _label(place: str, row: dict[str, Any]) -> float:
     if "label" not in row:
         raise SourceError(f"{place} has no field 'label' (it has {', '.join(map(repr, row))}): give every row one, 0 or 1, or a grade.")
     label = row["label"]
-    if not isinstance(label, int | float) or not math.isfinite(label):
+    if not isinstance(label, int | float) or not abs(label) < math.inf or abs(label) > sys.float_info.max:
         raise SourceError(f"{place}: field 'label' must be a finite number, not {json.dumps(label)[:40]}.")
     return float(label)
