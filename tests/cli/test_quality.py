@@ -120,9 +120,8 @@ def test_scores_never_take_the_place_of_a_text(kmem: Run, tmp_path: Path) -> Non
 
 
 def test_examples_that_fail_leave_the_file(kmem: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("KMEM_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("PATH", str(tmp_path))  # no apt-get
     out = tmp_path / "labelled.jsonl"
     out.write_text("labelled before")
-    refused(kmem("quality", "examples", out))
+    monkeypatch.setenv("KMEM_CACHE", str(out))  # a file: nothing can be fetched into it
+    refused(kmem("quality", "examples", out), "KMEM_CACHE")
     assert out.read_text() == "labelled before"
