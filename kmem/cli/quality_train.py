@@ -22,7 +22,9 @@ def train(
     labelled: str = typer.Argument(metavar="LABELLED.jsonl", help='Rows of {"text": …, "label": …}, and "source" where there are several.'),
     out: str = typer.Option(..., metavar="FOLDER", help="Folder to write the scorer into."),
     kind: str = typer.Option(NGRAM, help="What it weighs: ngram (any language, megabytes a second) or embedding."),
-    embedder: str = typer.Option(MINILM, help="Whose, for --kind embedding: minilm, multilingual or a sentence-transformers model."),
+    embedder: str = typer.Option(
+        MINILM, help="Whose vectors, for --kind embedding: minilm, multilingual or a sentence-transformers model."
+    ),
     highest: float | None = typer.Option(None, help="The label that means 1; default 1 where none is above it, else 5."),
     force: bool = typer.Option(False, "--force", help="Replace a scorer that is there already."),
     as_json: bool = JSON_OPTION,

@@ -75,8 +75,11 @@ def _row(path: Path, number: int, line: bytes) -> tuple[str, float, str]:
     if not isinstance(source, str):
         raise SourceError(f"{place}: field 'source' must be a string, not {json.dumps(source)[:40]}.")
     for name, value in (("text", text), ("source", source)):
-        if any("\ud800" <= character <= "\udfff" for character in value):
-            raise SourceError(f"{place}: field '{name}' has half a character (a surrogate such as \\ud800); leave the row out.")
+        try:
+            value.encode()
+        except UnicodeEncodeError as error:
+            half = f"\\u{ord(value[error.start]):04x}"
+            raise SourceError(f"{place}: field '{name}' has half a character ({half}), which is no Unicode; leave the row out.") from None
     return text, _label(place, row), source
 
 
