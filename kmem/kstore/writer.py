@@ -20,6 +20,7 @@ from kmem.kstore.claim import claim
 from kmem.kstore.commit import commit, manifest_numbers
 from kmem.kstore.generation import GenerationWriter, store_if_other
 from kmem.kstore.index.config import IndexConfig
+from kmem.kstore.index.excerpts import EmbedQueries
 from kmem.kstore.index.make import Texts, make_index
 from kmem.kstore.manifest import FORMAT_VERSION, IndexRecord, Manifest, Shard
 from kmem.kstore.place import Place, place_of
@@ -92,13 +93,14 @@ class BankWriter:
         config: IndexConfig | None = None,
         *,
         texts: Texts = tuple,
+        embed_queries: EmbedQueries | None = None,
     ) -> IndexRecord:
         """Build the search index over unit vectors [N, dim] under their ids [N] and write it, in place of an earlier one.
 
-        embedder: `identity()` of the embedder that made the vectors. texts: gives the references in order, which an index of words needs.
-        Raises ConfigError as `build_index` does.
+        embedder: `identity()` of the embedder that made the vectors. texts: gives the references in order, which an index of words needs,
+        and `embed_queries`; that: see `make_index`. Raises ConfigError as `build_index` does.
         """
-        return make_index(self.place, vectors, texts, ids, embedder, config=config)
+        return make_index(self.place, vectors, texts, ids, embedder, config=config, embed_queries=embed_queries)
 
     def commit(self, shards: Sequence[Shard], index: IndexRecord) -> Manifest:
         """Make the place a bank: check that every shard and the index are there, then write the manifest.
