@@ -119,5 +119,13 @@ class NotStoredWarning(UserWarning):
     """What was encoded on demand can't be stored in the bank, so it is encoded again in every session."""
 
 
+class BuildError(KmemError, RuntimeError):
+    """A stage of a build that can't go on, and no document that is to blame for it."""
+
+
+class WorkersLostError(KmemError, ConnectionError):
+    """The scheduler of a cluster, or all of its workers, are gone."""
+
+
 class MeasurementError(KmemError, RuntimeError):
     """A benchmark whose run was not what its figure would be about."""

@@ -6,7 +6,7 @@ from typing import Any
 import typer
 from rich.table import Table
 
-from kmem.bench.retrieval.config import RetrievalConfig
+from kmem.bench.retrieval.config import OTHER_POOL, POOL, RetrievalConfig
 from kmem.cli.bench_json import JSON_FILE, STANDARD_OUTPUT, require_folder, write_json
 from kmem.cli.render import output, progress_bars
 from kmem.encoder.defaults import SMOLLM2
@@ -24,7 +24,9 @@ def retrieval(
         None, help="Retrievers to measure, as --embedder of kmem build takes them; by default the built-in ones."
     ),
     questions: int = typer.Option(DEFAULT.questions, help="Sentences to ask about, at most one an article."),
-    pool: int = typer.Option(DEFAULT.pool, help="Chunks that are searched, at most; of a larger corpus whole articles up to them."),
+    pool: int | None = typer.Option(
+        None, help=f"Chunks that are searched, at most, whole articles up to them; by default {POOL:,} of FOLDOC, {OTHER_POOL:,} of others."
+    ),
     seed: int = typer.Option(DEFAULT.seed, help="Which articles and sentences."),
     full: bool = typer.Option(False, "--full", help="Harder questions, too, and inverted lists against Flat at a million vectors."),
     picture: str | None = typer.Option(None, metavar="PNG", help="Draw recall@5 a corpus and retriever."),

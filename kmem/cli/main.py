@@ -24,6 +24,7 @@ from kmem.cli import (
     quality,
     query,
     show,
+    status,
     verify,
 )
 from kmem.cli.quiet import hush
@@ -43,6 +44,7 @@ app.command("build")(build.build)
 app.command("info")(info.info)
 app.command("query")(query.query)
 app.command("show")(show.show)
+app.command("status")(status.status)
 app.command("generate")(generate.generate)
 app.command("append")(append.append)
 app.command("encode")(encode.encode)

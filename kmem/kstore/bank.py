@@ -18,7 +18,7 @@ from kmem.document import Chunk
 from kmem.errors import BankNotFoundError, ConfigError, CorruptBankError, MemoryNotFoundError, UnknownNameError, WrongTypeError
 from kmem.identity import Identity
 from kmem.kstore.chunks import ChunkTable
-from kmem.kstore.claim import is_unfinished_build
+from kmem.kstore.claim import has_begun
 from kmem.kstore.commit import held_manifest, manifest_file
 from kmem.kstore.defaults import TOP_K
 from kmem.kstore.ids import Ids
@@ -442,7 +442,7 @@ def open_bank(
         raise BankNotFoundError(f"There is no bank at {place}: {'that is a file' if place.folder.exists() else 'no such folder'}.")
     manifest, let_go = held_manifest(place)
     if manifest is None:
-        if is_unfinished_build(place):
+        if has_begun(place):
             raise BankNotFoundError(
                 f"{place} holds an unfinished build, not yet a bank; repeat the command that began it (kmem build with --resume)."
             )

@@ -11,8 +11,7 @@ from typing import Any
 from kmem.errors import BankExistsError, ConfigError
 from kmem.kstore.commit import canonical_json, manifest_numbers
 from kmem.kstore.place import Place
-from kmem.kstore.place.local import PARTIAL_SUFFIX
-from kmem.paths import FIRST_GENERATION, WRITER, ZARR
+from kmem.paths import EXECUTOR, FIRST_GENERATION, WRITER, ZARR
 
 BUILD = "build"
 LOCK = f"{BUILD}/lock"
@@ -26,6 +25,11 @@ def is_unfinished_build(place: Place) -> bool:
     if WRITER not in place.sizes(BUILD) or manifest_numbers(place):
         return False
     return all(file.startswith((f"{ZARR}/{FIRST_GENERATION}/", f"{ZARR}/zarr.json")) for file in place.sizes(ZARR))
+
+
+def has_begun(place: Place) -> bool:
+    """Whether a build is on its way here: it may still be reading its sources, and has then claimed nothing."""
+    return is_unfinished_build(place) or (EXECUTOR in place.sizes(BUILD) and not manifest_numbers(place))
 
 
 def require_claimable(place: Place) -> None:
@@ -73,15 +77,16 @@ def nothing_left_of_a_failure(place: Place) -> Iterator[None]:
 
 
 def _is_vacant(place: Place) -> bool:
-    """Missing, empty, or left behind by a writer that was killed before its first file was whole."""
-    if place.folder is None:
-        return not place.sizes()
-    return all(
-        path.is_dir()
-        if path.name == BUILD
-        else path.parent.name == BUILD and (path.name.endswith(PARTIAL_SUFFIX) or path == place.folder / LOCK)
-        for path in place.folder.rglob("*")
-    )
+    """Missing, empty, or left behind by a writer that was killed before its first file was whole, or while it read its sources."""
+    files = [file for file in place.sizes() if file != LOCK]
+    if place.folder is not None and any(_is_foreign(path, place.folder) for path in place.folder.rglob("*")):
+        return False
+    return not files or (EXECUTOR in files and all(file.startswith(f"{BUILD}/") for file in files))
+
+
+def _is_foreign(path: Path, folder: Path) -> bool:
+    """Whether no build makes such a folder."""
+    return path.is_dir() and path.relative_to(folder).parts[0] != BUILD
 
 
 def _require_writable(root: Path) -> None:

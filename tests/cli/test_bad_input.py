@@ -130,7 +130,7 @@ def test_usage_errors_are_one_sentence_with_the_value(kmem: Run, bank: Path) -> 
     refused(kmem("query", bank), "text", "kmem query --help")
     refused(kmem("show", bank, "seven"), "ID", "'seven'", "integer")
     refused(kmem("generate", bank), "--prompt")
-    refused(kmem("quary", bank, "x"), "'quary'", "did you mean 'query'?")
+    refused(kmem("quary", bank, "x"), "'quary'", "did you mean 'query'")
     refused(kmem("query", bank, "x", "-k", "0"), "--top-k", "'0'")
     refused(kmem("build", bank, "--out", "x", "--limit", "ten"), "--limit", "'ten'", "kmem build --help")
     refused(kmem("show", bank, "-5"), "-5", "write -- before")

@@ -26,7 +26,7 @@ from tests.kstore.kit import NgramEmbedder
 
 @pytest.fixture(autouse=True)
 def embedder(monkeypatch: pytest.MonkeyPatch, one_thread: None) -> None:
-    for name in ("build.retriever", "append.recorded_retriever"):
+    for name in ("tools.retriever", "append.recorded_retriever"):
         monkeypatch.setattr(f"kmem.pipelines.{name}", lambda *_, **__: NgramEmbedder())
 
 

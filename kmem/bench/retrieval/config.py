@@ -7,13 +7,16 @@ from kmem.errors import ConfigError
 from kmem.kbuild.foldoc import FOLDOC
 
 VITAL, LAW = "corpus:vital-articles", "corpus:chinese-law"
-ENGLISH = ("minilm", "bm25", "hybrid", "hidden", "multilingual")
-CHINESE = (*ENGLISH, "hybrid:multilingual")
+ENGLISH = ("minilm", "bm25", "hybrid", "hidden")
+CHINESE = (*ENGLISH, "multilingual", "hybrid:multilingual")
+POOL, OTHER_POOL = 15_000, 5_000
+"""Of FOLDOC, all of it, and of the others: embedding them is what takes long."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RetrievalConfig:
-    """corpora: files, folders, globs or corpus:NAME, each asked `questions` times over at most `pool` chunks.
+    """corpora: files, folders, globs or corpus:NAME, each asked `questions` times over at most `pool` chunks, None for
+    POOL of FOLDOC and OTHER_POOL of the others.
 
     retrievers: by name, None for the built-in ones. full: FOLDOC's harder questions and an index of `index_rows` vectors, too.
     seed: which articles and sentences.
@@ -22,20 +25,27 @@ class RetrievalConfig:
     corpora: tuple[str, ...] = (FOLDOC, VITAL, LAW)
     retrievers: tuple[str, ...] | None = None
     questions: int = 500
-    pool: int = 15_000
+    pool: int | None = None
     full: bool = False
     index_rows: int = 1_000_000
     seed: int = 0
 
     def __post_init__(self) -> None:
         for name in ("questions", "pool", "index_rows"):
-            require_count(getattr(self, name), name)
+            if getattr(self, name) is not None:
+                require_count(getattr(self, name), name)
         for name in ("corpora", "retrievers"):
             values = getattr(self, name)
             if values is not None and not values:
                 raise ConfigError(f"{name} is empty; name at least one.")
             for value in values or ():
                 require_name(value, name)
+
+    def pool_of(self, corpus: str) -> int:
+        """Chunks of a corpus that are searched, at most."""
+        if self.pool is not None:
+            return self.pool
+        return POOL if corpus == FOLDOC else OTHER_POOL
 
     def retrievers_of(self, corpus: str) -> tuple[str, ...]:
         """Those to measure on a corpus, each once."""

@@ -44,7 +44,10 @@ def measure_retrieval(
     """
     chunker = Chunker(tokenizer)
     found_by, skipped = _retrievers(model, tokenizer, config)
-    tasks = {corpus: TaskConfig(corpus=corpus, questions=config.questions, pool=config.pool, seed=config.seed) for corpus in config.corpora}
+    tasks = {
+        corpus: TaskConfig(corpus=corpus, questions=config.questions, pool=config.pool_of(corpus), seed=config.seed)
+        for corpus in config.corpora
+    }
     corpora = {corpus: _measured(task, chunker, _of(found_by, corpus, config), corpus, progress) for corpus, task in tasks.items()}
     figures: dict[str, Any] = {}
     for key, corpus in (("recall5", FOLDOC), ("chinese_recall5", LAW)):
@@ -68,7 +71,7 @@ def measure_retrieval(
     figures["settings"] = {
         "model": display_name(model),
         "questions": config.questions,
-        "pool": config.pool,
+        "pools": {corpus: config.pool_of(corpus) for corpus in config.corpora},
         "seed": config.seed,
     }
     return figures

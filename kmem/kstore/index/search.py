@@ -34,7 +34,7 @@ def write_index(place: Place, index: Index, stats: IndexStats, embedder: Mapping
     The name of a later one says what is in it: of two writers at once, none writes over the other's.
     """
     name = index_name(number, partial(_digest, index.searched))
-    stored = store_stream(place, f"{name}.faiss", _serialised(index.searched))
+    stored = store_stream(place, f"{name}.faiss", serialised(index.searched))
     vectors = None if index.exact is None else store_stream(place, f"{name}-vectors.safetensors", index.exact.parts())
     return IndexRecord(stored=stored, vectors=vectors, embedder=dict(embedder), **asdict(stats))
 
@@ -114,7 +114,7 @@ def _digest(searched: Any) -> Digest:
     return digest
 
 
-def _serialised(searched: Any) -> Iterator[bytes]:
+def serialised(searched: Any) -> Iterator[bytes]:
     """The bytes of a FAISS index in pieces, written by a thread, so that no second copy of it is in memory."""
     pieces: Queue[bytes | None] = Queue(maxsize=4)
 
