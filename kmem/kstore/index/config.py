@@ -24,7 +24,7 @@ class IndexConfig:
     codes_from: int = CODES_FROM
     target_recall: float = TARGET_RECALL
     seed: int = 0
-    at_least: Mapping[str, int] = field(default_factory=dict)
+    at_least: Mapping[str, int] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
         require_factory(self.factory)
