@@ -30,5 +30,6 @@ def test_every_text_is_found_by_its_words(tmp_path: Path, tiny_folder: Path, enc
         appended = read_lexical(bank.place, words, 4)
         anew = build_lexical(texts.values(), bank.ids)
     query = ["fox newts night"]
-    for ours, theirs in zip(appended.search(query, 4), anew.search(query, 4), strict=True):
-        assert ours.tolist() == theirs.tolist()
+    (scores, ids), (expected, best) = appended.search(query, 4), anew.search(query, 4)
+    assert ids.tolist() == best.tolist()
+    assert scores.tolist() == expected.tolist()
