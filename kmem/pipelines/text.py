@@ -9,7 +9,7 @@ from kmem.kbuild.pieces import Rejected, require_readable
 from kmem.kbuild.quality.load import load_scorer
 from kmem.kstore.index.retrievers import retriever
 from kmem.pipelines.config import BuildConfig
-from kmem.pipelines.ledger import KEPT, Receipt
+from kmem.pipelines.ledger import DROPPED, KEPT, REJECTED, Receipt
 from kmem.pipelines.partitions import Partition, digest, waves
 from kmem.pipelines.run import Runner
 from kmem.pipelines.stats import Stats
@@ -68,9 +68,17 @@ class TextStages:
             {source: Rejected(**lost) for receipt in reversed(self._read) for source, lost in receipt.facts["lost"].items()},
         )
         if cut is None or not len(cut):
-            raise SourceNotFoundError(f"Nothing to remember: {', '.join(sources)} gave no text at all; name files with text.")
+            raise SourceNotFoundError(self._nothing(sources))
         self.stats.add("cut", cut.counts, 0.0)
         return Prepared(cut=cut, partitions=len(self._read), sources=sources_of(self._read))
+
+    def _nothing(self, sources: Sequence[str]) -> str:
+        lost = ", ".join(
+            f"{count:,} {reason}" for reason, count in sorted(self.stats.reasons().items()) if reason.startswith((DROPPED, REJECTED))
+        )
+        if lost:
+            return f"Nothing to remember: all of {', '.join(sources)} was set aside ({lost}); name other files, or clean less."
+        return f"Nothing to remember: {', '.join(sources)} gave no text at all; name files with text."
 
     def read_step(self) -> ReadStep:
         """What is done to each partition first."""

@@ -114,7 +114,9 @@ class Cluster:
                 self._cluster.close(timeout=10)
 
     def _outcome(self, task: Any, future: Any) -> Outcome:
-        if future.status in ("cancelled", "lost") or self._client.status != "running":
+        if (
+            future.status == "cancelled" or self._client.status != "running"
+        ):  # what died with its worker is done again: `lost` is waited for
             raise self._lost()
         try:
             result = future.result()
