@@ -17,15 +17,14 @@ class PipelineConfig:
     """documents: how many, of which 3 · planted are copies of others: exact, edited (5% of the words) and reordered (their paragraphs).
 
     partitions: the documents are dealt out over. corpora: where they come from; every second one is without its title.
-    megabytes of text for the rates of the stages, `rounds` times and once before to warm up.
-    chunks: sizes, ascending, at which the cost of a chunk is measured.
+    megabytes of text for the rates of the stages, `rounds` times. chunks: sizes, ascending, at which the cost of a chunk is measured.
     """
 
     corpora: tuple[str, ...] = ("corpus:foldoc", "corpus:vital-articles", "corpus:chinese-law")
     documents: int = 20_000
     planted: int = 600
     partitions: int = 16
-    megabytes: int = 4
+    megabytes: int = 16
     rounds: int = 3
     chunks: tuple[int, ...] = (1_000, 10_000, 100_000)
     seed: int = 0

@@ -2,9 +2,9 @@
 
 import json
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from statistics import median
 from typing import Any
 
@@ -24,53 +24,75 @@ from kmem.kbuild.tokens import Tokenizer
 DEDUP, RULES = DedupConfig(), RulesConfig()
 """As a build has them."""
 PLACES = 3
+_WARM = 50
 
 
 def measure_stages(several: Sequence[Document], tokenizer: Tokenizer, config: PipelineConfig, folder: Path) -> dict[str, Any]:
-    """`mb_per_s_core`: megabytes of text over processor seconds, by stage; `clean_mb_per_s_core`: through reading, rules, MinHash and
-    the chunker, one document after another as a partition is worked on. Medians of `config.rounds`, each on other documents.
+    """Megabytes of text over processor seconds on one core: `clean_mb_per_s_core` through reading, rules, MinHash of documents and the
+    chunker, one document after another as a partition is worked on; `clean_with_chunk_dedup_mb_per_s_core` through MinHash of the chunks,
+    too; `mb_per_s_core` by stage; `clean_mb_per_s_core_by_source` as the first, for the documents of each file.
 
-    Two chunkers go through all rounds, one for each of the two figures, and through one part before that is not timed: a worker's chunker
-    knows the words of the partitions before, and none of the next. The documents are written into `folder` as JSON lines.
+    Medians of `config.rounds` over the same text. A chunker starts each time knowing no word, as a worker's does, so the text must be long
+    enough that most of its words have come before: at 4 MB they cost a chunker a quarter more than at 16. What is compiled once and kept
+    on disk, and tables that a process makes once, are made before. The documents are written into `folder` as JSON lines.
     """
-    alone, among = Chunker(tokenizer), Chunker(tokenizer)
+    sample = first(several, config.megabytes)
+    files = {"": write_lines(sample, folder / "all.jsonl")}
+    groups = {"": sample, **by_source(sample)}
+    files |= {name: write_lines(own, folder / f"{number}.jsonl") for number, (name, own) in enumerate(groups.items()) if name}
+    sizes = {name: megabytes(own) for name, own in groups.items()}
+    signed(list(cleaned(write_lines(sample[:_WARM], folder / "warm.jsonl"), tokenizer)))
     rates: dict[str, list[float]] = {}
-    sizes = []
-    start = 0
-    for turn in range(config.rounds + 1):
-        sample = first(several[start:] or several, config.megabytes)
-        start += len(sample)
-        size = megabytes(sample)
-        stages = _stages(sample, write_lines(sample, folder / f"{turn}.jsonl"), alone, among)
-        seconds = {name: processor_seconds(stage) for name, stage in stages.items()}
-        if turn:
-            sizes.append(size)
-            for name, spent in seconds.items():
-                rates.setdefault(name, []).append(size / max(spent, 1e-9))
-    medians = {name: round(median(own), PLACES) for name, own in rates.items()}
-    return {"clean_mb_per_s_core": medians.pop("together"), "mb_per_s_core": medians, "sample_mb": round(median(sizes), PLACES)}
-
-
-def _stages(sample: Sequence[Document], file: str, alone: Chunker, among: Chunker) -> dict[str, Callable[[], object]]:
-    chunks: list[Chunk] = []
-    signatures: list[Signatures] = []
+    together: dict[str, list[float]] = {}
+    both = []
+    for _ in range(config.rounds):
+        seconds = {name: processor_seconds(stage) for name, stage in _stages(sample, files[""], tokenizer).items()}
+        for name, spent in seconds.items():
+            rates.setdefault(name, []).append(sizes[""] / max(spent, 1e-9))
+        for name, file in files.items():
+            spent = processor_seconds(lambda file=file: deque(cleaned(file, tokenizer), maxlen=0))  # type: ignore[misc]
+            together.setdefault(name, []).append(sizes[name] / max(spent, 1e-9))
+        both.append(1 / (1 / together[""][-1] + 1 / rates["minhash of chunks"][-1]))
     return {
-        "read": lambda: list(documents([file], Counter())),
-        "rules": lambda: list(Rules(RULES).run(sample)),
-        "rules for the web": lambda: list(Rules(RulesConfig(preset=WEB)).run(sample)),
-        "minhash": lambda: signatures.append(signed(sample)),
-        "deduplicate": lambda: find_duplicates([lambda: signatures[0]], DEDUP),
-        "chunk": lambda: chunks.extend(alone.run(sample)),
-        "minhash of chunks": lambda: signatures.append(signed(chunks)),
-        "deduplicate chunks": lambda: find_duplicates([lambda: signatures[1]], DEDUP),
-        "together": lambda: list(cleaned(file, among)),
+        "clean_mb_per_s_core": _median(together.pop("")),
+        "clean_with_chunk_dedup_mb_per_s_core": _median(both),
+        "clean_mb_per_s_core_by_source": {name: _median(own) for name, own in together.items()},
+        "mb_per_s_core": {name: _median(own) for name, own in rates.items()},
+        "sample_mb": round(sizes[""], PLACES),
     }
 
 
-def cleaned(file: str, chunker: Chunker) -> Iterator[Chunk]:
+def _median(values: Sequence[float]) -> float:
+    return round(median(values), PLACES)
+
+
+def by_source(several: Sequence[Document]) -> dict[str, list[Document]]:
+    """The documents of each file, by its name."""
+    groups: dict[str, list[Document]] = {}
+    for document in several:
+        groups.setdefault(PurePosixPath(document.source.partition("#")[0]).name, []).append(document)
+    return groups
+
+
+def _stages(sample: Sequence[Document], file: str, tokenizer: Tokenizer) -> dict[str, Callable[[], object]]:
+    chunks: list[Chunk] = []
+    signatures: list[Signatures] = []
+    return {
+        "read": lambda: deque(documents([file], Counter()), maxlen=0),
+        "rules": lambda: deque(Rules(RULES).run(sample), maxlen=0),
+        "rules for the web": lambda: deque(Rules(RulesConfig(preset=WEB)).run(sample), maxlen=0),
+        "minhash": lambda: signatures.append(signed(sample)),
+        "deduplicate": lambda: find_duplicates([lambda: signatures[0]], DEDUP),
+        "chunk": lambda: chunks.extend(Chunker(tokenizer).run(sample)),
+        "minhash of chunks": lambda: signatures.append(signed(chunks)),
+        "deduplicate chunks": lambda: find_duplicates([lambda: signatures[1]], DEDUP),
+    }
+
+
+def cleaned(file: str, tokenizer: Tokenizer) -> Iterator[Chunk]:
     """The chunks of a partition, its documents judged and signed on the way."""
     signer = Signer(DEDUP)
-    yield from chunker.run(signing(Rules(RULES).run(documents([file], Counter())), signer))
+    yield from Chunker(tokenizer).run(signing(Rules(RULES).run(documents([file], Counter())), signer))
     signer.signatures()
 
 
