@@ -67,8 +67,6 @@ def test_a_worker_s_memory_is_bounded(tmp_path: Path, record_property: Callable[
     with watched() as peaks:
         report = build(tmp_path / "synthetic.jsonl", out=tmp_path / "bank", config=config, executor=ExecutorConfig(workers=2))
     gibibytes = [round(peak / 2**30, 2) for peak in peaks.values()]
-        f"{MEGABYTES} MB, {documents} documents, {report.chunks} chunks: {', '.join(f'{peak / 2**30:.2f} GiB' for peak in peaks.values())}"
-    )
     assert report.counts["documents"] == documents
     assert report.counts["dropped: exact duplicate"] == documents // 8
     assert report.chunks > MEGABYTES * 1000
