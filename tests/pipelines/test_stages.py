@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 
 import kmem
+from kmem.document import Chunk, Document
 from kmem.encoder.encode import Encoder
 from kmem.errors import AttachError, BankNotFoundError, BuildError
+from kmem.kbuild.chunker import Chunker
 from kmem.kstore.index.null import Null
 from kmem.kstore.lock import locked
 from kmem.kstore.place import LocalPlace
@@ -21,10 +23,11 @@ from kmem.pipelines.build import build
 from kmem.pipelines.config import ExecutorConfig
 from kmem.pipelines.executors.local import InProcess
 from kmem.pipelines.ledger import CAME, KEPT, Receipt, balance
-from kmem.pipelines.run import Runner
+from kmem.pipelines.run import Examine, Runner
 from kmem.pipelines.stats import Stats
 from kmem.pipelines.status import AT_WORK, FINISHED, STOPPED, status
 from kmem.pipelines.steps.encode import EncodeStep, ShardTask
+from kmem.pipelines.steps.read import ReadStep
 from kmem.pipelines.tools import Tools
 from kmem.progress import silent
 from tests.pipelines.test_build import bank_bytes, config
@@ -96,6 +99,35 @@ def test_a_limit_reads_little_and_changes_nothing(tiny_folder: Path, tmp_path: P
     assert (few.chunks, every.chunks, every.counts["documents"]) == (9, 9, 1000)
     assert few.counts["documents"] < 300
     assert bank_bytes(tmp_path / "few") == bank_bytes(tmp_path / "every")
+
+
+def test_what_was_found_to_fail_is_not_tried_again(
+    tiny_folder: Path, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a cluster, trying may end a worker again."""
+    verdict, cut = ReadStep._verdict, Chunker._chunks
+
+    def judging(step: ReadStep, document: Document, tools: Tools) -> str | None:
+        if "page 7" in document.text:
+            raise RuntimeError("poison")
+        return verdict(step, document, tools)
+
+    def cutting(chunker: Chunker, document: Document, counts: Counter[str]) -> Iterator[Chunk]:
+        if "page 5" in document.text:
+            raise LookupError("poison")
+        return cut(chunker, document, counts)
+
+    monkeypatch.setattr(ReadStep, "_verdict", judging)
+    monkeypatch.setattr(Chunker, "_chunks", cutting)
+    options = config(tiny_folder, embedder="bm25", encode=False)
+    with monkeypatch.context() as patch:
+        patch.setattr(BankWriter, "commit", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            build(corpus, out=tmp_path / "bank", config=options)
+    monkeypatch.setattr(Examine, "__call__", stopped)
+    report = build(corpus, out=tmp_path / "bank", config=options, resume=True)
+    assert (report.counts["rejected: raised RuntimeError"], report.counts["rejected: raised LookupError"]) == (1, 1)
+    assert report.shards_reused == report.shards
 
 
 def test_a_chunk_without_a_vector_is_set_aside_whenever_the_build_is_stopped(

@@ -13,7 +13,7 @@ from kmem.kbuild.dedup.signatures import Signer
 from kmem.kbuild.rejected import Rejected
 from kmem.kstore.place import Place
 from kmem.pipelines.drops import dropped_in
-from kmem.pipelines.ledger import CAME, DROPPED, KEPT, REJECTED, Ledger, Receipt
+from kmem.pipelines.ledger import ASIDE, CAME, DROPPED, KEPT, REJECTED, Ledger, Receipt, as_before
 from kmem.pipelines.partitions import digest
 from kmem.pipelines.records import CHUNKS, documents_of, write_records
 from kmem.pipelines.steps.read import READ, store_rejects
@@ -50,8 +50,8 @@ class ChunkStep:
     def __call__(self, task: Sifted, tools: Tools) -> Receipt:
         place = opened(self.site, tools)
         ledger = Ledger(place, self.stage)
-        key = digest([asdict(self.chunk), asdict(self.dedup), self.recipe.model, task.key, task.aside])
-        if (before := ledger.finished(task.index, key)) is not None:
+        task = as_before(task, ledger.receipt(task.index), self.key)
+        if (before := ledger.finished(task.index, key := self.key(task))) is not None:
             return replace(before, reused=True)
         began = time.perf_counter()
         counts: Counter[str] = Counter()
@@ -64,10 +64,14 @@ class ChunkStep:
         # A document that can't be cut counts as one chunk that is not there.
         counts[CAME] = counts["chunks"] + sum(count for reason, count in counts.items() if reason.startswith((DROPPED, REJECTED)))
         files = *files, *store_rejects(place, ledger, task.index, rejects)
-        seconds, facts = time.perf_counter() - began, {DOCUMENTS: came[DOCUMENTS]}
+        seconds, facts = time.perf_counter() - began, {DOCUMENTS: came[DOCUMENTS], ASIDE: task.aside}
         receipt = Receipt(index=task.index, key=key, files=files, counts=dict(counts), facts=facts, seconds=seconds)
         ledger.finish(receipt)
         return receipt
+
+    def key(self, task: Sifted) -> str:
+        """Of all that the chunks follow from."""
+        return digest([asdict(self.chunk), asdict(self.dedup), self.recipe.model, task.key, task.aside])
 
     def units(self, task: Sifted, tools: Tools) -> Iterator[Document]:
         """Every document that is cut."""
