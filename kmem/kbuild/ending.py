@@ -4,7 +4,7 @@ from kmem.jit import compiled
 from kmem.kbuild.tokens.alphabet import BLANK, WORD
 
 _LOOKAHEAD = 64
-_NEWLINE, _STOP, _SMALL_A, _SMALL_Z = 10, ord("."), ord("a"), ord("z")
+_NEWLINE, _BLANK, _STOP, _SMALL_A, _SMALL_Z = 10, 32, ord("."), ord("a"), ord("z")
 
 
 @compiled
@@ -15,6 +15,8 @@ def ending(points, start, end, after, stop, classes):  # type: ignore[no-untyped
     last = min(end, stop - 1)
     for kind in range(5):
         for at in range(last, middle - 1, -1):
+            if classes[points[at]] & WORD or points[at] == _BLANK:  # no boundary begins there: most characters pass in a step
+                continue
             found = _boundary(points, at, far, kind, classes)
             if middle < found <= end:
                 return found

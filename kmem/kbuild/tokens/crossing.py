@@ -11,12 +11,12 @@ u ends and v begins at the character's boundary, so of each only the character n
 one of u, whole, or the end of one where u begins inside it; the first one of v, whole, or its beginning where v ends inside it.
 """
 
-from collections.abc import Iterator
+import re
+from collections.abc import Container, Iterable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
-from tokenizers import Tokenizer as Backend
-from tokenizers.models import BPE
+from tokenizers.models import BPE, Model
 
 from kmem.jit import compiled
 
@@ -26,27 +26,27 @@ _PRIME = np.uint64(0x9E3779B97F4A7C15)
 _SHIFT = np.uint64(32)
 
 
-def cuttable(backend: Backend, symbols: dict[int, str], code_points: int) -> NDArray[np.bool_]:
+def cuttable(model: Model, vocabulary: Container[str], symbols: dict[int, str], code_points: int) -> NDArray[np.bool_]:
     """[code_points] whether a word may be cut beside a character; symbols: byte → its character in the vocabulary."""
-    model = backend.model
     found = np.zeros(code_points, np.bool_)
     if not isinstance(model, BPE) or model.ignore_merges or model.continuing_subword_prefix or model.end_of_word_suffix:
         return found
-    vocabulary = backend.get_vocab(with_added_tokens=False)
     has = np.array([symbols[byte] in vocabulary for byte in range(256)])
     points = np.array(_THREE_BYTES)
     found[points] = has[points >> 12 | 0xE0] & has[points >> 6 & 0x3F | 0x80] & has[points & 0x3F | 0x80]
     return found
 
 
-def crossing_table(backend: Backend, symbols: dict[int, str]) -> NDArray[np.uint64]:
+def crossing_table(vocabulary: Iterable[str], symbols: dict[int, str]) -> NDArray[np.uint64]:
     """[power of two] an open hash table for `crosses`."""
-    vocabulary = backend.get_vocab(with_added_tokens=False)
     bytes_of = {ord(symbol): byte for byte, symbol in symbols.items()}
-    keys = {key for token in vocabulary if not token.isascii() for key in _keys(token, bytes_of)}
+    # Few tokens hold the end of one such character and the beginning of another: these are worth a closer look.
+    ending, beginning = ("".join(symbols[byte] for byte in span) for span in (range(0x80, 0xC0), range(0xE0, 0xF0)))
+    inside = re.compile(f"[{re.escape(ending)}][{re.escape(beginning)}]").search
+    keys = {key for token in vocabulary if inside(token) for key in _keys(token, bytes_of)}
     table = np.zeros(1 << (2 * len(keys) + 2).bit_length(), np.uint64)
     for key in keys:
-        slot = _slot(np.uint64(key), np.uint64(len(table) - 1))
+        slot = (key * int(_PRIME) & 0xFFFFFFFFFFFFFFFF) >> int(_SHIFT) & len(table) - 1
         while table[slot]:
             slot = (slot + 1) % len(table)
         table[slot] = key

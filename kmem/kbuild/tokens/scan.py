@@ -7,7 +7,7 @@ uint64 (crossing.py); `stop`, where the text ends; `rule`, one of patterns.py.
 from kmem.jit import compiled
 from kmem.kbuild.tokens.alphabet import CUT, LETTER, NUMBER, SPACE
 from kmem.kbuild.tokens.crossing import crosses
-from kmem.kbuild.tokens.patterns import BYTE_LEVEL, DIGITS_FIRST, ONE_DIGIT, THREE_DIGITS
+from kmem.kbuild.tokens.patterns import BYTE_LEVEL, DIGITS_FIRST, THREE_DIGITS
 
 _NEWLINE, _RETURN, _BLANK, _APOSTROPHE, _LONG_S = 10, 13, 32, 39, 0x17F
 _D, _E, _L, _M, _R, _S, _T, _V = 100, 101, 108, 109, 114, 115, 116, 118
@@ -20,7 +20,7 @@ def unit_end(points, at, stop, rule, classes, crossing):  # type: ignore[no-unty
     """Where the unit that begins at `at` ends."""
     first = points[at]
     kind = classes[first]
-    is_split = rule in (THREE_DIGITS, ONE_DIGIT)
+    is_split = rule >= THREE_DIGITS
     if kind & LETTER:
         return _letters(points, at, stop, classes, crossing)
     if first == _APOSTROPHE:
@@ -75,7 +75,7 @@ def _others(points, at, stop, with_lines, classes):  # type: ignore[no-untyped-d
 def _whitespace(points, at, stop, rule, classes):  # type: ignore[no-untyped-def]
     """Up to the last line's end where the pattern is a split one; else all of it at the end, and before a word all but one."""
     end = _run(points, at, stop, SPACE, classes)
-    if rule in (THREE_DIGITS, ONE_DIGIT):
+    if rule >= THREE_DIGITS:
         for place in range(end - 1, at - 1, -1):
             if points[place] in (_NEWLINE, _RETURN):
                 return place + 1

@@ -65,9 +65,9 @@ class WordMeter:
         self._ends: dict[str, list[int]] = {}
         self._added = [token.content for token in backend.get_added_tokens_decoder().values() if token.content]
         self._added_starts = sorted({content[0] for content in self._added})
-        symbols = byte_symbols()
-        self.characters = Characters(composes(backend), self._added_starts, cuttable(backend, symbols, CODE_POINTS))
-        self.crossing = crossing_table(backend, symbols)
+        symbols, vocabulary = byte_symbols(), backend.get_vocab(with_added_tokens=False)
+        self.characters = Characters(composes(backend), self._added_starts, cuttable(backend.model, vocabulary, symbols, CODE_POINTS))
+        self.crossing = crossing_table(vocabulary, symbols)
 
     def count(self, text: str) -> int:
         try:
