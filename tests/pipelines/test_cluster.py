@@ -154,7 +154,7 @@ def test_workers_without_kmem(tiny_folder: Path, pages: Path, tmp_path: Path) ->
     preload = f'["{tmp_path / "bare.py"}"]'
     with (
         cluster(tmp_path, 1, DASK_DISTRIBUTED__WORKER__PRELOAD=preload) as (address, _),
-        pytest.raises(WorkersLostError, match=r"can't run kmem .*install kmem"),
+        pytest.raises(WorkersLostError, match=r"can't import kmem .*install kmem"),
     ):
         build(pages, out=tmp_path / "bank", config=config(tiny_folder), executor=ExecutorConfig(scheduler=address))
 

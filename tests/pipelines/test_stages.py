@@ -130,26 +130,27 @@ def test_what_was_found_to_fail_is_not_tried_again(
     assert report.shards_reused == report.shards
 
 
+@pytest.mark.parametrize("moment", ["__call__", "_written"])
 def test_a_chunk_without_a_vector_is_set_aside_whenever_the_build_is_stopped(
-    tiny_folder: Path, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    moment: str, tiny_folder: Path, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    embed, written = Null.embed, EncodeStep._written
+    embed, original = Null.embed, getattr(EncodeStep, moment)
 
     def embedding(retriever: Null, texts: Sequence[str], *arguments: Any, **named: Any) -> Any:
         if any("page 7" in text for text in texts):
             raise RuntimeError("poison")
         return embed(retriever, texts, *arguments, **named)
 
-    def writing(step: EncodeStep, writer: Any, task: ShardTask, *arguments: Any) -> Any:
-        if task.aside:
+    def writing(step: EncodeStep, *arguments: Any) -> Any:
+        if any(type(argument) is ShardTask and argument.aside for argument in arguments):
             raise KeyboardInterrupt
-        return written(step, writer, task, *arguments)
+        return original(step, *arguments)
 
     options = config(tiny_folder, embedder="null", encode=False)
     monkeypatch.setattr(Null, "embed", embedding)
     gone = build(corpus, out=tmp_path / "whole", config=options).counts["rejected: raised RuntimeError"]
     with monkeypatch.context() as patch:  # the vectors are there, the shard is still the one from before
-        patch.setattr(EncodeStep, "_written", writing)
+        patch.setattr(EncodeStep, moment, writing)
         with pytest.raises(KeyboardInterrupt):
             build(corpus, out=tmp_path / "bank", config=options)
     assert build(corpus, out=tmp_path / "bank", config=options, resume=True).counts["rejected: raised RuntimeError"] == gone > 0

@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from importlib import import_module
 from importlib.util import find_spec
 from itertools import islice
 from typing import Any
@@ -85,6 +86,8 @@ class Cluster:
         except TimeoutError as error:
             self.close()
             raise WorkersLostError(f"The scheduler at {address} has no workers: start some with dask worker {address}.") from error
+        if config.scheduler is not None:
+            self._require_kmem()
 
     @property
     def workers(self) -> int:
@@ -126,6 +129,15 @@ class Cluster:
         if self._cluster is not None:
             with suppress(Exception):
                 self._cluster.close(timeout=10)
+
+    def _require_kmem(self) -> None:
+        """A worker that can't import it would end as soon as it was sent a task, and the task would wait for another one for ever."""
+        for worker, found in self._client.run(import_module, "kmem", on_error="return").items():
+            if isinstance(found, BaseException):
+                self.close()
+                raise WorkersLostError(
+                    f"The worker at {worker} can't import kmem ({found}): install kmem {__version__} there, as it is here."
+                )
 
     def _outcome(self, task: Any, future: Any) -> Outcome:
         if future.status in ("cancelled", "lost") or self._client.status != "running":
