@@ -14,7 +14,7 @@ from kmem.pipelines.partitions import Partition, digest, waves
 from kmem.pipelines.run import Runner
 from kmem.pipelines.stats import Stats
 from kmem.pipelines.steps.chunk import CHUNK, ChunkStep, Sifted
-from kmem.pipelines.steps.cut import Cut, cut_shards
+from kmem.pipelines.steps.cut import CUT, Cut, cut_shards
 from kmem.pipelines.steps.deduplicate import DEDUPLICATE, DEDUPLICATE_CHUNKS, DeduplicateStep, Signed
 from kmem.pipelines.steps.read import READ, ReadStep
 from kmem.pipelines.steps.score import SCORE, ScoreStep
@@ -43,6 +43,8 @@ class TextStages:
     stats: Stats
     _read: list[Receipt] = field(default_factory=list)
     _chunked: list[Receipt] = field(default_factory=list)
+    _verdicts: dict[int, list[str]] = field(default_factory=dict)
+    """By partition, the keys of the receipts of what dropped some of its documents."""
 
     def prepare(self, partitions: Sequence[Partition], sources: Sequence[str]) -> Prepared:
         """Raises SourceNotFoundError where nothing is left, and what reading raises."""
@@ -50,7 +52,8 @@ class TextStages:
         for wave, group in enumerate(waves(partitions, limited=config.limit is not None)):
             self._read_all(group)
             if config.dedup.mode != OFF:
-                self._deduplicate(wave, DEDUPLICATE, READ, config.dedup, self._read, len(group))
+                verdict = self._deduplicate(wave, DEDUPLICATE, READ, config.dedup, self._read, len(group))
+                self._verdicts |= {partition.index: [verdict.key] for partition in group}
             if config.quality.scorer is not None:
                 self._score_all(group)
             self._cut_all(group)
@@ -69,7 +72,8 @@ class TextStages:
         )
         if cut is None or not len(cut):
             raise SourceNotFoundError(self._nothing(sources))
-        self.stats.add("cut", cut.counts, 0.0)
+        self.stats.add(CUT, cut.counts, 0.0)
+        self.stats.require_handed_on(sum(int(receipt.facts["documents"]) for receipt in self._chunked))
         return Prepared(cut=cut, partitions=len(self._read), sources=sources_of(self._read))
 
     def _nothing(self, sources: Sequence[str]) -> str:
@@ -99,7 +103,8 @@ class TextStages:
         name = self.config.quality.scorer or ""
         step = ScoreStep(site=site_of(self.runner.place), quality=self.config.quality, scored_by=load_scorer(name, retriever).digest)
         tasks = [Sifted(index=part.index, key=self._known(part.index), drops=self._drops) for part in group]
-        self._ran(SCORE, self.runner.run(step, tasks))
+        for receipt in self._ran(SCORE, self.runner.run(step, tasks)):
+            self._verdicts.setdefault(receipt.index, []).append(receipt.key)
 
     def _cut_all(self, group: Sequence[Partition]) -> None:
         config = self.config
@@ -110,14 +115,15 @@ class TextStages:
         self._chunked += self._ran(CHUNK, self.runner.run(step, tasks, units=lambda task: sizes[task.index]))
 
     def _known(self, index: int) -> str:
-        """What a partition's documents follow from."""
-        return digest([self._read[index].key, self._read[index].facts["text"]])
+        """What a partition's documents follow from, and which of them are left."""
+        return digest([self._read[index].key, self._read[index].facts["text"], self._verdicts.get(index, [])])
 
-    def _deduplicate(self, wave: int, stage: str, source: str, config: DedupConfig, receipts: list[Receipt], new: int) -> None:
+    def _deduplicate(self, wave: int, stage: str, source: str, config: DedupConfig, receipts: list[Receipt], new: int) -> Receipt:
         step = DeduplicateStep(site=site_of(self.runner.place), dedup=config, source=source, stage=stage)
         keys = tuple(digest([receipt.key, receipt.facts.get("text")]) for receipt in receipts)
         task = Signed(index=wave, first=len(receipts) - new, end=len(receipts), keys=keys)
-        self._ran(stage, self.runner.run(step, [task]))
+        (receipt,) = self._ran(stage, self.runner.run(step, [task]))
+        return receipt
 
     def _ran(self, stage: str, receipts: list[Receipt]) -> list[Receipt]:
         for receipt in receipts:

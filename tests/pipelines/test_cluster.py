@@ -15,12 +15,17 @@ from threading import Event, Thread
 import dask
 import psutil  # type: ignore[import-untyped]
 import pytest
+from distributed import LocalCluster
 
-from kmem.errors import WorkersLostError
+from kmem.errors import ConfigError, WorkersLostError
 from kmem.kbuild.dedup.config import DedupConfig
 from kmem.kstore.place import place_of
 from kmem.pipelines.build import build
 from kmem.pipelines.config import BuildConfig, ExecutorConfig
+from kmem.pipelines.executors import cluster as executor
+from kmem.pipelines.executors.cluster import Cluster, Failure, run_task
+from kmem.pipelines.ledger import Receipt
+from kmem.pipelines.tools import Tools
 from tests import s3
 from tests.pipelines.test_build import bank_bytes
 
@@ -94,6 +99,74 @@ def test_invariant_7_workers_killed_at_random_give_the_same_bank(tiny_folder: Pa
     assert len(pids) == kills
     assert report.shards > 5
     assert bank_bytes(killed) == bank_bytes(tmp_path / "whole")
+
+
+def test_a_worker_with_another_kmem_does_nothing() -> None:
+    found = run_task(never, None, ".", "0.0.0")
+    assert isinstance(found, Failure)
+    assert found.final
+    assert isinstance(found.error(), ConfigError)
+    assert "this process 0.0.0: install the same one" in str(found.error())
+
+
+def never(task: object, tools: Tools) -> Receipt:
+    raise AssertionError("this must not be reached")
+
+
+def test_a_scheduler_without_workers_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(executor, "START_S", 0.2)
+    with (
+        LocalCluster(n_workers=0, protocol="tcp://", dashboard_address="127.0.0.1:0", silence_logs=50) as empty,
+        pytest.raises(WorkersLostError, match="has no workers: start some with dask worker tcp:"),
+    ):
+        Cluster(ExecutorConfig(scheduler=empty.scheduler_address), "cpu")
+
+
+def number(task: int, tools: Tools) -> Receipt:
+    return Receipt(index=task)
+
+
+def test_a_scheduler_holds_few_tasks_and_all_are_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And nothing of it can be seen from elsewhere."""
+    monkeypatch.setattr(executor, "AT_ONCE", 3)
+    monkeypatch.setattr(executor, "AHEAD", 1)
+    running = Cluster(ExecutorConfig(workers=1), "cpu")
+    try:
+        held, indices = [], []
+        for outcome in running.map(number, range(20), lambda *_: None):
+            assert outcome.receipt is not None
+            indices.append(outcome.receipt.index)
+            held.append(len(running._client.futures))
+        assert sorted(indices) == list(range(20))
+        assert max(held) < 10  # what was let go is forgotten a little later
+        processes = [psutil.Process(), *psutil.Process().children(recursive=True)]
+        heard = {each.laddr.ip for process in processes for each in process.net_connections("tcp") if each.status == psutil.CONN_LISTEN}
+        assert heard == {"127.0.0.1"}
+    finally:
+        running.close()
+
+
+BARE = """
+import sys
+
+class Bare:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] == "kmem":
+            raise ModuleNotFoundError("No module named 'kmem'")
+
+sys.meta_path.insert(0, Bare())
+"""
+
+
+@pytest.mark.slow
+def test_workers_without_kmem(tiny_folder: Path, pages: Path, tmp_path: Path) -> None:
+    (tmp_path / "bare.py").write_text(BARE)
+    preload = f'["{tmp_path / "bare.py"}"]'
+    with (
+        cluster(tmp_path, 1, DASK_DISTRIBUTED__WORKER__PRELOAD=preload) as (address, _),
+        pytest.raises(WorkersLostError, match=r"can't import kmem .*install kmem"),
+    ):
+        build(pages, out=tmp_path / "bank", config=config(tiny_folder), executor=ExecutorConfig(scheduler=address))
 
 
 @contextmanager
