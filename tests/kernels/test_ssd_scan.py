@@ -52,8 +52,9 @@ def test_decays_of_nothing_and_of_everything(fade: float) -> None:
 def test_a_state_carries_what_came_before(cut: int) -> None:
     given = inputs(200)
     whole, last = ssd_scan(*given)
-    head, state = ssd_scan(*(part[:, :cut] for part in given))
-    tail, after = ssd_scan(*(part[:, cut:] for part in given), state)
+    value, log_decay, key, query = given
+    head, state = ssd_scan(value[:, :cut], log_decay[:, :cut], key[:, :cut], query[:, :cut])
+    tail, after = ssd_scan(value[:, cut:], log_decay[:, cut:], key[:, cut:], query[:, cut:], state)
     close(torch.cat([head, tail], dim=1), whole)
     close(after, last)
 
@@ -61,7 +62,9 @@ def test_a_state_carries_what_came_before(cut: int) -> None:
 def test_gradients_equal_the_recurrences() -> None:
     gradients = []
     for scan in (ssd_scan, naive.ssd_scan):
-        given = [part.requires_grad_() for part in inputs(70)]
+        given = inputs(70)
+        for part in given:
+            part.requires_grad_()
         state = torch.ones(2, HEADS, DIM, STATE, dtype=torch.float64, requires_grad=True)
         output, last = scan(*given, state)
         gradients.append(torch.autograd.grad(output.square().sum() + last.sin().sum(), [*given, state]))
