@@ -1,4 +1,4 @@
-"""B'MOJO's mixer: one softmax over eidetic tokens, read-outs of the fading state, and a window. Without store or fading keys it is what is left."""
+"""B'MOJO's mixer: one softmax over eidetic tokens, read-outs of the fading state, and a window; some variants lack a part."""
 
 from torch import Tensor, cat, nn
 

@@ -52,8 +52,6 @@ class BMojoForCausalLM(BMojoPreTrainedModel, GenerationMixin):  # type: ignore[m
         loss = None
         if labels is not None:
             loss = self.loss_function(logits=logits, labels=labels, vocab_size=self.config.vocab_size)
-        output = CausalLMOutputWithPast(
-            loss=loss, logits=logits, past_key_values=read.past_key_values, hidden_states=read.hidden_states
-        )
+        output = CausalLMOutputWithPast(loss=loss, logits=logits, past_key_values=read.past_key_values, hidden_states=read.hidden_states)
         named = self.config.return_dict if return_dict is None else return_dict
         return output if named else output.to_tuple()

@@ -36,6 +36,6 @@ def keep_all(priority: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def gather(part: Tensor, place: Tensor) -> Tensor:
-    """part [B, H, n, D] at places [B, …] → [B, H, …, D]; gradients flow to what was chosen."""
+    """Part [B, H, n, D] at places [B, …] → [B, H, …, D]; gradients flow to what was chosen."""
     flat = place.flatten(1)[:, None, :, None].expand(-1, part.shape[1], -1, part.shape[-1])
     return part.gather(2, flat).view(*part.shape[:2], *place.shape[1:], part.shape[-1])

@@ -4,6 +4,7 @@ from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
 
 from kmem.errors import ConfigError, UnknownNameError
+from kmem.kernels.chunked_window import Window
 from kmem.models.bmojo.innovation import PREDICTORS
 from kmem.models.bmojo.variants import EIDETIC, MIXERS, mixers_of
 
@@ -66,6 +67,7 @@ class BMojoConfig(PreTrainedConfig):  # type: ignore[misc]  # transformers is un
         self.fading = self.window if self.fading is None else self.fading
         self.state_heads = self.state_heads or max(1, self.state_expand * self.hidden_size // 64)
         self.mixers = list(mixers_of(self.variant, self.num_hidden_layers) if self.mixers is None else self.mixers)
+        Window(width=self.window, chunk=self.chunk, fading=self.fading)  # raises where sizes can't be
         self._require_sizes()
         self._require_store()
         super().__post_init__(**kwargs)
@@ -92,7 +94,7 @@ class BMojoConfig(PreTrainedConfig):  # type: ignore[misc]  # transformers is un
         if self.innovation not in PREDICTORS:
             raise UnknownNameError("innovation", self.innovation, PREDICTORS)
         if self.innovation == "state" and self.fading == 0:
-            raise ConfigError("innovation='state' predicts from the fading memory, which is only there with fading keys: give fading above 0.")
+            raise ConfigError("innovation='state' predicts from the fading memory, which needs fading keys: give fading above 0.")
         if self.average_tokens < 1 or self.retrieve < 1:
             raise ConfigError(f"average_tokens and retrieve must be at least 1, not {self.average_tokens} and {self.retrieve}.")
         if self.eidetic is not None and self.eidetic < 1:

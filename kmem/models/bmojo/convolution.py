@@ -19,7 +19,7 @@ class CausalConvolution(nn.Module):
         nn.init.uniform_(self.weight, -(kernel**-0.5), kernel**-0.5)
 
     def forward(self, hidden: Tensor, before: Tensor | None) -> tuple[Tensor, Tensor]:
-        """hidden [B, T, C] after `before` [B, kernel − 1, C] (None = zeros) → output [B, T, C] and what stands before the next token."""
+        """Hidden [B, T, C] after `before` [B, kernel − 1, C] (None = zeros) → output [B, T, C] and what stands before the next token."""
         if before is None:
             before = hidden.new_zeros(len(hidden), self.kernel - 1, hidden.shape[2])
         joined = torch.cat([before, hidden], dim=1)

@@ -54,9 +54,7 @@ class FadingMemory(nn.Module):
 
     def forward(self, hidden: Tensor, state: State, past: int = 0) -> tuple[Tensor, State]:
         """Read-outs [B, T, C] of [B, T, C], and the state after them."""
-        gate, mixed, step = torch.split(
-            self.in_proj(hidden), [self.inner, self.inner + 2 * self.groups * self.width, self.heads], dim=-1
-        )
+        gate, mixed, step = torch.split(self.in_proj(hidden), [self.inner, self.inner + 2 * self.groups * self.width, self.heads], dim=-1)
         mixed, before = self.conv1d(mixed, state.get("conv"))
         value, key, query = torch.split(F.silu(mixed), [self.inner, *[self.groups * self.width] * 2], dim=-1)
         wide = torch.promote_types(hidden.dtype, torch.float32)

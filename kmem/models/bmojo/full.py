@@ -24,7 +24,5 @@ class FullAttention(nn.Module):
         mask = None
         if past and query.shape[2] > 1:
             mask = torch.ones(query.shape[2], key.shape[2], dtype=torch.bool, device=key.device).tril(past)
-        output = F.scaled_dot_product_attention(
-            query, keys, every, attn_mask=mask, is_causal=not past, scale=self.attention.scaling
-        )
+        output = F.scaled_dot_product_attention(query, keys, every, attn_mask=mask, is_causal=not past, scale=self.attention.scaling)
         return self.attention.merged(output), {"key": key, "value": value}

@@ -8,7 +8,7 @@ from kmem.models.bmojo.priority import EMPTY
 
 
 def mix(mixer: BMojoMixer, hidden: Tensor) -> Tensor:
-    """What the mixer gives for hidden [B, T, C], the first T tokens, where every stored token is read (retrieve_above None or not reached)."""
+    """What the mixer gives for hidden [B, T, C], the first T tokens, where all that is stored is read (nothing retrieved)."""
     batch, length, _ = hidden.shape
     query, (key, value) = mixer.attention.queries(hidden, 0), mixer.attention.keys(hidden, 0)
     read_out = None

@@ -14,7 +14,7 @@ _POSITIONS = 2**32 - 1
 
 
 def by_error(error: Tensor, first: int, threshold: float | None) -> Tensor:
-    """error [B, T] of the tokens from position `first` on → priorities [B, T] int64; EMPTY for errors not above the threshold."""
+    """Error [B, T] of the tokens from position `first` on → priorities [B, T] int64; EMPTY for errors not above the threshold."""
     steps = (error * STEPS).round().clamp(0, 2**30).long()
     ranked = _join(steps, first)
     return ranked if threshold is None else ranked.masked_fill(steps <= threshold * STEPS, EMPTY)

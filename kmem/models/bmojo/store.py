@@ -118,9 +118,7 @@ class Store:
         flat = place.flatten(2)[..., None].expand(-1, -1, -1, held.key.shape[-1])
         key, value = (torch.unflatten(part.gather(2, flat), 2, place.shape[2:]) for part in held[:2])
         eidetic = Eidetic(key, value, seen)
-        return attend_retrieved(
-            piece.query, piece.near, self.window, eidetic, end=piece.end, scaling=self.scaling, fading=piece.fading
-        )
+        return attend_retrieved(piece.query, piece.near, self.window, eidetic, end=piece.end, scaling=self.scaling, fading=piece.fading)
 
 
 def _piece(tokens: Tokens, first: int, last: int, begin: int) -> Tokens:
