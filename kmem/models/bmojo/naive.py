@@ -12,7 +12,7 @@ def mix(mixer: BMojoMixer, hidden: Tensor) -> Tensor:
     batch, length, _ = hidden.shape
     query, (key, value) = mixer.attention.queries(hidden, 0), mixer.attention.keys(hidden, 0)
     read_out = None
-    seen = torch.zeros(batch, length, 2 * length, dtype=torch.bool)
+    seen = torch.zeros(batch, length, 2 * length, dtype=torch.bool, device=hidden.device)
     if mixer.fading is not None:
         read_out, _ = mixer.fading(hidden, {})
         fading_key, fading_value = mixer.attention.fading_keys(read_out, 0)

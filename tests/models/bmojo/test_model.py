@@ -123,4 +123,4 @@ def test_what_cannot_be_built_is_refused(changes: dict[str, Any], said: str) -> 
 def test_a_config_comes_back_from_its_own_words() -> None:
     given = config(variant="hybrid")
     assert given.mixers == ["ssm", "swa"]
-    assert BMojoConfig(**given.to_dict()).to_dict() == given.to_dict()
+    assert BMojoConfig.from_dict(given.to_dict()).to_dict() == given.to_dict()
