@@ -58,6 +58,10 @@ class MissingDependencyError(KmemError, ImportError):
     """A package that an option needs is not installed."""
 
 
+class ScorerError(KmemError, ValueError):
+    """A quality scorer's files that are missing, altered, or can't be used as asked."""
+
+
 class ModelNotFoundError(KmemError, FileNotFoundError):
     """A model name or path that can't be loaded."""
 
@@ -103,7 +107,7 @@ class MemoryNotEncodedError(KmemError, LookupError):
     def __init__(self, place: object, ids: "tuple[int, ...]") -> None:
         shown = ", ".join(map(str, ids[:3])) + (", …" if len(ids) > 3 else "")
         what = f"Memory {shown} of {place} is" if len(ids) == 1 else f"{len(ids)} memories of {place} ({shown}) are"
-        super().__init__(f"{what} not encoded yet: encode what is missing with kmem encode, or attach the bank, which does it as it reads.")
+        super().__init__(f"{what} not encoded yet: encode what is missing with kmem encode.")
         self.ids = ids
 
 
@@ -113,6 +117,14 @@ class AttachError(KmemError, RuntimeError):
 
 class NotStoredWarning(UserWarning):
     """What was encoded on demand can't be stored in the bank, so it is encoded again in every session."""
+
+
+class BuildError(KmemError, RuntimeError):
+    """A stage of a build that can't go on, and no document that is to blame for it."""
+
+
+class WorkersLostError(KmemError, ConnectionError):
+    """The scheduler of a cluster, or all of its workers, are gone."""
 
 
 class MeasurementError(KmemError, RuntimeError):

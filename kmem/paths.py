@@ -15,6 +15,9 @@ FIRST_GENERATION = "g0000"
 WRITER = "build/writer.json"
 """What a bank's writer was opened with. Its presence, with no manifest, is what makes a folder an unfinished build."""
 
+EXECUTOR = "build/executor.json"
+"""What a build is to do; there from its first moment on, when it has written nothing else yet."""
+
 
 def cache_dir() -> Path:
     """`$KMEM_CACHE`, or `~/.cache/kmem`; not created here."""
@@ -53,4 +56,4 @@ def converted_once(name: str, convert: Callable[[Path, Path], None]) -> Path:
 
 def is_bank_folder(folder: Path) -> bool:
     """Whether kmem made this folder, as a bank or on the way to one: the texts in it are no documents."""
-    return (folder / ZARR).exists() or (folder / WRITER).exists()
+    return any((folder / file).exists() for file in (ZARR, WRITER, EXECUTOR))

@@ -8,9 +8,10 @@ SPACELESS = (
 )
 """Characters of scripts that write words without spaces (Chinese, Japanese), for use inside the brackets of a regular expression."""
 
-_WORD = re.compile(rf"[{SPACELESS}]|[^\W_{SPACELESS}]+")
+WORD = re.compile(rf"[{SPACELESS}]|[^\W_{SPACELESS}]+")
+"""A word, in case-folded text or not."""
 
 
 def words(text: str) -> list[str]:
     """Its words without case and punctuation, in order; scripts that write without spaces character by character."""
-    return _WORD.findall(text.casefold())
+    return WORD.findall(text.casefold())

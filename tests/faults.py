@@ -106,6 +106,33 @@ def run_until(work: Callable[[], object], seen: Callable[[], bool]) -> bool:
     return os.waitstatus_to_exitcode(status) == 0
 
 
+def interrupted(work: Callable[[], object], seen: Callable[[], bool], errors: Path) -> int:
+    """Run `work` in a process of its own, send Ctrl-C the moment that `seen` is true → its exit code; `errors` gets its standard error.
+
+    It must not have ended before.
+    """
+
+    def heeding() -> None:
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever runs the tests in the background has it ignored
+        with errors.open("w") as file:
+            os.dup2(file.fileno(), 2)
+        sys.stderr = os.fdopen(2, "w")
+        try:
+            work()
+        except SystemExit as error:
+            sys.stderr.flush()
+            os._exit(int(error.code or 0))
+
+    pid, ready = child(heeding)
+    while not seen():
+        time.sleep(0.0005)
+        assert os.waitpid(pid, os.WNOHANG)[0] == 0, "it ended before"
+    os.kill(pid, signal.SIGINT)
+    _, status = os.waitpid(pid, 0)
+    os.close(ready)
+    return os.waitstatus_to_exitcode(status)
+
+
 def seconds_of(work: Callable[[], object]) -> float:
     """How long `work` takes in a process of its own."""
     pid, ready = child(work)

@@ -8,7 +8,8 @@ from rich.table import Table
 
 from kmem.bench.decode.config import NEW_TOKENS, SHORT, DecodeConfig
 from kmem.cli.bench_json import JSON_FILE, STANDARD_OUTPUT, require_folder, write_json
-from kmem.cli.render import output, progress_bars
+from kmem.cli.device import known_device
+from kmem.cli.render import human_bytes, output, progress_bars
 from kmem.encoder.defaults import DEVICE, DTYPE, SMOLLM2
 from kmem.encoder.presets import usual_profile
 from kmem.figures import require_png
@@ -37,7 +38,7 @@ def decode(
     every: int = typer.Option(DEFAULT.every, help="Tokens between two retrievals."),
     full: bool = typer.Option(False, "--full", help="Larger batches, longer answers and a cold disk, too: an hour."),
     dtype: str = typer.Option(DTYPE, help="float32, bfloat16 or auto."),
-    device: str = typer.Option(DEVICE, help="cpu, or cuda where PyTorch finds a GPU."),
+    device: str = typer.Option(DEVICE, help="cpu, or cuda where PyTorch finds a GPU.", callback=known_device),
     picture: str | None = typer.Option(None, metavar="PNG", help="Draw tokens per second."),
     json_file: str | None = JSON_FILE,
 ) -> None:
@@ -84,6 +85,9 @@ def sides_table(cell: dict[str, Any], settings: dict[str, Any]) -> Table:
     """A row a side."""
     title = f"{settings['model']}, batch {cell['batch']}, {settings['prompt_tokens']} in, {cell['new_tokens']} out, {settings['dtype']}"
     table = Table("reads", "tokens/s", "first token", "decoding alone", "of nothing's", "of the text's", "stall a retrieval", title=title)
+    on_gpu = any(side["device_bytes"] for side in cell["sides"].values())
+    if on_gpu:
+        table.add_column("GPU memory")
     for name, side in cell["sides"].items():
         stall = side.get("stall_ms_per_tick")
         table.add_row(
@@ -94,6 +98,7 @@ def sides_table(cell: dict[str, Any], settings: dict[str, Any]) -> Table:
             _ratio(cell["memory_over_none"].get(name)),
             _ratio(cell["memory_over_text"].get(name)),
             "" if stall is None else f"{stall:.1f} ms",
+            *([human_bytes(side["device_bytes"])] if on_gpu else []),
         )
     return table
 

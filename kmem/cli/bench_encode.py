@@ -7,7 +7,8 @@ from rich.table import Table
 
 from kmem.bench.encode.config import EncodeConfig
 from kmem.cli.bench_json import JSON_FILE, STANDARD_OUTPUT, require_folder, write_json
-from kmem.cli.render import output, progress_bars
+from kmem.cli.device import known_device
+from kmem.cli.render import human_bytes, output, progress_bars
 from kmem.encoder.defaults import AUTO, DEVICE, SMOLLM2
 from kmem.encoder.presets import usual_profile
 
@@ -22,7 +23,7 @@ def encode(
     batch_size: int = typer.Option(DEFAULT.batch_size, help="References a forward pass."),
     rounds: int = typer.Option(DEFAULT.rounds, help="Turns of every side."),
     dtype: str = typer.Option(AUTO, help="float32, bfloat16 or auto, as kmem build has it."),
-    device: str = typer.Option(DEVICE, help="cpu, or cuda where PyTorch finds a GPU."),
+    device: str = typer.Option(DEVICE, help="cpu, or cuda where PyTorch finds a GPU.", callback=known_device),
     json_file: str | None = JSON_FILE,
 ) -> None:
     """How many chunks a second, against a plain forward that returns its attention, and against the most that this machine multiplies?"""
@@ -59,6 +60,8 @@ def figures_table(figures: dict[str, Any]) -> Table:
         table.add_row(name, f"{figures[name]:.3f}", "" if least is None else f"{least:.2f}")
     for part, share in figures["time_shares"].items():
         table.add_row(f"time: {part}", f"{share:.1%}", "")
+    if figures["device_bytes"] is not None:
+        table.add_row("GPU memory", human_bytes(figures["device_bytes"]), "")
     left = figures["left_out"]
     table.caption = (
         f"work_over_naive is work left out: {left['layers_run']} of {left['layers']} layers run, "

@@ -1,34 +1,62 @@
 """`kmem build`: documents → a bank."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 from rich.table import Table
 from rich.text import Text
 
-from kmem.cli.render import JSON_OPTION, counted, human_bytes, human_seconds, output, print_json, progress_bars
+from kmem.cli.device import known_device
+from kmem.cli.render import JSON_OPTION, counted, human_bytes, human_seconds, output, print_json, progress_bars, say
 from kmem.cli.stopped import saying_how_to_go_on
+from kmem.cli.usage import UsageError
+from kmem.kbuild.rules.config import RulesConfig
 from kmem.paths import is_bank_folder
-from kmem.pipelines.config import BuildConfig
+from kmem.pipelines.config import BuildConfig, ExecutorConfig
+from kmem.pipelines.options import options_of, read_options
 
 if TYPE_CHECKING:
     from kmem.pipelines.report import BuildReport
 
-DEFAULT = BuildConfig()
+DEFAULT, RUNS = BuildConfig(), ExecutorConfig()
+TEXTS, WHERE = "Texts", "Where it runs"
+_FLAGS = {
+    "text_field": "read.text",
+    "title_field": "read.title",
+    "id_field": "read.id",
+    "encoding": "read.encoding",
+    "main_text": "read.main_text",
+    "rules": "rules.preset",
+    "language": "languages.keep",
+    "quality": "quality.scorer",
+    "min_quality": "quality.minimum",
+    "max_tokens": "chunk.max_tokens",
+    "overlap": "chunk.overlap_tokens",
+    "title": "chunk.title",
+    "workers": "executor.workers",
+    "threads_per_worker": "executor.threads_per_worker",
+    "scheduler": "executor.scheduler",
+}
+"""Parameters that are called otherwise in a configuration file."""
+_BOTH = {"dedup": "mode", "dedup_threshold": "threshold"}
+"""Those that are about documents and chunks alike."""
+_HERE = ("config", "print_config", "dry_run", "resume", "as_json", "rule")
+"""Those that no file has."""
 
 
 def build(
+    context: typer.Context,
     sources: list[str] = typer.Argument(
-        help="Files, folders, globs (.txt .md .html .jsonl .parquet, dictd .index), or corpus:NAME (vital-articles, foldoc, chinese-law)."
+        None, help="Files, folders, globs, URLs (text, Markdown, HTML, JSON lines, Parquet, dictd; packed or not), or corpus:NAME."
     ),
-    out: str = typer.Option(..., help="Folder or URL of the new bank."),
+    out: str | None = typer.Option(None, help="Folder or URL of the new bank."),
     model: str = typer.Option(DEFAULT.model, help="smollm2, gemma3-270m, a model folder, or a hub name."),
     profile: str = typer.Option(DEFAULT.profile, help="smollm2-720, memory3, uniform8, a profile's JSON file; auto goes by the model."),
     selector: str | None = typer.Option(DEFAULT.selector, help="Which tokens a head keeps; default: the profile's own."),
     quantiser: str = typer.Option(DEFAULT.quantiser, help="Payload: fp16, bf16, fp32 or int8."),
     embedder: str = typer.Option(
-        DEFAULT.embedder, help="minilm, multilingual, bm25, hidden, hybrid, hybrid:NAME; or a sentence-transformers model."
+        DEFAULT.embedder, help="minilm, multilingual, bm25, hidden, hybrid, hybrid:NAME, null; or a sentence-transformers model."
     ),
     query_prefix: str | None = typer.Option(DEFAULT.query_prefix, help="What that model wants before a query; default: what it declares."),
     passage_prefix: str | None = typer.Option(DEFAULT.passage_prefix, help="What it wants before a text, as 'passage: ' for E5."),
@@ -36,43 +64,80 @@ def build(
         DEFAULT.index, help="Search index: auto (by rows), Flat, IVF1024,Flat, IVF1024,PQ48 (,RFlat ranks again), HNSW32; any numbers."
     ),
     dtype: str = typer.Option(DEFAULT.dtype, help="Precision the model encodes in: auto (float32 with --no-encode), float32, bfloat16."),
-    device: str = typer.Option(DEFAULT.device, help="cpu or cuda."),
+    device: str = typer.Option(DEFAULT.device, help="cpu or cuda.", callback=known_device),
     limit: int | None = typer.Option(DEFAULT.limit, help="Chunks at most."),
     batch_size: int = typer.Option(DEFAULT.batch_size, help="Chunks a forward pass."),
     shard_rows: int | None = typer.Option(DEFAULT.shard_rows, help="Chunks a shard, the unit of resuming; default: 64 MiB of them."),
     encode: bool = typer.Option(DEFAULT.encode, "--encode/--no-encode", help="Encode now, or each memory when it is first read."),
+    text_field: str = typer.Option(DEFAULT.read.text, rich_help_panel=TEXTS, help="Field or column that holds the text."),
+    title_field: str | None = typer.Option(DEFAULT.read.title, rich_help_panel=TEXTS, help="That of the title; default: title, if there."),
+    id_field: str | None = typer.Option(DEFAULT.read.id, rich_help_panel=TEXTS, help="That of an id; default: id in JSON lines, if there."),
+    encoding: str = typer.Option(DEFAULT.read.encoding, rich_help_panel=TEXTS, help="What files without byte-order mark are in."),
+    main_text: bool = typer.Option(
+        DEFAULT.read.main_text, "--main-text/--whole-page", rich_help_panel=TEXTS, help="Of HTML, the main text or everything."
+    ),
+    rules: str = typer.Option(DEFAULT.rules.preset, rich_help_panel=TEXTS, help="Documents to drop: none, light (unreadable), web."),
+    rule: list[str] = typer.Option([], rich_help_panel=TEXTS, help="A rule's limit, or switch: min-words=20, lorem-ipsum, no-lorem-ipsum."),
+    language: list[str] = typer.Option([], rich_help_panel=TEXTS, help="Keep only documents in it, as en or zh; may be given again."),
+    dedup: str = typer.Option(DEFAULT.dedup.mode, rich_help_panel=TEXTS, help="Drop copies, of documents, then chunks: near, exact, none."),
+    dedup_threshold: float = typer.Option(DEFAULT.dedup.threshold, rich_help_panel=TEXTS, help="How alike near ones are, 0 to 1."),
+    quality: str | None = typer.Option(DEFAULT.quality.scorer, rich_help_panel=TEXTS, help="Score documents: general, or a trained one."),
+    min_quality: float = typer.Option(DEFAULT.quality.minimum, rich_help_panel=TEXTS, help="The score from which on one is kept."),
+    max_tokens: int = typer.Option(DEFAULT.chunk.max_tokens, rich_help_panel=TEXTS, help="Tokens of a chunk at most."),
+    overlap: int = typer.Option(DEFAULT.chunk.overlap_tokens, rich_help_panel=TEXTS, help="Tokens that a chunk may repeat of the last."),
+    title: bool = typer.Option(DEFAULT.chunk.title, "--title/--no-title", rich_help_panel=TEXTS, help="Begin each chunk with the title."),
+    workers: int | None = typer.Option(RUNS.workers, rich_help_panel=WHERE, help="Worker processes; default: this process, all threads."),
+    threads_per_worker: int = typer.Option(RUNS.threads_per_worker, rich_help_panel=WHERE, help="Tasks at once in each of them."),
+    scheduler: str | None = typer.Option(RUNS.scheduler, rich_help_panel=WHERE, help="Address of a Dask cluster: tcp://HOST:8786."),
+    config: str | None = typer.Option(None, help="YAML file of options; what is given here goes before it."),
+    print_config: bool = typer.Option(False, "--print-config", help="Print every option as YAML and stop."),
     dry_run: bool = typer.Option(False, "--dry-run", help="Count, measure one batch, print bytes and time; write nothing."),
     resume: bool = typer.Option(False, "--resume", help="Go on with a build that was stopped."),
     as_json: bool = JSON_OPTION,
 ) -> None:
     """Turn documents into a **bank** of explicit memories that the model can read while it generates."""
+    options = options_of(read_options(config) if config else {}, _given(context))
+    if print_config:
+        typer.echo(options.to_yaml(), nl=False)
+        return
+    if not options.sources or options.out is None:
+        raise UsageError(f"Missing {'option --out' if options.sources else 'argument SOURCES'}; give it here or in --config.", context)
     from kmem.kbuild.sources import expand
 
-    expand(sources)  # a misspelt path is told before torch is imported, which takes seconds
+    expand(options.sources)  # a misspelt path or a wrong option is told before torch is imported, which takes seconds
     from kmem.pipelines.build import build as run
 
-    config = BuildConfig(
-        model=model,
-        profile=profile,
-        selector=selector,
-        quantiser=quantiser,
-        embedder=embedder,
-        query_prefix=query_prefix,
-        passage_prefix=passage_prefix,
-        index=index,
-        dtype=dtype,
-        device=device,
-        limit=limit,
-        batch_size=batch_size,
-        shard_rows=shard_rows,
-        encode=encode,
-    )
-    with saying_how_to_go_on(lambda: kept_shards(out), option="--resume"), progress_bars(quiet=as_json) as progress:
-        report = run(sources, out=out, config=config, resume=resume, dry_run=dry_run, progress=progress)
+    out = options.out
+    with saying_how_to_go_on(lambda: kept_shards(out), option="--resume"), progress_bars(quiet=as_json, lines=True) as progress:
+        report = run(
+            options.sources,
+            out=out,
+            config=options.build,
+            executor=options.executor,
+            resume=resume,
+            dry_run=dry_run,
+            progress=progress,
+            tell=say,
+        )
     if as_json:
         print_json(report.to_dict())
     else:
         output().print(summary(report, "Would build" if dry_run else "Built"))
+
+
+def _given(context: typer.Context) -> dict[str, Any]:
+    """What stands on the command line, as `options_of` takes it."""
+    given: dict[str, Any] = {}
+    for name, value in context.params.items():
+        source = context.get_parameter_source(name)
+        if source is None or source.name != "COMMANDLINE" or name in _HERE:
+            continue
+        if name in _BOTH:
+            given |= {f"{section}.{_BOTH[name]}": value for section in ("dedup", "dedup_chunks")}
+        else:
+            given[_FLAGS.get(name, name)] = list(value) if isinstance(value, tuple | list) else value
+    changes = RulesConfig.parse(options=context.params["rule"]).changes
+    return given | {f"rules.{name}": limit for name, limit in changes.items()}
 
 
 def kept_shards(out: str) -> str | None:
@@ -90,7 +155,10 @@ def summary(report: "BuildReport", done: str) -> Table:
     table.add_row("profile", report.profile)
     table.add_row("a memory", f"{report.slots} slots, {human_bytes(report.record_bytes)}")
     reused = f", {report.shards_reused} of them from before" if report.shards_reused else ""
-    table.add_row("payload", f"{human_bytes(report.payload_bytes)} in {counted(report.shards, 'shard')}{reused}")
+    table.add_row(
+        "payload" if report.encode else "payload, once encoded",
+        f"{human_bytes(report.payload_bytes)} in {counted(report.shards, 'shard')}{reused}",
+    )
     if not report.encode:
         table.add_row("encoded", "none yet: each when it is first read, or all by kmem encode")
     times = ", ".join(f"{stage} {human_seconds(seconds)}" for stage, seconds in report.seconds.items())

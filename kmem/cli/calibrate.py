@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from kmem.arguments import path_of
+from kmem.cli.device import known_device
 from kmem.cli.render import JSON_OPTION, human_seconds, output, print_json, progress_bars
 from kmem.cli.stopped import saying_how_to_go_on
 from kmem.errors import BankExistsError, ConfigError
@@ -38,7 +39,7 @@ def calibrate(
     selector: str = typer.Option(DEFAULT.selector, help="Which tokens a head keeps first."),
     seed: int = typer.Option(DEFAULT.seed, help="Order of the probes."),
     dtype: str = typer.Option(DEFAULT.dtype, help="Precision: auto, float32, bfloat16."),
-    device: str = typer.Option(DEFAULT.device, help="cpu or cuda."),
+    device: str = typer.Option(DEFAULT.device, help="cpu or cuda.", callback=known_device),
     resume: bool = typer.Option(False, "--resume", help="Go on with a calibration that was stopped."),
     force: bool = typer.Option(False, "--force", help="Replace profiles that are there already."),
     as_json: bool = JSON_OPTION,

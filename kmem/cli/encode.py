@@ -2,6 +2,7 @@
 
 import typer
 
+from kmem.cli.device import known_device
 from kmem.cli.render import JSON_OPTION, counted, human_seconds, output, print_json, progress_bars
 from kmem.cli.stopped import saying_how_to_go_on
 from kmem.encoder.defaults import DEVICE
@@ -10,7 +11,7 @@ from kmem.encoder.defaults import DEVICE
 def encode(
     bank: str = typer.Argument(help="Folder or URL of the bank."),
     model: str | None = typer.Option(None, help="Where the bank's model is now; default: where it was."),
-    device: str = typer.Option(DEVICE, help="cpu or cuda."),
+    device: str = typer.Option(DEVICE, help="cpu or cuda.", callback=known_device),
     as_json: bool = JSON_OPTION,
 ) -> None:
     """Encode the memories that a bank built with `--no-encode` still lacks. A run that was stopped goes on when it is repeated."""

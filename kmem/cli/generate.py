@@ -7,6 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from kmem.arguments import require_text
+from kmem.cli.device import known_device
 from kmem.cli.render import JSON_OPTION, counted, human_seconds, output, print_json, printable, working
 from kmem.encoder.defaults import DEVICE, DTYPE
 from kmem.errors import ConfigError
@@ -29,7 +30,7 @@ def generate(
     ),
     model: str | None = typer.Option(None, help="Model to read with; default: the one that wrote the bank."),
     dtype: str = typer.Option(DTYPE, help="Precision to generate in: auto, float32, bfloat16."),
-    device: str = typer.Option(DEVICE, help="cpu or cuda."),
+    device: str = typer.Option(DEVICE, help="cpu or cuda.", callback=known_device),
     max_new_tokens: int = typer.Option(DEFAULT.max_new_tokens, help="Tokens to generate at most."),
     top_k: int = typer.Option(DEFAULT.top_k, "--top-k", "-k", help="Memories a span reads."),
     every: int = typer.Option(DEFAULT.every, help="Tokens between two retrievals."),
@@ -40,15 +41,16 @@ def generate(
     as_json: bool = JSON_OPTION,
 ) -> None:
     """Answer a prompt with the model that wrote the bank, **reading memories as it generates**."""
-    from kmem.encoder.load import load_model
-    from kmem.kstore.bank import open_bank
-    from kmem.runtime.answer import answer, compare_answers
-
     if raw and template != DEFAULT.template:
         raise ConfigError("--raw gives the prompt as it is, so --template can't be used with it: leave one out.")
     config = AnswerConfig(max_new_tokens=max_new_tokens, top_k=top_k, every=every, mode=mode, template="{prompt}" if raw else template)
     require_text(prompt, "prompt")
+    from kmem.kstore.bank import open_bank
+
     with open_bank(bank) as opened:
+        from kmem.encoder.load import load_model  # transformers, which takes seconds, once the rest is known to be right
+        from kmem.runtime.answer import answer, compare_answers
+
         with working("loading the model", quiet=as_json):
             loaded, tokenizer = load_model(model or opened.identity.model, dtype=dtype, device=device)
         with working("generating", quiet=as_json):

@@ -1,5 +1,6 @@
 """The application: commands, and the one place where an error becomes a sentence and an exit code."""
 
+import errno
 import os
 import sys
 
@@ -20,8 +21,10 @@ from kmem.cli import (
     info,
     merge,
     plan,
+    quality,
     query,
     show,
+    status,
     verify,
 )
 from kmem.cli.quiet import hush
@@ -41,6 +44,7 @@ app.command("build")(build.build)
 app.command("info")(info.info)
 app.command("query")(query.query)
 app.command("show")(show.show)
+app.command("status")(status.status)
 app.command("generate")(generate.generate)
 app.command("append")(append.append)
 app.command("encode")(encode.encode)
@@ -52,6 +56,7 @@ app.command("verify")(verify.verify)
 app.command("calibrate")(calibrate.calibrate)
 app.command("plan")(plan.plan)
 app.command("demo")(demo.demo)
+app.add_typer(quality.app, name="quality")
 app.add_typer(bench.app, name="bench")
 
 BAD_INPUT = 2
@@ -88,8 +93,18 @@ def main() -> None:
     except KmemError as error:
         _refuse(str(error))
     except OSError as error:
-        what = f"{error.filename} can't be read or written" if error.filename else "the output can't be written"
-        _refuse(f"{what} ({error.strerror}): check path, permissions and free space.")
+        _refuse(_unusable(error))
+
+
+def _unusable(error: OSError) -> str:
+    """What an operating system refused, and what to do about it."""
+    reason = f"({error.strerror or error})"
+    if error.errno == errno.EROFS:
+        return f"{error.filename or 'the output'} can't be written {reason}: its file system is mounted read-only; choose another place."
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"{error.filename or 'the output'} can't be written {reason}: make room, or choose another place."
+    what = f"{error.filename} can't be read or written" if error.filename else "the output can't be written"
+    return f"{what} {reason}: check path, permissions and free space."
 
 
 def _refuse(sentence: str) -> None:

@@ -9,6 +9,7 @@ from rich.table import Table
 
 from kmem.arguments import require_count
 from kmem.cli.bench_json import require_folder
+from kmem.cli.device import known_device
 from kmem.cli.render import JSON_OPTION, human_bytes, human_seconds, output, print_json, working
 from kmem.encoder.defaults import AUTO, DEVICE
 from kmem.encoder.presets import PREFIX
@@ -64,7 +65,9 @@ def plan(
     dtype: str = typer.Option(
         AUTO, rich_help_panel=MACHINERY, help="What --measure multiplies: float32, bfloat16 or auto, as kmem build has it."
     ),
-    device: str = typer.Option(DEVICE, rich_help_panel=MACHINERY, help="Where: cpu, or cuda where PyTorch finds a GPU."),
+    device: str = typer.Option(
+        DEVICE, rich_help_panel=MACHINERY, help="Where: cpu, or cuda where PyTorch finds a GPU.", callback=known_device
+    ),
     picture: str | None = typer.Option(None, metavar="PNG", help="Draw cost against uses."),
     as_json: bool = JSON_OPTION,
 ) -> None:

@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -16,6 +17,7 @@ from kmem.progress import Progress as Report
 JSON_OPTION = typer.Option(False, "--json", help="Print one JSON object instead of text.")
 UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 PIPE_COLUMNS = 160
+LINE_EVERY_S = 10.0
 
 
 def output() -> Console:
@@ -81,10 +83,37 @@ def working(what: str, *, quiet: bool) -> Iterator[None]:
         yield
 
 
+def say(sentence: str) -> None:
+    """On standard error, beside whatever bars there are."""
+    typer.echo(f"kmem: {sentence}", err=True)
+
+
+def progress_lines() -> Report:
+    """A JSON object a line on standard error, at most every LINE_EVERY_S seconds: short work says nothing."""
+    last = time.monotonic()
+    began: dict[str, tuple[float, int]] = {}
+
+    def report(stage: str, done: int, total: int) -> None:
+        nonlocal last
+        now = time.monotonic()
+        start, first = began.setdefault(stage, (now, done))
+        if now - last >= LINE_EVERY_S:
+            last = now
+            rate = (done - first) / (now - start) if now > start else 0.0
+            left = round((total - done) / rate) if rate and total else None
+            line = {"stage": stage, "done": done, "total": total or None, "per_s": round(rate, 2), "left_s": left}
+            typer.echo(json.dumps(line), err=True)
+
+    return report
+
+
 @contextmanager
-def progress_bars(*, quiet: bool) -> Iterator[Report]:
-    """A bar a stage with rate and time left, on standard error; nothing when quiet or not on a terminal."""
+def progress_bars(*, quiet: bool, lines: bool = False) -> Iterator[Report]:
+    """A bar a stage with rate and time left, on standard error; not on a terminal nothing, or `lines` of JSON; nothing when quiet."""
     console = Console(stderr=True)
+    if lines and not quiet and not console.is_terminal:
+        yield progress_lines()
+        return
     columns = (
         SpinnerColumn(finished_text="✓"),
         TextColumn("{task.description:>7}"),

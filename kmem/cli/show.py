@@ -25,12 +25,13 @@ def show(
     as_json: bool = JSON_OPTION,
 ) -> None:
     """Show a memory's text, and below each token **how many heads keep it**, once it is encoded."""
-    from kmem.encoder.load import load_tokenizer, require_tokenizer
     from kmem.kstore.bank import open_bank
-    from kmem.runtime.inspect import kept_tokens
 
     with open_bank(bank) as opened:
-        chunk = opened.chunk(memory_id)
+        chunk = opened.chunk(memory_id)  # an unknown id is told before transformers is imported, which takes seconds
+        from kmem.encoder.load import load_tokenizer, require_tokenizer
+        from kmem.runtime.inspect import kept_tokens
+
         tokenizer = load_tokenizer(model or opened.identity.model)
         require_tokenizer(tokenizer, opened.identity)
         encoded = bool(opened.encoded([memory_id])[0])

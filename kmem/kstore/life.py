@@ -11,7 +11,7 @@ from pathlib import Path
 
 from kmem.errors import ConfigError, IdentityMismatchError, MemoryNotEncodedError
 from kmem.kstore.bank import Bank, open_bank
-from kmem.kstore.claim import require_claimable
+from kmem.kstore.claim import nothing_left_of_a_failure, require_claimable
 from kmem.kstore.commit import commit, require_latest
 from kmem.kstore.defaults import SHARD_BYTES
 from kmem.kstore.generation import GenerationWriter
@@ -19,7 +19,7 @@ from kmem.kstore.index.config import as_asked
 from kmem.kstore.index.make import make_index
 from kmem.kstore.lock import locked
 from kmem.kstore.manifest import Manifest
-from kmem.kstore.place import place_of
+from kmem.kstore.place import Place, place_of
 from kmem.kstore.prune import prune, sweep
 from kmem.kstore.quant import Quantiser, record_bytes
 from kmem.kstore.rewrite import Copied
@@ -77,12 +77,14 @@ def merge(paths: Sequence[str | Path], out: str | Path, *, shard_bytes: int = SH
     """A new bank with the memories of all, each id once. A merge that was stopped can be repeated.
 
     Raises IdentityMismatchError, naming what differs, unless all were written by the same model, profile, quantiser and embedder;
-    ConfigError for fewer than two, MemoryNotEncodedError for a bank that was built without encoding and lacks some still.
+    ConfigError for fewer than two, or one that is named twice; MemoryNotEncodedError for a bank that was built without encoding and
+    lacks some still.
     """
     if len(paths) < 2:
         raise ConfigError(f"Merging takes at least two banks, not {len(paths)}.")
     with ExitStack() as stack:
         first, *others = (stack.enter_context(open_bank(path)) for path in paths)
+        _require_different([bank.place for bank in (first, *others)])
         for other in others:
             _require_alike(first, other)
         for bank in (first, *others):
@@ -143,7 +145,7 @@ def _into_new(copied: Copied, like: Bank, quantiser: Quantiser, out: str | Path,
     _require_some(copied, like)
     place = place_of(out)
     require_claimable(place)
-    with locked(place):
+    with locked(place), nothing_left_of_a_failure(place):
         writer = BankWriter(place, like.spec, quantiser, len(copied), _rows_per_shard(like, quantiser, shard_bytes))
         shards = copied.write_all(writer.generation, progress)
         progress("index", 0, 1)
@@ -170,6 +172,15 @@ def _require_encoded(bank: Bank) -> None:
 
 def _rows_per_shard(bank: Bank, quantiser: Quantiser, shard_bytes: int) -> int:
     return max(1, shard_bytes // record_bytes(quantiser, bank.profile.slots, bank.manifest.head_dim))
+
+
+def _require_different(places: Sequence[Place]) -> None:
+    seen = set()
+    for place in places:
+        name = str(place.folder.resolve() if place.folder is not None else place)
+        if name in seen:
+            raise ConfigError(f"{place} is named twice: merging it with itself would give the same bank; name another one.")
+        seen.add(name)
 
 
 def _require_some(copied: Copied, bank: Bank) -> None:

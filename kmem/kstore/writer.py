@@ -19,6 +19,7 @@ from kmem.kstore.chunks import ChunkTable
 from kmem.kstore.claim import claim
 from kmem.kstore.commit import commit, manifest_numbers
 from kmem.kstore.generation import GenerationWriter, store_if_other
+from kmem.kstore.index.build import Fill
 from kmem.kstore.index.config import IndexConfig
 from kmem.kstore.index.make import Texts, make_index
 from kmem.kstore.manifest import FORMAT_VERSION, IndexRecord, Manifest, Shard
@@ -92,18 +93,20 @@ class BankWriter:
         config: IndexConfig | None = None,
         *,
         texts: Texts = tuple,
+        fill: Fill | None = None,
     ) -> IndexRecord:
         """Build the search index over unit vectors [N, dim] under their ids [N] and write it, in place of an earlier one.
 
         embedder: `identity()` of the embedder that made the vectors. texts: gives the references in order, which an index of words needs.
-        Raises ConfigError as `build_index` does.
+        fill: as `build_index` has it, which says what is raised.
         """
-        return make_index(self.place, vectors, texts, ids, embedder, config=config)
+        return make_index(self.place, vectors, texts, ids, embedder, config=config, fill=fill)
 
-    def commit(self, shards: Sequence[Shard], index: IndexRecord) -> Manifest:
+    def commit(self, shards: Sequence[Shard], index: IndexRecord, *, deleted: Sequence[int] = ()) -> Manifest:
         """Make the place a bank: check that every shard and the index are there, then write the manifest.
 
-        The manifest holds no time of day, so that the same build gives the same bytes. Call it once, when no other writer is at work.
+        deleted: ids of rows that were written empty. The manifest holds no time of day, so that the same build gives the same bytes.
+        Call it once, when no other writer is at work.
         Raises ConfigError when shards are missing or an id occurs twice, CorruptBankError when a file is missing or has
         another length than it was written with, BankExistsError when someone else committed first.
         """
@@ -122,6 +125,7 @@ class BankWriter:
             bracket_tokens=self.spec.bracket_tokens,
             generations=(generation,),
             index=index,
+            deleted=tuple(sorted(deleted)),
         )
         self.place.tidy()
         commit(self.place, manifest)

@@ -3,8 +3,10 @@
 import re
 from collections import Counter
 from collections.abc import Sequence
-from itertools import chain, islice
+from dataclasses import replace
+from itertools import chain
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 
@@ -12,9 +14,8 @@ from kmem.document import Chunk
 from kmem.encoder.encode import Encoder, EncoderConfig
 from kmem.encoder.hidden import HiddenStates
 from kmem.encoder.load import load_model
-from kmem.errors import SourceNotFoundError
-from kmem.kbuild.chunker import Chunker
-from kmem.kbuild.sources import documents, named
+from kmem.kbuild.pieces import pieces
+from kmem.kbuild.sources import named
 from kmem.kstore.bank import Bank, open_bank
 from kmem.kstore.claim import BUILD
 from kmem.kstore.commit import commit, require_latest
@@ -24,10 +25,20 @@ from kmem.kstore.index.make import make_index
 from kmem.kstore.index.retriever import Retriever, require_same_embedder
 from kmem.kstore.index.retrievers import recorded_retriever
 from kmem.kstore.lock import locked
-from kmem.pipelines.config import AppendConfig
+from kmem.kstore.place import LocalPlace, Place
+from kmem.pipelines.config import AppendConfig, BuildConfig
+from kmem.pipelines.executors.local import InProcess
+from kmem.pipelines.machine import recipe_of
+from kmem.pipelines.options import text_options
+from kmem.pipelines.partitions import PARTITION_BYTES, Partition, gathered
 from kmem.pipelines.receipts import Receipts
 from kmem.pipelines.report import BACK, THERE, BuildReport, Clock
-from kmem.pipelines.stages import cut, embed_shards, encode_shards, estimate
+from kmem.pipelines.run import Runner
+from kmem.pipelines.stages import embed_shards, encode_shards, estimate
+from kmem.pipelines.stats import Stats
+from kmem.pipelines.steps.encode import shard_chunks
+from kmem.pipelines.text import TextStages
+from kmem.pipelines.tools import Tools
 from kmem.progress import Progress, silent
 
 RECEIPTS = re.compile(rf"{BUILD}/g(\d+)-")
@@ -44,23 +55,24 @@ def append(
 ) -> BuildReport:
     """Add what the bank does not hold yet; the model, profile, quantiser and embedder are the bank's own.
 
-    A chunk is known by its id (source, span and text): what is there is passed over, what was deleted comes back. An append that was
-    stopped goes on when it is repeated. Raises IdentityMismatchError when the model here is not the one that wrote the bank,
-    SourceNotFoundError when there is nothing to read, BankExistsError while another writer is at work.
+    Documents are read, cleaned and cut as the bank's build did; copies are looked for among what is appended. A chunk is known by its id
+    (source, span and text): what is there is passed over, what was deleted comes back. An append that was stopped goes on when it is
+    repeated. Raises IdentityMismatchError when the model here is not the one that wrote the bank, SourceNotFoundError when there is nothing
+    to read, BankExistsError while another writer is at work.
     """
     config, progress, names = config or AppendConfig(), progress or silent, named(sources)
     clock, counts = Clock(), Counter[str]()
     progress("load", 0, 0)
     with open_bank(bank) as base:
-        found = documents(names, counts)
+        texts = _text_options(base.place, config)
+        partitions = gathered(pieces(names, texts.read, counts, piece_bytes=PARTITION_BYTES))
         encoder = _load_encoder(base, config)
         embedder = recorded_retriever(base.manifest.index.embedder, hidden=lambda: HiddenStates(encoder.model, encoder.tokenizer))
         require_same_embedder(base.manifest.index.embedder, embedder.identity())
         progress("load", 1, 1)
         clock.mark("load")
-        chunks = cut(islice(Chunker(encoder.tokenizer).run(found, counts), config.limit), config.limit or 0, progress)
-        if not chunks:
-            raise SourceNotFoundError(f"Nothing to remember: {', '.join(names)} gave no text at all; name files with text.")
+        chunks, found = _chunks(partitions, names, texts, encoder, progress)
+        counts += found
         known, gone = set(base.ids.tolist()), set(base.manifest.deleted)
         fresh = [chunk for chunk in chunks if chunk.id not in known and chunk.id not in gone]
         revived = {chunk.id for chunk in chunks if chunk.id in gone}
@@ -98,6 +110,26 @@ def _load_encoder(base: Bank, config: AppendConfig) -> Encoder:
     encoder = Encoder(model, tokenizer, base.profile, EncoderConfig(batch_size=config.batch_size))
     base.identity.require_compatible(encoder.spec.identity)
     return encoder
+
+
+def _text_options(place: Place, config: AppendConfig) -> BuildConfig:
+    """As the bank's build had them, where it is told; else texts are taken as they are."""
+    receipts = Receipts(place)
+    return replace(text_options(receipts.recorded() if receipts.started else {}), limit=config.limit)
+
+
+def _chunks(
+    partitions: Sequence[Partition], names: Sequence[str], config: BuildConfig, encoder: Encoder, progress: Progress
+) -> tuple[list[Chunk], Counter[str]]:
+    """The chunks that a build of these sources alone would keep, and what it would count."""
+    recipe, tools, stats = recipe_of(config, encoder), Tools(), Stats()
+    tools.put(("tokenizer", recipe.model), encoder.tokenizer)
+    with TemporaryDirectory() as folder:
+        place = LocalPlace(Path(folder))
+        runner = Runner(place=place, executor=InProcess(tools), progress=progress)
+        cut = TextStages(runner=runner, config=config, recipe=recipe, stats=stats).prepare(partitions, names).cut
+        chunks = [chunk for task in cut.shards(len(cut)) for chunk in shard_chunks(place, task)]
+    return chunks, stats.reasons()
 
 
 def _rows_per_shard(base: Bank, config: AppendConfig) -> int:

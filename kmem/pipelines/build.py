@@ -1,39 +1,40 @@
-"""`kmem.build`: documents → chunks → memories → a bank, one finished shard after another."""
+"""`kmem.build`: documents → chunks → memories → a bank, as one list of steps; an executor decides where they run."""
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import replace
-from itertools import islice
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
-import numpy as np
-
 from kmem.arguments import path_or_url
-from kmem.encoder.anatomy import examine
-from kmem.encoder.defaults import AUTO, DTYPE
-from kmem.encoder.encode import Encoder, EncoderConfig
-from kmem.encoder.hidden import HiddenStates
-from kmem.encoder.load import load_model
-from kmem.encoder.profiles import load_profile
-from kmem.errors import BankExistsError, ConfigError, CorruptBankError, SourceNotFoundError, WrongTypeError
-from kmem.kbuild.chunker import Chunker
-from kmem.kbuild.sources import documents, named
+from kmem.errors import BankExistsError, ConfigError, CorruptBankError, SourceError, SourceNotFoundError, WrongTypeError
+from kmem.kbuild.pieces import pieces
+from kmem.kbuild.sources import named
 from kmem.kstore.bank import open_bank
 from kmem.kstore.claim import require_claimable
-from kmem.kstore.index.config import IndexConfig
-from kmem.kstore.index.factory import require_fitting
-from kmem.kstore.index.retriever import Retriever
-from kmem.kstore.index.retrievers import retriever
 from kmem.kstore.lock import locked
-from kmem.kstore.place import Place, place_of
+from kmem.kstore.place import LocalPlace, Place, place_of
 from kmem.kstore.quant import quantiser, record_bytes
-from kmem.kstore.writer import BankWriter, is_committed
-from kmem.pipelines.config import BuildConfig
-from kmem.pipelines.receipts import Receipts
-from kmem.pipelines.report import BuildReport, Clock
+from kmem.kstore.writer import is_committed
+from kmem.pipelines.closing import CONFIG, draw, gather_rejects, versions
+from kmem.pipelines.config import BuildConfig, ExecutorConfig
+from kmem.pipelines.machine import Machine, machine
+from kmem.pipelines.memories import MemoryStages
+from kmem.pipelines.options import Options
+from kmem.pipelines.partitions import Partition, digest, gathered, pieces_digest, stamps_digest
+from kmem.pipelines.receipts import STAGES, VERSIONS, Receipts
+from kmem.pipelines.report import BuildReport
+from kmem.pipelines.run import Runner
 from kmem.pipelines.settings import resolved
-from kmem.pipelines.stages import cut, embed_shards, encode_shards, estimate, missing
+from kmem.pipelines.stages import estimate
+from kmem.pipelines.stats import Stats
+from kmem.pipelines.steps.cut import Cut
+from kmem.pipelines.steps.encode import ShardTask, shard_chunks
+from kmem.pipelines.steps.read import CHANGED, text_digest
+from kmem.pipelines.text import Prepared, TextStages
+from kmem.pipelines.watch import Watch
 from kmem.progress import Progress, silent
 
 
@@ -44,106 +45,202 @@ def build(
     model: str | None = None,
     profile: str | None = None,
     config: BuildConfig | None = None,
+    executor: ExecutorConfig | None = None,
     resume: bool = False,
     dry_run: bool = False,
     progress: Progress | None = None,
+    tell: Callable[[str], None] | None = None,
 ) -> BuildReport:
     """Build a bank at `out`, a folder or URL, from files, folders, globs or `corpus:NAME`; `model`, `profile` go before those of `config`.
 
-    A killed build leaves finished shards behind; with `resume` the same call goes on after them and ends with the same bytes, and
-    finds nothing to do where it had ended. Raises BankExistsError when `out` holds a bank, an unfinished build and resume is False, or a
-    build at work; SourceNotFoundError when there is nothing to read; and what the model, the embedder, the profile and the sources raise.
+    A killed build leaves what it finished behind; with `resume` the same call goes on after it, on as many workers as it is given then,
+    and ends with the same bytes; it finds nothing to do where it had ended. tell: given a sentence about where the work can be watched.
+    Raises BankExistsError when `out` holds a bank, an unfinished build and resume is False, or a build at work; SourceNotFoundError when
+    there is nothing to read; WorkersLostError when a cluster goes away; and what the model, the embedder, the profile and the sources
+    raise.
     """
     sources = named(sources)
     if not isinstance(config := BuildConfig() if config is None else config, BuildConfig):
         raise WrongTypeError(f"config must be a kmem.BuildConfig, not {type(config).__name__}.")
-    config = replace(config, model=model or config.model, profile=profile or config.profile)
+    config, executor = replace(config, model=model or config.model, profile=profile or config.profile), executor or ExecutorConfig()
     place, progress = place_of(path_or_url(out, "out")), progress or silent
     _refuse_existing(place, resume=resume)
-    progress("load", 0, 0)
-    clock = Clock()
     counts: Counter[str] = Counter()
-    found, codec = documents(sources, counts), quantiser(config.quantiser)  # a wrong name is told before a model is loaded
-    encoder = _load_encoder(config)
-    embedder = _retriever(config, encoder)
-    loaded = embedder.identity()  # loads it: a wrong name is told before anything is encoded
-    require_fitting(config.index, loaded.get("dim", 0))
-    progress("load", 1, 1)
-    clock.mark("load")
+    executor = replace(executor, partition_bytes=Receipts(place).partition_bytes or executor.partition_bytes)
+    partitions = gathered(pieces(sources, config.read, counts, piece_bytes=executor.partition_bytes), executor.partition_bytes)
+    quantiser(config.quantiser)  # a wrong name is told before a model is loaded
+    with machine(config, executor, progress, here=dry_run) as running:
+        if tell is not None and running.executor.announcement:
+            tell(running.executor.announcement)
+        work = _Work(
+            sources=sources,
+            config=config,
+            executor=executor,
+            place=place,
+            machine=running,
+            partitions=partitions,
+            listed=counts,
+            progress=progress if dry_run else Watch(place, progress),
+        )
+        return work.foretell() if dry_run else work.do(resume=resume)
 
-    chunks = cut(islice(Chunker(encoder.tokenizer).run(found, counts), config.limit), config.limit or 0, progress)
-    if not chunks:
-        raise SourceNotFoundError(f"Nothing to remember: {', '.join(sources)} gave no text at all; name files with text.")
-    clock.mark("chunk")
 
-    slots = encoder.profile.slots
-    bytes_each = record_bytes(codec, slots, encoder.spec.head_dim)
-    rows_per_shard = config.shard_rows or max(1, config.shard_bytes // bytes_each)
-    shards = [chunks[start : start + rows_per_shard] for start in range(0, len(chunks), rows_per_shard)]
-    report = BuildReport(
-        bank=str(place),
-        dry_run=dry_run,
-        profile=encoder.profile.name,
-        counts={reason: count for reason, count in counts.items() if reason not in ("chunks", "tokens")},
-        chunks=len(chunks),
-        tokens=sum(chunk.tokens for chunk in chunks),
-        slots=slots,
-        record_bytes=bytes_each,
-        payload_bytes=bytes_each * len(chunks),
-        shards=len(shards),
-        encode=config.encode,
-        seconds=clock.seconds,
-    )
-    receipts, settings = Receipts(place), resolved(config, encoder, embedder, chunks)
-    if receipts.started:
-        _require_own(receipts, settings)
-    if dry_run:
-        there = [receipts.finished(index) is not None for index in range(len(shards))]
-        embedded = [is_committed(place) or receipts.vectors(index, rows=len(shard)) is not None for index, shard in enumerate(shards)]
-        report.shards_reused = sum(there)
-        to_encode = missing(shards, there) if config.encode else []
-        estimate(report, encoder, embedder, to_encode=to_encode, to_embed=missing(shards, embedded), chunks=chunks)
+@dataclass(frozen=True, kw_only=True)
+class _Work:
+    """One build. listed: what was counted while the sources were looked up."""
+
+    sources: Sequence[str]
+    config: BuildConfig
+    executor: ExecutorConfig
+    place: Place
+    machine: Machine
+    partitions: Sequence[Partition]
+    listed: Counter[str]
+    progress: Progress
+    stats: Stats = field(default_factory=Stats)
+
+    def do(self, *, resume: bool) -> BuildReport:
+        """Build, or go on, or find that nothing is left to do."""
+        place, receipts = self.place, Receipts(self.place)
+        settings = resolved(self.config, self.machine.encoder, self.machine.embedder)
+        settings["partition_bytes"] = self.executor.partition_bytes
+        if fresh := not receipts.started:
+            require_claimable(place)
+        else:
+            _require_own(receipts, settings)
+        with locked(place):
+            if resume and is_committed(place):
+                _require_own(receipts, settings)  # it may have been finished since
+                self._require_same_sources(receipts)
+                place.tidy()  # the build that committed may have died before it had tidied up
+                open_bank(str(place)).close()
+                report = self._as_it_was(receipts)
+            else:
+                receipts.start(settings)
+                options = Options(sources=tuple(self.sources), out=str(place), build=self.config, executor=self.executor)
+                place.replace(CONFIG, options.to_yaml().encode())
+                try:
+                    report = self._build(receipts)
+                except (ConfigError, SourceError, SourceNotFoundError):
+                    if fresh and not receipts.settled:  # nothing was found to remember, so nothing is left behind
+                        _leave_nothing(receipts)
+                    raise
+            receipts.close()
         return report
 
-    with locked(place):
-        if resume and is_committed(place):
-            _require_own(receipts, settings)  # it may have been finished since
-            place.tidy()  # the build that committed may have died before it had tidied up
-            open_bank(str(place)).close()
-            report.shards_reused = len(shards)
-        else:
-            writer = BankWriter(
-                place, spec=encoder.spec, quantiser=codec, rows=len(chunks), rows_per_shard=rows_per_shard, on_demand=not config.encode
+    def foretell(self) -> BuildReport:
+        """What would be done: the text stages run in a folder that is deleted afterwards, and one batch goes through the models."""
+        receipts, machine = Receipts(self.place), self.machine
+        if receipts.started:
+            _require_own(receipts, resolved(self.config, machine.encoder, machine.embedder))
+        with TemporaryDirectory() as folder:
+            here = LocalPlace(Path(folder))
+            tasks, report = self._shards_and_report(self._prepare(here), dry_run=True)
+            there = [receipts.finished(task.index) is not None for task in tasks]
+            done = is_committed(self.place)
+            embedded = [done or receipts.has_vectors(task.index, rows=task.rows, dim=machine.dim) for task in tasks]
+            report.shards_reused = sum(there)
+            encoder, embedder = machine.encoder, machine.recipe.retriever(machine.tools)
+            estimate(
+                report,
+                encoder,
+                embedder,
+                to_encode=_chunks(here, tasks, there) if self.config.encode else [],
+                to_embed=_chunks(here, tasks, embedded),
+                chunks=_chunks(here, tasks, [False] * len(tasks)),
             )
-            receipts.start(settings)
-            finished, report.shards_reused = encode_shards(shards, encoder, writer.generation, receipts, progress)
-            clock.mark("encode")
-            vectors = embed_shards(shards, embedder, receipts, progress)
-            clock.mark("embed")
-            ids = np.array([chunk.id for chunk in chunks], dtype=np.int64)
-            index_config = IndexConfig(factory=config.index)
-            index = writer.write_index(vectors, ids, embedder.identity(), index_config, texts=lambda: (chunk.reference for chunk in chunks))
-            writer.commit(finished, index)
-            clock.mark("index")
-        receipts.close(report.to_dict())
-    return report
+        return report
+
+    def _build(self, receipts: Receipts) -> BuildReport:
+        prepared = self._prepare(self.place)
+        cut = prepared.cut
+        receipts.settle({"chunks": len(cut), "content": cut.content, "sources": prepared.sources})
+        _, report = self._shards_and_report(prepared, dry_run=False)
+        stages = MemoryStages(runner=self._runner(self.place), config=self.config, machine=self.machine, stats=self.stats)
+
+        def ready(reused: int) -> None:
+            """Before the commit: a build that dies right after it has said all the same what it did."""
+            report.shards_reused, report.counts = reused, self._counts()
+            gather_rejects(self.place)
+            draw(self.place, self.stats.to_dict(), cut)
+            receipts.note(report.to_dict() | {STAGES: self.stats.to_dict(), VERSIONS: versions()})
+
+        stages.write(cut, self._rows_per_shard, ready=ready)
+        return report
+
+    def _prepare(self, place: Place) -> Prepared:
+        stages = TextStages(runner=self._runner(place), config=self.config, recipe=self.machine.recipe, stats=self.stats)
+        prepared = stages.prepare(self.partitions, self.sources)
+        self.machine.clock.mark("chunk")
+        return prepared
+
+    def _runner(self, place: Place) -> Runner:
+        return Runner(place=place, executor=self.machine.executor, progress=self.progress)
+
+    @property
+    def _record_bytes(self) -> int:
+        spec = self.machine.encoder.spec
+        return record_bytes(quantiser(self.config.quantiser), spec.profile.slots, spec.head_dim)
+
+    @property
+    def _rows_per_shard(self) -> int:
+        return self.config.shard_rows or max(1, self.config.shard_bytes // self._record_bytes)
+
+    def _shards_and_report(self, prepared: Prepared, *, dry_run: bool) -> tuple[list[ShardTask], BuildReport]:
+        cut: Cut = prepared.cut
+        tasks = cut.shards(self._rows_per_shard)
+        profile = self.machine.encoder.profile
+        return tasks, BuildReport(
+            bank=str(self.place),
+            dry_run=dry_run,
+            profile=profile.name,
+            counts=self._counts(),
+            chunks=len(cut),
+            tokens=cut.tokens,
+            slots=profile.slots,
+            record_bytes=self._record_bytes,
+            payload_bytes=self._record_bytes * len(cut),
+            shards=len(tasks),
+            encode=self.config.encode,
+            seconds=self.machine.clock.seconds,
+        )
+
+    def _counts(self) -> dict[str, int]:
+        counts = self.listed + self.stats.reasons()
+        return {reason: count for reason, count in sorted(counts.items()) if reason not in ("chunks", "tokens")}
+
+    def _require_same_sources(self, receipts: Receipts) -> None:
+        """Raise BankExistsError where the sources of a finished bank are not those at hand; only files written since are read again."""
+        recorded = receipts.recorded().get("sources")
+        if recorded is None:  # an older kmem did not say
+            return
+        read = self.partitions[: int(recorded["partitions"])]
+        if recorded["pieces"] == digest([pieces_digest(partition) for partition in read]):
+            if recorded["stamps"] == digest([stamps_digest(partition) for partition in read]):
+                return
+            step = TextStages(runner=self._runner(self.place), config=self.config, recipe=self.machine.recipe, stats=self.stats).read_step()
+            if recorded["text"] == digest([text_digest(step, partition) for partition in read]):
+                return
+        raise BankExistsError(f"{self.place} already holds a finished bank of another build: {CHANGED}; choose another --out.")
+
+    def _as_it_was(self, receipts: Receipts) -> BuildReport:
+        """The report of a finished build, of which nothing had to be done again."""
+        report = receipts.stats_of(BuildReport)
+        report.shards_reused, report.seconds = report.shards, self.machine.clock.seconds
+        return report
 
 
-def _load_encoder(config: BuildConfig) -> Encoder:
-    dtype = DTYPE if config.dtype == AUTO and not config.encode else config.dtype
-    model, tokenizer = load_model(config.model, dtype=dtype, device=config.device)
-    anatomy = examine(model)
-    profile = load_profile(config.profile, layers=anatomy.layers, heads=anatomy.heads, selector=config.selector)
-    return Encoder(model, tokenizer, profile, EncoderConfig(batch_size=config.batch_size))
+def _leave_nothing(receipts: Receipts) -> None:
+    """Undo what a build that found nothing to remember wrote into a new place."""
+    receipts.discard()
+    if (folder := receipts.place.folder) is not None:
+        with suppress(OSError):  # it may have held something before
+            folder.rmdir()
 
 
-def _retriever(config: BuildConfig, encoder: Encoder) -> Retriever:
-    return retriever(
-        config.embedder,
-        query_prefix=config.query_prefix,
-        passage_prefix=config.passage_prefix,
-        hidden=lambda: HiddenStates(encoder.model, encoder.tokenizer, batch_size=config.batch_size),
-    )
+def _chunks(place: Place, tasks: Sequence[ShardTask], done: Sequence[bool]) -> list[Any]:
+    """The chunks of the shards that are not done."""
+    return [chunk for task, there in zip(tasks, done, strict=True) if not there for chunk in shard_chunks(place, task)]
 
 
 def _refuse_existing(place: Place, *, resume: bool) -> None:

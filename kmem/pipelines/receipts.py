@@ -6,8 +6,8 @@ left damaged here counts as not done, since all but the configuration can be mad
 
 import io
 import json
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -16,10 +16,17 @@ from kmem.kstore.claim import BUILD
 from kmem.kstore.manifest import Shard
 from kmem.kstore.place import Place
 from kmem.kstore.stored import require_unaltered
-from kmem.pipelines.settings import differences
+from kmem.pipelines.settings import BEFORE, differences
 
+_HEADER_BYTES = 128
+"""Of a .npy file with a short shape."""
 EXECUTOR = "executor.json"
 STATS = "stats.json"
+STAGES, VERSIONS = "stages", "versions"
+"""What only the statistics have, beside the report."""
+PASSING = ("progress.json", "vectors/", "read/", "score/", "deduplicate/", "deduplicate-chunks/", "chunk/", "kept/", "examined/", "index/")
+"""Folders that nobody needs once the bank is there."""
+Made = TypeVar("Made")
 
 
 class Receipts:
@@ -39,13 +46,29 @@ class Receipts:
         else:
             self._write_json(EXECUTOR, resolved)
 
+    def settle(self, found: Mapping[str, Any]) -> None:
+        """Record what the sources gave, or compare it with what they gave before; raises as `require_same` does."""
+        recorded = self.recorded()
+        if not found.keys() <= recorded.keys():
+            self._write_json(EXECUTOR, {**recorded, **found})
+        else:
+            self.require_same({**BEFORE, **recorded, **found})
+
+    def recorded(self) -> dict[str, Any]:
+        """What `start` and `settle` wrote. Raises CorruptBankError when that can't be read."""
+        file = f"{self.folder}/{EXECUTOR}"
+        try:
+            return dict(json.loads(self.place.read(file)))
+        except (ValueError, TypeError) as error:
+            raise self._damaged(error) from error
+
     def require_same(self, resolved: Mapping[str, Any]) -> None:
         """Raise ConfigError naming what differs from the recorded configuration, CorruptBankError when that can't be read."""
         file = f"{self.folder}/{EXECUTOR}"
         try:
-            differing = differences(json.loads(self.place.read(file)), resolved)
+            differing = differences({**BEFORE, **json.loads(self.place.read(file))}, resolved)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise CorruptBankError(f"{self.place.at(file)} is damaged ({error!r}); delete {self.place} and build again.") from error
+            raise self._damaged(error) from error
         if differing:
             raise ConfigError(
                 f"{self.place} was begun with other settings: {'; '.join(differing)}; "
@@ -77,25 +100,70 @@ class Receipts:
             return None
         return vectors if vectors.ndim == 2 and len(vectors) == rows and vectors.dtype == np.float32 else None
 
+    def has_vectors(self, index: int, *, rows: int, dim: int) -> bool:
+        """Whether the embeddings [rows, dim] of a shard were saved and are whole, without reading them all."""
+        file = self._vectors(index)
+        size = self.place.lengths([file]).get(file, 0)
+        return size == _HEADER_BYTES + 4 * rows * dim
+
+    def set_aside(self, index: int, aside: Sequence[tuple[int, str]]) -> None:
+        """Say which rows of a shard stay empty, and why; before the shard is written."""
+        if aside or self.aside(index):
+            self._write_json(f"aside/{index:05d}.json", {"rows": [list(row) for row in aside]})
+
+    def aside(self, index: int) -> tuple[tuple[int, str], ...]:
+        """What `set_aside` said."""
+        try:
+            found = json.loads(self.place.read(f"{self.folder}/aside/{index:05d}.json"))["rows"]
+            return tuple((int(row), str(reason)) for row, reason in found)
+        except (FileNotFoundError, ValueError, KeyError, TypeError):
+            return ()
+
     def save_vectors(self, index: int, vectors: np.ndarray) -> None:
         """Keep a shard's embeddings until the index is built."""
         buffer = io.BytesIO()
         np.save(buffer, vectors, allow_pickle=False)
         self.place.replace(self._vectors(index), buffer.getbuffer())
 
-    def close(self, stats: Mapping[str, Any]) -> None:
-        """After the commit: delete what only a resumed build needs, and record what came in, what was dropped and why, how long it took.
+    @property
+    def partition_bytes(self) -> int | None:
+        """The size of the partitions of a build that was begun, which stays; None where it is not told."""
+        try:
+            return int(self.recorded()["partition_bytes"])
+        except (FileNotFoundError, NotADirectoryError, KeyError, TypeError, ValueError, CorruptBankError):
+            return None
 
-        Statistics that are there already stay: they are those of the build that did the work.
-        """
+    @property
+    def settled(self) -> bool:
+        """Whether it is recorded what the sources gave."""
+        return "content" in self.recorded()
+
+    def stats_of(self, kind: Callable[..., Made]) -> Made:
+        """The statistics of a finished build, as an object that takes them by name. Raises CorruptBankError when they can't be read."""
+        file = f"{self.folder}/{STATS}"
+        try:
+            data = json.loads(self.place.read(file))
+            return kind(**{name: value for name, value in data.items() if name not in (STAGES, VERSIONS)})
+        except (OSError, ValueError, TypeError, AttributeError) as error:
+            raise CorruptBankError(f"{self.place.at(file)} is damaged ({error!r}); the bank itself is not: build elsewhere.") from error
+
+    def note(self, stats: Mapping[str, Any]) -> None:
+        """Record what came in, what was dropped and why, how long it took."""
+        self._write_json(STATS, stats)
+
+    def close(self) -> None:
+        """After the commit: delete what only a resumed build needs."""
         there = self.place.sizes(self.folder)
-        self.place.remove([file for file in there if file.startswith(f"{self.folder}/vectors/")])
-        if f"{self.folder}/{STATS}" not in there:
-            self._write_json(STATS, stats)
+        self.place.remove([file for file in there if file.removeprefix(f"{self.folder}/").startswith(PASSING)])
 
     def discard(self) -> None:
         """After the commit: delete all of it."""
         self.place.remove(list(self.place.sizes(self.folder)))
+
+    def _damaged(self, error: Exception) -> CorruptBankError:
+        return CorruptBankError(
+            f"{self.place.at(f'{self.folder}/{EXECUTOR}')} is damaged ({error!r}); delete {self.place} and build again."
+        )
 
     def _marker(self, index: int) -> str:
         return f"{self.folder}/completions/{index:05d}"

@@ -1,32 +1,30 @@
 """What decides the bytes of a bank, written down when a build begins, and told apart in words when one is resumed."""
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Mapping
 from typing import Any
 
 from kmem import __version__
-from kmem.document import Chunk
 from kmem.encoder.encode import Encoder
-from kmem.identity import content_id
 from kmem.kstore.index.factory import AUTO
-from kmem.kstore.index.retriever import Retriever
-from kmem.pipelines.config import BuildConfig
+from kmem.pipelines.config import EARLIER_TEXT, BuildConfig
 
 _OPTION = {"kmem_version": "the version of kmem"}
 _OF_THE_PROFILE = ("bracket", "budget", "selector")
-_BEFORE = {"encode": True, "index": AUTO}
+BEFORE = {"encode": True, "index": AUTO, **EARLIER_TEXT}
 """Settings that came later, and what every build before them did."""
+_FOUND = ("chunks", "content", "sources", "partition_bytes")
+"""What is known once the sources were read, and what a resumed build takes over; compared where both sides have it."""
 
 
-def resolved(config: BuildConfig, encoder: Encoder, embedder: Retriever, chunks: Sequence[Chunk]) -> dict[str, Any]:
+def resolved(config: BuildConfig, encoder: Encoder, embedder: Mapping[str, Any]) -> dict[str, Any]:
     """A resumed build must agree with all of it."""
     return {
         **{key: value for key, value in config.to_dict().items() if key != "model"},
         "profile": encoder.profile.name,
         "dtype": str(encoder.model.dtype).removeprefix("torch."),
-        "embedder": embedder.identity(),
+        "embedder": dict(embedder),
         "identity": encoder.spec.identity.to_dict(),
-        "chunks": len(chunks),
-        "content": content_id(*(chunk.id for chunk in chunks)),
         "kmem_version": __version__,
     }
 
@@ -34,17 +32,25 @@ def resolved(config: BuildConfig, encoder: Encoder, embedder: Retriever, chunks:
 def differences(recorded: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """What a person would have to change back, a phrase each; empty when the settings agree."""
     found: list[str] = []
-    recorded = {**_BEFORE, **recorded}
+    now = json.loads(json.dumps(now))  # a tuple is a list there
     for key in sorted(recorded.keys() | now.keys()):
         before, after = recorded.get(key), now.get(key)
-        if before == after or (key == "content" and recorded["chunks"] != now["chunks"]):
+        if before == after or (key in _FOUND and not (key in recorded and key in now)):
+            continue
+        if key == "content" and recorded["chunks"] != now["chunks"]:
             continue
         if key in ("identity", "embedder"):
             found += _changed_parts(key, recorded[key], now[key])
         elif key == "chunks":
             found.append(f"the sources gave {before} chunks, now they give {after}")
-        elif key == "content":
+        elif key in ("content", "sources"):
             found.append("the text of the sources changed, or their order or place")
+        elif isinstance(before, dict) and isinstance(after, dict):
+            found += [
+                f"{key}.{name} was {_given(before.get(name))}, is now {_given(after.get(name))}"
+                for name in sorted(before.keys() | after.keys())
+                if before.get(name) != after.get(name)
+            ]
         else:
             option = _OPTION.get(key, f"--{key.replace('_', '-')}")
             found.append(f"{option} was {_given(before)}, is now {_given(after)}")

@@ -1,7 +1,7 @@
-"""The two long stages of a build, each resumable shard by shard, and what a dry run foretells of them."""
+"""The two long stages of an append, each resumable shard by shard, and what a dry run foretells of them."""
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -13,20 +13,6 @@ from kmem.kstore.manifest import Shard
 from kmem.pipelines.receipts import Receipts
 from kmem.pipelines.report import BuildReport
 from kmem.progress import Progress
-
-CHUNKS_A_REPORT = 64
-
-
-def cut(chunks: Iterable[Chunk], limit: int, progress: Progress) -> list[Chunk]:
-    """All chunks; `limit` is how many there can be, 0 when nobody knows."""
-    kept: list[Chunk] = []
-    progress("chunk", 0, limit)
-    for chunk in chunks:
-        kept.append(chunk)
-        if len(kept) % CHUNKS_A_REPORT == 0:
-            progress("chunk", len(kept), limit)
-    progress("chunk", len(kept), len(kept))
-    return kept
 
 
 def encode_shards(
@@ -81,11 +67,6 @@ def embed_shards(shards: Sequence[Sequence[Chunk]], embedder: Retriever, receipt
             more(len(chunks))
         parts.append(vectors)
     return np.concatenate(parts)
-
-
-def missing(shards: Sequence[Sequence[Chunk]], there: Sequence[bool]) -> list[Chunk]:
-    """The chunks of the shards that are not there yet."""
-    return [chunk for chunks, done in zip(shards, there, strict=True) if not done for chunk in chunks]
 
 
 def estimate(

@@ -16,6 +16,7 @@ from kmem.encoder.hook import hooked, is_wrapped, wrapped_forward
 from kmem.errors import AttachError, ConfigError, WrongTypeError
 from kmem.kstore.bank import Bank
 from kmem.kstore.defaults import TOP_K
+from kmem.kstore.index.null import NULL
 from kmem.memories import Memories, MemorySpec
 from kmem.runtime.cold import ColdSource
 from kmem.runtime.defaults import AHEAD, DEVICE_BYTES, EVERY_TOKENS, MODE, RAM_BYTES, RetrievalMode, require_reading, require_tiers
@@ -57,7 +58,8 @@ def attach(
 
     Raises IdentityMismatchError when another model wrote the memories, UnsupportedModelError for a model that can't read any,
     ConfigError on a bad option or an impossible schedule, MemoryNotFoundError when it names a memory that is not here, WrongTypeError for
-    what is no model or no memories; on entering the block, AttachError when something is attached already.
+    what is no model or no memories, AttachError for a bank without meaning; on entering the block, AttachError when something is attached
+    already.
     """
     require_reading(top_k, every, mode)
     require_tiers(device_bytes, ram_bytes, ahead)
@@ -70,6 +72,8 @@ def attach(
     else:
         if tokenizer is None:
             raise ConfigError("Attaching a bank needs the model's tokenizer, to turn tokens into search text; pass tokenizer=….")
+        if memories.manifest.index.embedder.get("name") == NULL:
+            raise AttachError(f"{memories.place} was built with --embedder {NULL} and finds nothing: build it with another one.")
         hidden = hidden_states_for(memories, model, tokenizer)
         source = BankSource(memories, tokenizer, top_k, ram_bytes=ram_bytes, ahead=ahead, hidden=hidden)
         if memories.manifest.on_demand:

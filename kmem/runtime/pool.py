@@ -9,6 +9,7 @@ from torch import Tensor
 
 from kmem.kernels.memory_attention import LayerMemory
 from kmem.memories import MemorySpec
+from kmem.runtime.copies import Copies
 from kmem.runtime.forms import Form
 from kmem.runtime.records import Records
 
@@ -25,6 +26,7 @@ class Pool:
     def __init__(self, spec: MemorySpec, form: Form, *, device: torch.device, dtype: torch.dtype, budget_bytes: int) -> None:
         self.spec, self.form, self.device = spec, form, device
         self.version = 0
+        self._copy = Copies(device)
         self._bracket = spec.bracket.to(device=device, dtype=dtype)  # [L, 2, H, P, D]
         self._bounds = tuple(accumulate((sum(heads) for heads in spec.profile.budget), initial=0))
         record_bytes = 2 * spec.profile.slots * form.width * form.dtype.itemsize
@@ -67,8 +69,8 @@ class Pool:
         rows = [row for row in range(len(self._kv)) if row not in taken][: len(fresh)]
         self.version += 1
         at = torch.tensor(rows, device=self.device)
-        self._kv[at] = loaded.stored.to(device=self.device, dtype=self.form.dtype)
-        self._filled[at] = loaded.filled.to(self.device)
+        self._kv[at] = self._copy(loaded.stored).to(self.form.dtype)
+        self._filled[at] = self._copy(loaded.filled)
         self._row.update(zip(fresh, rows, strict=True))  # last: what could not be copied is not here
 
     def rows(self, ids: Sequence[int]) -> list[int]:

@@ -108,6 +108,7 @@ class Session:
                     stream.replan(self._pool)
                 with handling(self) if stream.plan else nullcontext():
                     output = original(**arguments)
+                self._source.read_ahead(self._stats)  # not before: a prompt's products take every core
             except BaseException:
                 if cache is not None:  # what a failed pass left in the cache is unknown
                     self._caches.forget(cache)
@@ -160,7 +161,6 @@ class Session:
         done = time.perf_counter()
         self._stats.note_device(len(wanted) - len(missing), len(missing), done - read)
         self._stats.note_loading(done - began)
-        self._source.read_ahead(self._stats)
 
     # ------------------------------------------------------------------ attention
 

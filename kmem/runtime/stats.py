@@ -14,7 +14,7 @@ class Stats:
     read_s: bringing records together from disk, store or RAM, waiting for what is being read ahead included.
     decode_s: undoing their quantisation; none where the kernel does so as it reads them.
     encoded, encode_s: memories that a bank built without encoding lacked, and encoding and storing them.
-    copy_s: putting memories where the model's attention finds them, on its device.
+    copy_s: putting memories where the model's attention finds them, on its device; on a GPU, starting to.
     stall_s: what forward passes waited for memories in all: retrieving, reading, decoding, encoding, copying. stall_per_tick_s: its mean.
     ram_hits, ram_misses: memories that were not on the device and were, or were not, in RAM. ram_hit_rate: the share of hits.
     device_hits, device_misses: memories wanted anew by a forward pass that were, or were not, on the device. device_hit_rate likewise.

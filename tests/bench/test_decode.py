@@ -62,6 +62,7 @@ def test_every_figure_is_there(model: PreTrainedModel, bank: Path, tmp_path: Pat
     for cell in cells.values():
         assert cell["retrievals_per_row"] == 3
         assert set(cell["sides"]) == {"none", "memory_ram", "memory_disk", "text"}
+        assert all(side["device_bytes"] is None for side in cell["sides"].values())  # nobody counts a CPU's
         ours, none = (cell["sides"][name] for name in ("memory_disk", "none"))
         pairs = [one / other for one, other in zip(none["seconds"], ours["seconds"], strict=True)]
         assert cell["memory_over_none"]["memory_disk"] == pytest.approx(median(pairs), rel=0.1)  # seconds are rounded

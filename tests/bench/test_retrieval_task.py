@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from kmem.bench.retrieval.mask import mask
-from kmem.bench.retrieval.task import Task, TaskConfig, ask, inside, load_articles, make_task, recall, remaining
+from kmem.bench.retrieval.task import Task, TaskConfig, ask, inside, load_articles, make_task, places, recall, remaining
 from kmem.document import Document
 from kmem.errors import ConfigError, SourceNotFoundError
 from kmem.kbuild.chunker import Chunker
@@ -73,6 +73,15 @@ def test_questions() -> None:
     assert left_out == {"too few words without the title's": 2, "no sentence of its own": 2}
 
 
+def test_questions_can_be_short() -> None:
+    whole, short = ({question.article: question for question in ask(ALL, TaskConfig(words=words), Counter())} for words in (None, 3))
+    assert short[0].query == "functions choose the"
+    assert whole[0].query.startswith(short[0].query)
+    assert short[0].sentence == whole[0].sentence
+    with pytest.raises(ConfigError, match="words"):
+        TaskConfig(words=0)
+
+
 def test_not_the_first_sentence_unless_it_is_all() -> None:
     assert inside(HERON) == ["The end."]
     assert inside(ONE) == [BOILERPLATE]
@@ -120,14 +129,34 @@ def test_the_sentences_can_be_taken_out_of_the_pool(tmp_path: Path) -> None:
 
 def test_recall_counts_articles_not_chunks() -> None:
     questions = ask(ALL, TaskConfig(), Counter())
-    places = {question.article: at for at, question in enumerate(questions)}
+    asked = [question.article for question in questions]
     task = Task(articles=tuple(ALL), rows=("",) * 9, row_article=(0, 0, 1, 2, 3, 4, 4, 4, 5), questions=tuple(questions), left_out={})
-    found: list[list[int]] = [[], []]
-    found[places[0]] = [1, 0, 2]
-    found[places[5]] = [5, 6, 7, 2, 3, 4, 8]
-    assert recall(task, found) == {"recall@1": 0.5, "recall@5": 1.0, "recall@20": 1.0}
-    found[places[5]] = [0, 2, 3, 4, 5, 8]
-    assert recall(task, found) == {"recall@1": 0.5, "recall@5": 0.5, "recall@20": 1.0}
+    found = {0: [1, 0, 2], 5: [5, 6, 7, 2, 3, 4, 8]}
+    assert places(task, [found[article] for article in asked]) == [{0: 1, 5: 5}[article] for article in asked]
+    found[5] = [0, 2, 3, 4, 5]
+    assert places(task, [found[article] for article in asked]) == [{0: 1, 5: None}[article] for article in asked]
+    assert recall([1, 5, 6, None]) == {"recall@1": 0.25, "recall@5": 0.5, "recall@20": 0.75}
+
+
+def test_the_pool_holds_whole_articles_and_the_same_questions_first(tmp_path: Path) -> None:
+    lines = [
+        {
+            "id": number,
+            "title": f"T{number}",
+            "text": f"{BOILERPLATE} It{number} brings several different longer words, none of them borrowed. " * 3,
+        }
+        for number in range(20)
+    ]
+    path = tmp_path / "articles.jsonl"
+    path.write_text("\n".join(map(json.dumps, lines)))
+    whole = make_task(TaskConfig(corpus=str(path)), Chunker(byte_tokenizer()))
+    part = make_task(TaskConfig(corpus=str(path), pool=len(whole.rows) // 2), Chunker(byte_tokenizer()))
+    assert 1 < len(part.articles) < 20
+    assert len(whole.rows) // 3 < len(part.rows) <= len(whole.rows) // 2
+    assert set(part.rows) < set(whole.rows)
+    assert set(part.row_article) == set(range(len(part.articles)))
+    with pytest.raises(ConfigError, match=r"pool is 1, fewer chunks than 'T\d+' has"):
+        make_task(TaskConfig(corpus=str(path), pool=1), Chunker(byte_tokenizer()))
 
 
 def test_a_corpus_that_gives_no_question(tmp_path: Path) -> None:

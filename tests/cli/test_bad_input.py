@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import Outcome, Run
-from tests.faults import bank_files, files_limited_to
+from tests.faults import bank_files, disk, files_limited_to
 from tests.tiny import byte_tokenizer, tiny_model
 
 
@@ -93,8 +93,8 @@ def test_missing_source_and_binary_source(kmem: Run, tiny_folder: Path, tmp_path
     refused(kmem("build", tmp_path / "photo.txt", *options), "photo.txt")
     (tmp_path / "photo.jpg").write_bytes(b"\xff\xd8\xff\xe0\x00\x10JFIF")
     refused(kmem("build", tmp_path / "photo.jpg", *options), "photo.jpg", ".jsonl")
-    (tmp_path / "wide.txt").write_text("wide", encoding="utf-16")
-    refused(kmem("build", tmp_path / "wide.txt", *options), "wide.txt", "looks like UTF-16")
+    (tmp_path / "wide.txt").write_bytes("wide".encode("utf-16-le"))
+    refused(kmem("build", tmp_path / "wide.txt", *options), "wide.txt", "is binary, not text")
     (tmp_path / "bad.jsonl").write_text('\n{"text": \n')
     refused(kmem("build", tmp_path / "bad.jsonl", *options), "bad.jsonl", "2")
     (tmp_path / "blank.txt").write_text("  \n")
@@ -130,7 +130,7 @@ def test_usage_errors_are_one_sentence_with_the_value(kmem: Run, bank: Path) -> 
     refused(kmem("query", bank), "text", "kmem query --help")
     refused(kmem("show", bank, "seven"), "ID", "'seven'", "integer")
     refused(kmem("generate", bank), "--prompt")
-    refused(kmem("quary", bank, "x"), "'quary'", "did you mean 'query'?")
+    refused(kmem("quary", bank, "x"), "'quary'", "did you mean 'query'")
     refused(kmem("query", bank, "x", "-k", "0"), "--top-k", "'0'")
     refused(kmem("build", bank, "--out", "x", "--limit", "ten"), "--limit", "'ten'", "kmem build --help")
     refused(kmem("show", bank, "-5"), "-5", "write -- before")
@@ -200,3 +200,17 @@ def test_a_full_disk_is_one_sentence_that_names_the_file(kmem: Run, bank: Path) 
         refused(kmem("compact", bank, "--json"), f"{bank}/memories.zarr/g0001-", "(File too large)", "free space")
     assert bank_files(bank) == before
     assert kmem("compact", bank).code == 0
+
+
+def test_a_disk_that_is_read_only_or_full_is_called_so(kmem: Run, bank: Path, tmp_path: Path) -> None:
+    (memory_id,) = (hit["id"] for hit in json.loads(kmem("query", bank, "fox", "-k", "1", "--json").out)["hits"])
+    with disk(tmp_path / "disk") as small:
+        there = small.folder / "bank"
+        shutil.copytree(bank, there)
+        small.leave(0)
+        refused(kmem("convert", bank, "--quant", "fp16", "--out", small.folder / "wide"), str(small.folder / "wide"), "make room")
+        assert not (small.folder / "wide").exists()
+        small.leave(8 << 20)
+        small.read_only()
+        refused(kmem("delete", there, "--where", f"id={memory_id}"), str(there), "can't be written", "mounted read-only")
+        refused(kmem("convert", bank, "--quant", "fp16", "--out", small.folder / "wide"), "mounted read-only")

@@ -1,6 +1,8 @@
 """Models, devices and tokenizers that can't be used: one sentence, and the bundled model keeps its name."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -24,6 +26,30 @@ def test_a_device_that_is_not_here(kmem: Run, tmp_path: Path, tiny_folder: Path)
     with pytest.raises(ConfigError, match="Device 'cuda:99'"):
         load_model(str(tiny_folder), device="cuda:99")
     assert not (tmp_path / "new").exists()
+
+
+def test_what_is_wrong_is_told_before_torch_and_transformers_are_imported(tmp_path: Path, bank_folder: Path) -> None:
+    """In a process of its own, whose modules say what was imported."""
+    (tmp_path / "a.txt").write_text("text")
+    build = ["build", str(tmp_path / "a.txt"), "--out", str(tmp_path / "new")]
+    wrong = (
+        ([*build, "--limit", "0"], "limit must be at least 1"),
+        ([*build, "--device", "abacus"], "Device 'abacus'"),
+        (["generate", str(bank_folder), "--prompt", "x", "--device", "abacus"], "Device 'abacus'"),
+        (["append", str(bank_folder), str(tmp_path / "a.txt"), "--limit", "0"], "limit must be at least 1"),
+        (["show", str(bank_folder), "12"], "12"),
+    )
+    program = (
+        "import sys\nfrom kmem.cli.main import main\n"
+        f"for arguments in {[arguments for arguments, _ in wrong]!r}:\n"
+        "    sys.argv = ['kmem', *arguments]\n"
+        "    try:\n        main()\n"
+        "    except SystemExit as error:\n        print(error.code, *(name in sys.modules for name in ('torch', 'transformers')))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.split("\n")[:-1] == ["2 False False"] * 4 + ["2 True False"]  # opening a bank takes torch
+    for sentence, (_, words) in zip(done.stderr.splitlines(), wrong, strict=True):
+        assert words in sentence
 
 
 def test_weights_cut_short_or_of_another_shape(tmp_path: Path) -> None:

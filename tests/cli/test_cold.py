@@ -1,6 +1,7 @@
 """`kmem build --no-encode` and what every command says of such a bank."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -45,7 +46,8 @@ def test_each_memory_is_encoded_when_it_is_first_read(kmem: Run, cold: Path) -> 
 
 
 def test_the_life_of_such_a_bank(kmem: Run, cold: Path, tmp_path: Path) -> None:
-    for command in (("merge", cold, cold, "--out", tmp_path / "both"), ("convert", cold, "--quant", "bf16", "--out", tmp_path / "bf16")):
+    copy = shutil.copytree(cold, tmp_path / "copy")
+    for command in (("merge", cold, copy, "--out", tmp_path / "both"), ("convert", cold, "--quant", "bf16", "--out", tmp_path / "bf16")):
         outcome = kmem(*command)
         assert outcome.code == 2
         assert "3 memories of" in outcome.err

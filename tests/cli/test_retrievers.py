@@ -38,9 +38,10 @@ def test_hidden_states_without_their_model(kmem: Run, tiny_folder: Path, tmp_pat
     assert kmem("query", tmp_path / "bank", "iron", "--model", tmp_path / "moved").code == 0
 
 
-def test_prefixes_that_nothing_takes(kmem: Run, tiny_folder: Path, tmp_path: Path) -> None:
+def test_prefixes_and_indexes_that_nothing_takes(kmem: Run, tiny_folder: Path, tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("Iron rusts.")
     build = ("build", tmp_path / "a.txt", "--out", tmp_path / "bank", *options(tiny_folder))
     refused(kmem(*build, "--embedder", "bm25", "--query-prefix", "query: "), "'bm25' takes no prefixes")
     refused(kmem(*build, "--embedder", "hybrid:bm25"), "name one of vectors")
+    refused(kmem(*build, "--embedder", "bm25", "--index", "HNSW32"), "'bm25' has no vectors for an index 'HNSW32'", "leave --index out")
     assert not (tmp_path / "bank").exists()

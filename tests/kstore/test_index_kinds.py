@@ -182,8 +182,8 @@ def test_a_lost_file_of_vectors_is_reported_and_made_again(tmp_path: Path) -> No
 
 
 def test_rows_choose() -> None:
-    assert str(chosen("auto", rows=9_999, dim=384)) == "IDMap2,Flat"
-    assert str(chosen("auto", rows=15_000, dim=384)) == "IVF256,Flat"
+    assert str(chosen("auto", rows=19_999, dim=384)) == "IDMap2,Flat"
+    assert str(chosen("auto", rows=20_000, dim=384)) == "IVF256,Flat"
     assert str(chosen("auto", rows=1_000_000, dim=384)) == "IVF2048,Flat"
     assert str(chosen("auto", rows=10_000_000, dim=384)) == "IVF8192,PQ96x8"
     assert str(chosen("auto", rows=10_000_000, dim=7)) == "IVF8192,PQ1x8"

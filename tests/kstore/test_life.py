@@ -184,8 +184,12 @@ def test_merging_refuses_what_is_not_alike(path: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="at least two"):
         merge([path], tmp_path / "both")
     assert not (tmp_path / "both").exists()
+    with pytest.raises(ConfigError, match="is named twice"):
+        merge([path, tmp_path / "other" / ".." / path.name], tmp_path / "both")
+    assert not (tmp_path / "both").exists()
+    write_bank(tmp_path / "more", count=7)
     with pytest.raises(BankExistsError):
-        merge([path, path], tmp_path / "other")
+        merge([path, tmp_path / "more"], tmp_path / "other")
 
 
 @pytest.mark.parametrize("name", ["fp32", "bf16"])

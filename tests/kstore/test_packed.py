@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from kmem.kstore.index.embed import Embedder
-from kmem.kstore.index.packed import PackedLinear, pack
+from kmem.kstore.index.packed import PackedLinear, narrowed, pack
 
 
 def network(dtype: torch.dtype = torch.float32) -> nn.Sequential:
@@ -39,3 +39,22 @@ def test_the_embedder_finds_the_same_vectors() -> None:
     assert np.abs(embedder.embed(texts) - plain).max() < 1e-6
     assert any(isinstance(module, PackedLinear) for module in embedder._model.modules())
     assert embedder.identity() == Embedder().identity()
+
+
+def test_narrow_layers_are_near_and_only_for_the_time_being() -> None:
+    plain, fast = network(), network()
+    pack(fast)
+    with torch.inference_mode():
+        inputs = torch.randn(2, 65, 24)
+        wide = fast(inputs)
+        with narrowed(fast):
+            assert torch.allclose(fast(inputs), plain(inputs), rtol=0, atol=0.1)  # of numbers as large as 3
+        assert torch.equal(fast(inputs), wide)
+
+
+def test_queries_find_what_wide_ones_find() -> None:
+    """Queries are embedded in bfloat16 where that is fast, passages never."""
+    embedder = Embedder()
+    texts = ["A hash table maps keys to values.", "cats sleep", "The brown fox jumps over the lazy dog."]
+    agreement = (embedder.embed(texts) * embedder.embed_queries(texts)).sum(-1)
+    assert np.all(agreement > 0.9999)

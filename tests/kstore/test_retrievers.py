@@ -6,20 +6,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 import safetensors.numpy
+from numpy.typing import NDArray
 
 from kmem.errors import ConfigError, CorruptBankError, IdentityMismatchError, MemoryNotFoundError
 from kmem.kstore.bank import open_bank
 from kmem.kstore.digest import digest_of
+from kmem.kstore.fields import Fields
 from kmem.kstore.index.bm25 import Bm25
 from kmem.kstore.index.config import IndexConfig
 from kmem.kstore.index.embed import MINILM, Embedder
-from kmem.kstore.index.hybrid import Hybrid, fuse
+from kmem.kstore.index.hybrid import Fusion, Hybrid, fuse
 from kmem.kstore.index.lexical import build_lexical, read_lexical, write_lexical
 from kmem.kstore.index.retriever import Retriever
 from kmem.kstore.index.retrievers import recorded_retriever, retriever
 from kmem.kstore.index.tokens import terms
 from kmem.kstore.life import compact, convert, delete, merge
-from kmem.kstore.manifest import Manifest
+from kmem.kstore.manifest import IndexRecord, Manifest
 from kmem.kstore.place import LocalPlace
 from kmem.kstore.quant import quantiser
 from kmem.kstore.stored import store
@@ -56,6 +58,7 @@ def test_terms_are_words_and_pairs_of_characters() -> None:
     assert terms("A Hash-table, ＡＳＣＩＩ!") == ["a", "hash", "table", "ascii"]
     assert terms("试用期6个月 法") == ["试用", "用期", "6", "个月", "法"]
     assert terms("ハッシュ表") == ["ハッ", "ッシ", "シュ", "ュ表"]
+    assert terms("人々・ハッシュ") == ["人々", "ハッ", "ッシ", "シュ"]
     assert terms("…!?") == []
 
 
@@ -93,11 +96,50 @@ def test_texts_without_any_word_make_an_index_that_finds_nothing(tmp_path: Path)
         build_lexical(["one"], np.array([1, 2]))
 
 
-def test_ranks_are_fused() -> None:
-    scores, ids = fuse(np.array([[1, 2, 3, -1]]), np.array([[3, 4]]), 3)
-    assert ids.tolist() == [[3, 1, 2]]
-    assert np.allclose(scores, [[1 / 63 + 1 / 61, 1 / 61, 1 / 62]])
-    assert fuse(np.array([[1]]), np.array([[2]]), 3)[1].tolist() == [[1, 2, -1]]
+def found(scores: list[float], ids: list[int]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    return np.array([scores], dtype=np.float32), np.array([ids], dtype=np.int64)
+
+
+def test_scores_are_fused_as_standard_deviations_above_their_mean() -> None:
+    """0.9, 0.6, 0.3 are √1.5, 0, −√1.5; 10 and 4 are 1 and −1."""
+    scores, ids = fuse(found([0.9, 0.6, 0.3], [1, 2, 3]), found([10, 4], [3, 4]), 5)
+    side = 1.5**0.5
+    assert ids.tolist() == [[1, 3, 2, 4, -1]]
+    assert np.allclose(scores, [[(side - 1) / 2, (1 - side) / 2, -0.5, -(side + 1) / 2, 0]], atol=1e-6)
+    words = np.array([10.0, 4.0, 0.0])
+    best, second, none = (words - words.mean()) / words.std()
+    scores, ids = fuse(found([0.9, 0.6, 0.3], [1, 2, 3]), found([10, 4, 0], [3, 4, -1]), 4, Fusion(words=0.25))
+    assert ids.tolist() == [[1, 2, 3, 4]]
+    expected = [(3 * side + none) / 4, none / 4, (best - 3 * side) / 4, (second - 3 * side) / 4]
+    assert np.allclose(scores, [expected], atol=1e-6)
+
+
+def test_how_large_scores_are_does_not_matter() -> None:
+    """Cosines of one embedder lie between 0 and 1, of another between 0.8 and 0.9."""
+    near, sharing = found([0.9, 0.5, 0.2, 0.1], [1, 2, 3, 4]), found([9, 5, 1], [4, 2, 7])
+    scores, ids = fuse(near, sharing, 5)
+    other, same = fuse((0.8 + 0.1 * near[0], near[1]), (7 * sharing[0], sharing[1]), 5)
+    assert ids.tolist() == same.tolist()
+    assert np.allclose(scores, other, atol=1e-4)
+
+
+def test_fusing_what_one_search_did_not_find() -> None:
+    assert fuse(found([0.9, 0.1], [1, 2]), found([0, 0], [-1, -1]), 2)[1].tolist() == [[1, 2]]
+    assert fuse(found([0.5, 0.5, 0.5], [1, 2, 5]), found([3, 0, 0], [2, -1, -1]), 3)[1].tolist() == [[2, 1, 5]]
+    scores, ids = fuse(found([0.3, 0.1, -np.inf], [1, 2, -1]), found([0], [-1]), 3)
+    assert ids.tolist() == [[1, 2, -1]]
+    assert np.allclose(scores, [[0.5, -0.5, 0]])
+    scores, ids = fuse(found([-np.inf], [-1]), found([2], [4]), 2)
+    assert (ids.tolist(), scores.tolist()) == ([[4, -1]], [[0, 0]])
+
+
+def test_a_weight_lies_between_nothing_and_all() -> None:
+    near, sharing = found([0.9, 0.8], [1, 2]), found([7, 3], [2, 1])
+    assert fuse(near, sharing, 2, Fusion(words=0))[1].tolist() == [[1, 2]]
+    assert fuse(near, sharing, 2, Fusion(words=1))[1].tolist() == [[2, 1]]
+    for wrong in ({"words": 1.5}, {"words": -0.1}, {"depth": 0}):
+        with pytest.raises(ConfigError, match=next(iter(wrong))):
+            Fusion(**wrong)
 
 
 def test_every_text_finds_itself(path: Path, finding: Retriever) -> None:
@@ -248,3 +290,23 @@ def test_words_alone_stay_words_alone_and_a_bank_without_words_does_not_mention_
     record = repair_index(tmp_path / "words", embedder=Bm25()).index
     assert (record.kind, record.asked, record.dim, record.files) == ("words", "HNSW4", 0, (record.stored,))
     assert "words" not in write_bank(tmp_path / "vectors").index.to_dict()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"factory": "IDMap2,Flat"},
+        {"dim": 4},
+        {"words": None},
+        {"words": {"file": "index/other.safetensors", "size_bytes": 1, "digest": f"blake3:{'0' * 64}"}},
+        {"vectors": {"file": "index/other.safetensors", "size_bytes": 1, "digest": f"blake3:{'0' * 64}"}},
+        {"search": {"nprobe": 1}},
+    ],
+    ids=lambda changes: ", ".join(changes),
+)
+def test_a_record_of_words_alone_agrees_with_itself(tmp_path: Path, changes: dict[str, object]) -> None:
+    record = write_bank(tmp_path / "bank", embedder=Bm25()).index
+    plain = record.to_dict()
+    assert IndexRecord.of(Fields(plain)) == record
+    with pytest.raises(ValueError, match=r"kind is words, which factory, dim, words, vectors or search are not"):
+        IndexRecord.of(Fields(plain | changes))

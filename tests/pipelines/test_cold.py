@@ -26,7 +26,7 @@ from tests.kstore.kit import NgramEmbedder
 
 @pytest.fixture(autouse=True)
 def embedder(monkeypatch: pytest.MonkeyPatch, one_thread: None) -> None:
-    for name in ("build.retriever", "append.recorded_retriever"):
+    for name in ("tools.retriever", "append.recorded_retriever"):
         monkeypatch.setattr(f"kmem.pipelines.{name}", lambda *_, **__: NgramEmbedder())
 
 
@@ -40,6 +40,13 @@ def cold(tmp_path: Path, corpus: Path, options: dict[str, object]) -> Path:
     report = build(corpus, out=tmp_path / "cold", config=BuildConfig(**options, encode=False))  # type: ignore[arg-type]
     assert (report.encode, report.chunks, report.shards) == (False, 14, 3)
     return tmp_path / "cold"
+
+
+def stop_before_commit(corpus: Path, out: Path, config: BuildConfig) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("kmem.kstore.writer.commit", _stopped)
+        with pytest.raises(KeyboardInterrupt):
+            build(corpus, out=out, config=config)
 
 
 def missing(path: Path) -> int:
@@ -92,14 +99,9 @@ def test_an_append_of_the_same_documents_the_other_way_starts_anew(cold: Path, t
     verify(cold, deep=True)
 
 
-def test_a_build_that_was_stopped_goes_on_only_as_it_was_begun(
-    tmp_path: Path, corpus: Path, options: dict[str, object], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_build_that_was_stopped_goes_on_only_as_it_was_begun(tmp_path: Path, corpus: Path, options: dict[str, object]) -> None:
     out = tmp_path / "bank"
-    with monkeypatch.context() as patch:
-        patch.setattr("kmem.kstore.writer.commit", _stopped)
-        with pytest.raises(KeyboardInterrupt):
-            build(corpus, out=out, config=BuildConfig(**options, encode=False))  # type: ignore[arg-type]
+    stop_before_commit(corpus, out, BuildConfig(**options, encode=False))  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="--encode was False, is now True"):
         build(corpus, out=out, config=BuildConfig(**options, dtype="float32"), resume=True)  # type: ignore[arg-type]
     report = build(corpus, out=out, config=BuildConfig(**options, encode=False), resume=True)  # type: ignore[arg-type]
@@ -144,15 +146,10 @@ def test_an_encoding_that_was_overtaken_writes_nothing(cold: Path, monkeypatch: 
     assert encode_missing(cold).encoded == 13
 
 
-def test_a_build_begun_before_encoding_could_wait_goes_on(
-    tmp_path: Path, corpus: Path, options: dict[str, object], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_build_begun_before_encoding_could_wait_goes_on(tmp_path: Path, corpus: Path, options: dict[str, object]) -> None:
     """An older kmem wrote down neither setting; it always encoded."""
     out = tmp_path / "bank"
-    with monkeypatch.context() as patch:
-        patch.setattr("kmem.kstore.writer.commit", _stopped)
-        with pytest.raises(KeyboardInterrupt):
-            build(corpus, out=out, config=BuildConfig(**options, dtype="float32"))  # type: ignore[arg-type]
+    stop_before_commit(corpus, out, BuildConfig(**options, dtype="float32"))  # type: ignore[arg-type]
     for file, later in (("executor.json", "encode"), ("writer.json", "on_demand")):
         settings = json.loads((out / "build" / file).read_text())
         del settings[later]

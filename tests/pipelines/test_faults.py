@@ -49,9 +49,10 @@ def banks(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory, one_threa
     folder = tmp_path_factory.mktemp("faults")
     loaded, embedder = load_model(str(tiny_folder), dtype="float32", device="cpu"), NgramEmbedder()
     with pytest.MonkeyPatch.context() as patch:
-        for module, finding in (("build", "retriever"), ("append", "recorded_retriever")):
+        for module in ("machine", "append"):
             patch.setattr(f"kmem.pipelines.{module}.load_model", lambda *_, **__: loaded)
-            patch.setattr(f"kmem.pipelines.{module}.{finding}", lambda *_, **__: embedder)
+        for finding in ("tools.retriever", "append.recorded_retriever"):
+            patch.setattr(f"kmem.pipelines.{finding}", lambda *_, **__: embedder)
         for half, pages in (("first", range(5)), ("second", range(5, 9))):
             (folder / half).mkdir()
             for page in pages:

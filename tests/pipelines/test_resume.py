@@ -12,12 +12,13 @@ from typing import Any
 
 import pytest
 
+from kmem.encoder.encode import Encoder
 from kmem.errors import BankExistsError, ConfigError, CorruptBankError, ModelNotFoundError
 from kmem.kstore.index.embed import _minilm_folder
 from kmem.kstore.lock import locked
 from kmem.kstore.place import LocalPlace
 from kmem.kstore.writer import BankWriter, is_committed
-from kmem.pipelines import build as pipeline
+from kmem.pipelines import machine
 from kmem.pipelines.build import build
 from tests.faults import run_until
 from tests.pipelines.test_build import bank_bytes, config
@@ -74,8 +75,8 @@ def test_invariant_7_killed_at_the_nth_rename_for_every_n(
 
         return step
 
-    model = pipeline._load_encoder(options)
-    monkeypatch.setattr(pipeline, "_load_encoder", lambda config: model)  # loading reads, and is the slow part
+    model = machine.load_encoder(options)
+    monkeypatch.setattr(machine, "load_encoder", lambda config: model)  # loading reads, and is the slow part
     monkeypatch.setattr(os, "replace", deadly(os.replace))
     monkeypatch.setattr(os, "link", deadly(os.link))
     monkeypatch.setattr(Path, "touch", deadly(Path.touch))
@@ -120,7 +121,7 @@ def test_a_finished_build_resumed_has_nothing_to_do(
     built = build([str(corpus)], out=bank, config=config(tiny_folder))
     before = bank_bytes(bank)
     assert not (bank / "build" / "vectors").exists()
-    monkeypatch.setattr(pipeline, "encode_shards", never)
+    monkeypatch.setattr(Encoder, "encode", never)
     again = build([str(corpus)], out=bank, config=config(tiny_folder), resume=True)
     assert (again.chunks, again.shards_reused) == (built.chunks, built.shards)
     with pytest.raises(BankExistsError, match=r"finished bank of another build.*--batch-size was 16, is now 8"):
@@ -148,7 +149,7 @@ def test_damaged_vectors_and_bracket_are_made_again(
     bank, options = tmp_path / "bank", config(tiny_folder, limit=6, shard_rows=2)
     build([str(corpus)], out=tmp_path / "whole", config=options)
 
-    def stop(*_: object) -> None:
+    def stop(*_: object, **__: object) -> None:
         raise Killed
 
     with monkeypatch.context() as patch:
@@ -184,7 +185,7 @@ def test_other_settings_are_named(tiny_folder: Path, corpus: Path, tmp_path: Pat
         build([str(corpus)], out=bank, config=config(tiny_folder, limit=2, batch_size=3), resume=True)
     with pytest.raises(ConfigError, match=r"settings: --embedder was minilm, is now /"):
         build([str(corpus)], out=bank, config=config(tiny_folder, limit=2, embedder=str(_minilm_folder())), resume=True)
-    with pytest.raises(ConfigError, match="settings: the sources gave 2 chunks, now they give 3; --limit was 2, is now 3"):
+    with pytest.raises(ConfigError, match="settings: --limit was 2, is now 3; give the same"):
         build([str(corpus)], out=bank, config=config(tiny_folder, limit=3), resume=True)
     with pytest.raises(ConfigError, match=r"the profile's budget changed; --profile was uniform8, is now memory3"):
         build([str(corpus)], out=bank, config=config(tiny_folder, limit=2, profile="memory3"), resume=True)
@@ -223,7 +224,7 @@ def test_a_bank_in_the_folder_of_the_sources_is_no_source(tiny_folder: Path, cor
 
 def test_a_wrong_embedder_costs_nothing(tiny_folder: Path, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "not-a-model").mkdir()
-    monkeypatch.setattr(pipeline, "encode_shards", never)
+    monkeypatch.setattr(Encoder, "encode", never)
     with pytest.raises(ModelNotFoundError, match="not-a-model"):
         build([str(corpus)], out=tmp_path / "bank", config=config(tiny_folder, embedder=str(tmp_path / "not-a-model")))
     assert not (tmp_path / "bank").exists()
@@ -232,7 +233,7 @@ def test_a_wrong_embedder_costs_nothing(tiny_folder: Path, corpus: Path, tmp_pat
 def test_a_bad_out_is_told_before_the_model_is_loaded(
     tiny_folder: Path, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pipeline, "_load_encoder", never)
+    monkeypatch.setattr(machine, "load_encoder", never)
     (tmp_path / "file").write_text("mine")
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "chapter.txt").write_text("mine")

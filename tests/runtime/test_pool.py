@@ -13,6 +13,7 @@ from kmem.kstore.quant.vq_train import train_vq
 from kmem.memories import Memories
 from kmem.profile import Profile
 from kmem.runtime import pool as pool_module
+from kmem.runtime.copies import Copies
 from kmem.runtime.forms import Form, PlainForm, stored_form
 from kmem.runtime.pool import FIRST_ROWS, Pool
 from kmem.runtime.records import Records
@@ -173,3 +174,19 @@ def test_a_change_of_rows_changes_the_version(stored: Stored) -> None:
     assert pool.version == before
     hold(pool, stored, [1, 2])
     assert pool.version > before
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_copies_to_a_gpu_are_there_when_they_are_read() -> None:
+    """The processor does not wait for them; what is launched afterwards does."""
+    device = torch.device("cuda")
+    copy = Copies(device)
+    for seed in range(20):
+        numbers = torch.randn(1 << 20, generator=torch.Generator().manual_seed(seed))
+        assert torch.equal((copy(numbers) * 2).cpu(), numbers * 2)
+
+
+def test_copies_on_a_cpu_copy_nothing() -> None:
+    numbers = torch.randn(3)
+    assert Copies(CPU)(numbers) is numbers

@@ -9,16 +9,21 @@ import torch
 from transformers import PreTrainedModel
 from transformers.generation.streamers import BaseStreamer
 
+from kmem.bench.device import peak_of
 from kmem.errors import MeasurementError
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Generated:
-    """tokens [B, n] ids, prompt and padding included; seconds of the whole; arrived [new] seconds at which each new token of a row came."""
+    """tokens [B, n] ids, prompt and padding included; seconds of the whole; arrived [new] seconds at which each new token of a row came.
+
+    device_bytes: the most memory that was taken on the model's GPU meanwhile; None on a CPU.
+    """
 
     tokens: torch.Tensor
     seconds: float
     arrived: tuple[float, ...]
+    device_bytes: int | None = None
 
     @property
     def first_s(self) -> float:
@@ -56,7 +61,7 @@ def timed_generate(model: PreTrainedModel, input_ids: torch.Tensor, mask: torch.
     Raises MeasurementError when there were more or fewer.
     """
     arrivals = _Arrivals()
-    with torch.inference_mode():
+    with torch.inference_mode(), peak_of(model.device) as peak:
         tokens = model.generate(
             input_ids=input_ids,
             attention_mask=mask,
@@ -69,4 +74,5 @@ def timed_generate(model: PreTrainedModel, input_ids: torch.Tensor, mask: torch.
     made = tokens.shape[1] - input_ids.shape[1]
     if made != new_tokens or len(arrivals.times) != new_tokens + 1:
         raise MeasurementError(f"{new_tokens} new tokens were asked for, {made} came: this can't be compared; use a plain model folder.")
-    return Generated(tokens=tokens, seconds=seconds, arrived=tuple(moment - began for moment in arrivals.times[1:]))
+    arrived = tuple(moment - began for moment in arrivals.times[1:])
+    return Generated(tokens=tokens, seconds=seconds, arrived=arrived, device_bytes=peak.bytes)

@@ -95,7 +95,9 @@ def _measure(task: Task, progress: Progress) -> dict[str, list[Run]]:
 
 
 def cell_figures(task: Task, runs: Mapping[str, Sequence[Run]]) -> dict[str, Any]:
-    """A cell's part of the result. `none_over_text`, `ttft_text_over_none`: what memories that cost nothing would have over the text."""
+    """A cell's part of the result. `none_over_text`, `ttft_text_over_none`: what memories that cost nothing would have over the text.
+    A side's `device_bytes` is the most memory that it took on a GPU, None on a CPU.
+    """
     new, batch = task.cell.new_tokens, task.cell.batch
     at = ticks(new, task.config.every)
     seconds = {name: [run.generated.seconds for run in own] for name, own in runs.items()}
@@ -108,6 +110,7 @@ def cell_figures(task: Task, runs: Mapping[str, Sequence[Run]]) -> dict[str, Any
             "decode_tokens_per_s": round(batch * (new - 1) / median(decode[name]), PLACES),
             "first_token_s": round(median(first[name]), PLACES),
             "seconds": [round(value, PLACES) for value in seconds[name]],
+            "device_bytes": max(run.generated.device_bytes or 0 for run in own) or None,
         }
         if name.startswith("memory"):
             stalls = [stall for run in own for stall in run.generated.stalls(at)]

@@ -9,6 +9,7 @@ from typing import Any
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from kmem.bench.device import peak_of
 from kmem.bench.encode.breakdown import time_shares
 from kmem.bench.encode.config import EncodeConfig
 from kmem.bench.encode.naive import attend_plainly
@@ -37,7 +38,7 @@ def measure_encode(
     executed FLOPs instead of time, so how much of it is left undone, not done faster, and `left_out` what: layers after the last one
     with a budget, and padding. `share_of_peak`: executed FLOP/s of matrix
     products over the most that any product reached; `time_shares` what stands between it and 1, `linear_share_of_peak` how near the
-    linear layers alone come. Medians of ratios within a round.
+    linear layers alone come. Medians of ratios within a round. `device_bytes`: the most memory that encoding takes on a GPU; None on a CPU.
 
     Raises SourceNotFoundError for a corpus without text, and what loading the profile raises.
     """
@@ -73,7 +74,8 @@ def measure_encode(
         "peak": partial(timed, measure_peak),
     }
     progress("encode", 0, config.rounds)
-    flops = executed_flops(encode)  # the first pass warms the encoder up, too
+    with peak_of(device) as peak:
+        flops = executed_flops(encode)  # the first pass warms the encoder up, too
     naive_flops = executed_flops(partial(attend, plain))
     seconds = in_turn(sides, config.rounds, lambda done: progress("encode", done, config.rounds))
     shares = time_shares(encode, device)
@@ -99,6 +101,7 @@ def measure_encode(
         "flops_per_chunk": flops.total // len(references),
         "peak_gflop_per_s": {name: round(rate / GIGA, 1) for name, rate in peaks.items()},
         "peak_size": best,
+        "device_bytes": peak.bytes,
         "settings": settings(model, config, references, profile.name),
     }
 

@@ -37,14 +37,15 @@ def bands_and_rows(threshold: float, permutations: int) -> tuple[int, int]:
     return best
 
 
-def earlier(minhash: NDArray[np.uint16], texts: NDArray[np.int32], band: int, rows: int) -> NDArray[np.int32]:
+def earlier(minhash: NDArray[np.uint8], texts: NDArray[np.int32], band: int, rows: int) -> NDArray[np.int32]:
     """[len(texts)] for each of some texts, in ascending order, the last one before it with the same band; −1 where there is none.
 
     minhash [N, permutations], texts: rows of it; the result holds places in `texts`.
     """
     keys = _keys(minhash, texts, band * rows, rows)
     order = np.argsort(keys, kind="stable").astype(np.int32)  # stable: within a band, ascending
-    same = keys[order[1:]] == keys[order[:-1]]
+    keys = keys[order]
+    same = keys[1:] == keys[:-1]
     before = np.full(len(texts), _NONE, np.int32)
     before[order[1:][same]] = order[:-1][same]
     return before

@@ -17,7 +17,10 @@ from kmem.kbuild.dedup.shingles import minhash
 _SEED = 7
 """Of the permutations: signatures compare only where it is the same."""
 _EXACT_BYTES = 16
+_BLOCK = 256
 _EMPTY = np.iinfo(np.uint32).max
+_GOLDEN, _HIGH = np.uint32(0x9E3779B1), np.uint32(24)
+"""Fibonacci hashing: the highest 8 bits of the product depend on all bits of the value."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,8 +30,8 @@ class Signatures:
     exact [N, 2] uint64: a hash of the title and the text, runs of whitespace as one space. title [N] uint64: a hash of the title but for
     case and whitespace, 0 for none. words [N] int32: how many words the text has, its title included, as in all that follows.
     numbers, others [N] uint64: hashes of the words that are numbers and of those that are not, in any order.
-    minhash [N, permutations] uint16: the low bits of the least shingle under each permutation. Only `exact` is filled when
-    near-duplicates are not sought.
+    minhash [N, permutations] uint8: of the least shingle under each permutation a hash of 8 bits, which for two shingles is the same once
+    in 256 (Li and König, b-bit minwise hashing, 2010). Only `exact` is filled when near-duplicates are not sought.
     """
 
     exact: NDArray[np.uint64]
@@ -36,7 +39,7 @@ class Signatures:
     words: NDArray[np.int32]
     numbers: NDArray[np.uint64]
     others: NDArray[np.uint64]
-    minhash: NDArray[np.uint16]
+    minhash: NDArray[np.uint8]
 
     def __len__(self) -> int:
         return len(self.words)
@@ -70,13 +73,17 @@ class Signer:
         self._exact: list[bytes] = []
         self._titles: list[int] = []
         self._counts: list[tuple[int, int, int]] = []
-        self._minhash: list[NDArray[np.uint16]] = []
+        self._minhash: list[NDArray[np.uint8]] = []
+        self._block, self._filled = np.full((_BLOCK, permutations), _EMPTY, np.uint32), 0
 
     def add(self, text: str, title: str = "") -> None:
         """One more text."""
         passage = f"{title}: {text}" if title else text
         self._exact.append(blake3(" ".join(passage.split()).encode()).digest(_EXACT_BYTES))
-        least = np.full(len(self._factors), _EMPTY, np.uint32)
+        if self._filled == _BLOCK:
+            self._close()
+        least = self._block[self._filled]
+        self._filled += 1
         if self._near:
             self._titles.append(_title(title))
             characters = np.frombuffer(passage.casefold().encode("utf-32-le"), np.uint32)
@@ -84,10 +91,17 @@ class Signer:
         else:
             self._titles.append(0)
             self._counts.append((0, 0, 0))
-        self._minhash.append(least.astype(np.uint16))
+
+    def _close(self) -> None:
+        """Keep a byte of each value, for many texts at once."""
+        filled = self._block[: self._filled]
+        self._minhash.append(((filled * _GOLDEN) >> _HIGH).astype(np.uint8))
+        filled[:] = _EMPTY
+        self._filled = 0
 
     def signatures(self) -> Signatures:
         """Of all texts so far, in order."""
+        self._close()
         count = len(self._exact)
         words, numbers, others = zip(*self._counts, strict=True) if count else ((), (), ())
         return Signatures(
@@ -96,7 +110,7 @@ class Signer:
             words=np.array(words, np.int32),
             numbers=np.array(numbers, np.uint64),
             others=np.array(others, np.uint64),
-            minhash=np.array(self._minhash, np.uint16).reshape(count, len(self._factors)),
+            minhash=np.concatenate(self._minhash),
         )
 
 

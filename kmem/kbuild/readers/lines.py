@@ -40,8 +40,8 @@ def lines(reading: Reading) -> Iterator[Line]:
                 yield from _of_bytes(reading, stream, first)
                 return
             encoding = mark or encoding
-    with reading.open() as stream:
-        yield from _of_characters(reading, io.TextIOWrapper(stream, encoding, newline="\n"))
+    with io.TextIOWrapper(reading.open(), encoding, newline="\n") as characters:
+        yield from _of_characters(reading, characters)
 
 
 def _first(reading: Reading, stream: BinaryIO) -> bytes:

@@ -147,8 +147,10 @@ class _Fsspec:
         self._system, self._scheme = system, scheme
 
     def size(self, url: str) -> int:
-        size = self._asked(url, lambda: self._system.info(self._name(url)))["size"]
-        return -1 if size is None else int(size)
+        info = self._asked(url, lambda: self._system.info(self._name(url)))
+        if info["type"] == "directory":
+            raise FileNotFoundError(url)
+        return -1 if info["size"] is None else int(info["size"])
 
     def below(self, url: str) -> dict[str, int]:
         return self._sizes(self._asked(url, lambda: self._system.find(self._name(url), detail=True)))

@@ -3,20 +3,19 @@
 from typing import Any
 
 from tokenizers import Tokenizer as Backend
-from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from kmem.kbuild.tokens.meter import Measured, MeasuredByEnds
 
+_OWN = {"__call__": "transformers.tokenization_utils_base", "_encode_plus": "transformers.tokenization_utils_tokenizers"}
+"""Where transformers defines what a call of a fast tokenizer runs."""
 
-def backend_of(tokenizer: object) -> Backend | None:
+
+def backend_of(tokenizer: Any) -> Backend | None:
     """A backend that gives what calling the tokenizer gives, or None where its class has a way of its own.
 
     It shares model and steps with the tokenizer's, and not the padding and truncation that others set on that one.
     """
-    kind: Any = type(tokenizer)
-    if not isinstance(tokenizer, PreTrainedTokenizerFast):
-        return None
-    if kind.__call__ is not PreTrainedTokenizerBase.__call__ or kind._encode_plus is not PreTrainedTokenizerFast._encode_plus:
+    if any(getattr(getattr(type(tokenizer), name, None), "__module__", None) != module for name, module in _OWN.items()):
         return None
     theirs: Backend = tokenizer.backend_tokenizer
     ours = Backend(theirs.model)

@@ -4,20 +4,23 @@ Words repeat, so most are counted once. What lies between two ends of words of a
 ends inside it; only what stands before and after them is cut into words again.
 """
 
-import re
 from array import array
 from bisect import bisect_right
 from itertools import accumulate
 
 from tokenizers import Tokenizer as Backend
 
+from kmem.kbuild.tokens.alphabet import CODE_POINTS, Characters
 from kmem.kbuild.tokens.backend import BackendMeter
+from kmem.kbuild.tokens.crossing import crossing_table, cuttable
 from kmem.kbuild.tokens.meter import BLOCK_CHARACTERS, Measured
-from kmem.kbuild.tokens.patterns import Classes, composed, composes, word_pattern
+from kmem.kbuild.tokens.patterns import Classes, composed, composes, word_pattern, word_rule
+from kmem.kbuild.tokens.units import Units
 
 _WORDS_KEPT = 1 << 18
 _LONGEST_KEPT = 64
 _HEAD_CHARACTERS = 64
+_LARGE_CHARACTERS = 1 << 20
 
 
 class _UnknownError(Exception):
@@ -31,38 +34,49 @@ class _Counts(dict[str, int]):
         self._tokenize = backend.model.tokenize
         self._composes = composes(backend)
         self._classes = Classes()
-        self._symbols = _byte_symbols()
+        self._symbols = byte_symbols()
 
     def __missing__(self, word: str) -> int:
         if not self._classes.agree(word) or (self._composes and not composed(word)):
             raise _UnknownError(word)
-        count = len(self._tokenize(word.encode().decode("latin-1").translate(self._symbols)))
+        count = self.ask(word)
         if len(word) <= _LONGEST_KEPT:
             if len(self) >= _WORDS_KEPT:
                 self.clear()
             self[word] = count
         return count
 
+    def ask(self, word: str) -> int:
+        """What the model says."""
+        return len(self._tokenize(word.encode().decode("latin-1").translate(self._symbols)))
+
 
 class WordMeter:
-    """Exact for a backend of which `word_meter` knows the words; texts that it can't be sure of are left to `other`."""
+    """Exact for a backend of which `word_meter` knows the words; texts that it can't be sure of are left to `other`.
 
-    def __init__(self, backend: Backend, pattern: re.Pattern[str], other: BackendMeter) -> None:
+    rule, characters, crossing, units: what machine code counts by (scan.py).
+    """
+
+    def __init__(self, backend: Backend, rule: int, other: BackendMeter) -> None:
         self._other = other
-        self.pattern = pattern
+        self.rule, self.pattern = rule, word_pattern(rule)
         self.counts = _Counts(backend)
+        self.units = Units(self.counts.ask, self.ends)
         self._ends: dict[str, list[int]] = {}
         self._added = [token.content for token in backend.get_added_tokens_decoder().values() if token.content]
         self._added_starts = sorted({content[0] for content in self._added})
+        symbols = byte_symbols()
+        self.characters = Characters(composes(backend), self._added_starts, cuttable(backend, symbols, CODE_POINTS))
+        self.crossing = crossing_table(backend, symbols)
 
     def count(self, text: str) -> int:
         try:
-            return self._other.count(text) if self._has_added(text) else self.sum(text)
+            return self._other.count(text) if self.has_added(text) else self.sum(text)
         except _UnknownError:
             return self._other.count(text)
 
     def measure(self, text: str, prefix: str) -> Measured:
-        if self._has_added(text) or self._has_added(prefix):
+        if self.has_added(text) or self.has_added(prefix):
             return self._other.measure(text, prefix)
         try:
             return _MeasuredByWords(self, text, prefix)
@@ -84,7 +98,8 @@ class WordMeter:
                 self._ends[word] = found
         return found
 
-    def _has_added(self, text: str) -> bool:
+    def has_added(self, text: str) -> bool:
+        """Whether it holds an added token, which no word is."""
         return any(start in text for start in self._added_starts) and any(content in text for content in self._added)
 
 
@@ -94,7 +109,9 @@ class _MeasuredByWords:
         self._lead = prefix[-1:]  # the last space of a prefix is the beginning of the next word
         self._prefix_tokens = meter.sum(prefix[:-1])
         # Word i is text[bounds[i]:bounds[i + 1]]; tokens[i] is how many there are before it.
-        self._bounds, self._tokens = array("q", [0]), array("q", [0])
+        large = len(text) > _LARGE_CHARACTERS  # a list is faster, an array a fifth of its size
+        self._bounds: list[int] | array[int] = array("q", [0]) if large else [0]
+        self._tokens: list[int] | array[int] = array("q", [0]) if large else [0]
         for block in range(0, len(text), BLOCK_CHARACTERS):
             words = meter.pattern.findall(text[block : block + BLOCK_CHARACTERS])
             self._tokens.extend(accumulate(map(meter.counts.__getitem__, words), initial=self._tokens.pop()))
@@ -140,16 +157,16 @@ class _MeasuredByWords:
 
 def word_meter(backend: Backend, other: BackendMeter) -> WordMeter | None:
     """The meter by words, or None where the backend's steps are not known to leave words apart."""
-    pattern = word_pattern(backend)
+    rule = word_rule(backend)
     added = [token.content for token in backend.get_added_tokens_decoder().values()]
-    if pattern is None or (composes(backend) and not all(map(composed, added))):
+    if rule is None or (composes(backend) and not all(map(composed, added))):
         return None
     if any(": " in content or content.startswith(" ") for content in added):  # could begin in a prefix and end in a slice
         return None
-    return WordMeter(backend, pattern, other)
+    return WordMeter(backend, rule, other)
 
 
-def _byte_symbols() -> dict[int, str]:
+def byte_symbols() -> dict[int, str]:
     """Byte → the character that stands for it in a byte-level vocabulary: itself where it can be seen, else one from U+0100 on."""
     seen = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     unseen = [byte for byte in range(256) if byte not in seen]

@@ -1,4 +1,4 @@
-"""What numba compiles for `step` and `prompt`: attention of one query column at a time, head by head, on numpy arrays.
+"""What numba compiles for `step`: attention of one query column at a time, head by head, on numpy arrays.
 
 Sums may be reordered; infinities are not assumed away.
 """
@@ -180,7 +180,6 @@ def attend(  # type: ignore[no-untyped-def]
     rows,
     filled,
     head_starts,
-    active,
     segment_of,
     scaling,
     softcap,
@@ -190,7 +189,6 @@ def attend(  # type: ignore[no-untyped-def]
 ):
     """One softmax a query of query [B, H, G, D], over what its row's segment reads (see `indexed`) and key, value [B, H, n, D].
 
-    Heads that are not `active` [H] are left alone.
     visible [B, n], or empty where all keys are; segment_of [B], −1 for a row that reads nothing. `output` [B, H, G, D] holds what each
     query saw before, with log-sum-exp `lse` [B, H, G] (−∞: anything, for it saw nothing), and gets the whole; `mass` [C, R] is added to.
     """
@@ -205,8 +203,6 @@ def attend(  # type: ignore[no-untyped-def]
         bracket = bracket_key.shape[1] if segment >= 0 else 0
         own = rows[segment] if segment >= 0 else _NONE
         for head in range(heads):
-            if not active[head]:
-                continue
             _attend_head(
                 query[row, head],
                 key[row, head],

@@ -1,8 +1,7 @@
 """The fast path in torch's operations, for CPUs: the context keeps torch's own kernel, memories are two products for all segments at once.
 
-The context joins their softmax as one more slot: its score is its log-sum-exp, its value its output. Prompts lay heads of similar budgets
-out together, so that a head without slots costs no more than the bracket. The values are widened by one column a memory: the second
-product then gives the mass on each memory, too.
+The context joins their softmax as one more slot: its score is its log-sum-exp, its value its output. Heads of similar budgets are laid
+out together, so that a head without slots costs no more than the bracket, and nothing where the context's part has read that.
 """
 
 from collections.abc import Iterator, Sequence
@@ -35,14 +34,14 @@ def prepare(memory: LayerMemory, segments: Segments) -> Prepared:
 
 
 class Merging:
-    """Joins what some key-value heads read to attention over the context."""
+    """Joins what some key-value heads read to attention over the context, which has read the bracket where `bracket` is False."""
 
-    def __init__(self, memory: LayerMemory, segments: Segments, heads: Sequence[int]) -> None:
+    def __init__(self, memory: LayerMemory, segments: Segments, heads: Sequence[int], *, bracket: bool = True) -> None:
         self._segments, self._heads = segments, len(memory.budget)
         self._memories = segments.resident.shape[1]
         self._width = max(last - first for first, last in zip(segments.first, segments.last, strict=True))
         groups = alike(memory.budget, heads)
-        slabs = [slab_of(memory, segments.resident, group) for group in groups]
+        slabs = [slab_of(memory, segments.resident, group, bracket=bracket) for group in groups]
         self._slabs = [slab for slab in slabs if slab is not None]
         self._missing = len(self._slabs) < len(slabs) or len(heads) < self._heads
         self._places: dict[tuple[int, int], tuple[Tensor, Tensor] | None] = {}
@@ -79,13 +78,12 @@ class Merging:
             part = (slice(None), slab.heads, slice(None), columns)
             shape = query[part].shape
             own, beside, sums = (each[part].reshape(len(slab.key), -1, each.shape[-1]) for each in (query, context, lse))
-            blended, on_memories = _blend(slab, own, beside, sums, scaling=scaling, softcap=softcap)
+            blended, shares = _blend(slab, own, beside, sums, scaling=scaling, softcap=softcap)
             output[part] = blended.view(shape)
-            if on_memories.shape[-1]:
-                on_memories = on_memories.reshape(*shape[:-1], -1)
-                if valid is not None:
-                    on_memories = on_memories * valid[:, None, None, columns, None]
-                mass = mass + on_memories.sum(dim=(1, 2, 3))
+            if slab.slots:
+                counted = None if valid is None else valid[:, None, None, columns].expand(shape[:-1]).reshape(len(own), 1, -1)
+                summed = shares.sum(1) if counted is None else torch.bmm(counted.to(shares.dtype), shares)[:, 0]
+                mass = mass + slab.mass(summed, count)
         return columns_first, mass
 
     def _pieces(self, width: int, group: int) -> Iterator[tuple[Slab, slice]]:
@@ -121,7 +119,7 @@ class Merging:
 
 
 def _blend(slab: Slab, query: Tensor, context: Tensor, lse: Tensor, *, scaling: float, softcap: float | None) -> tuple[Tensor, Tensor]:
-    """query, context [C·h, n, D], lse [C·h, n, 1] → output [C·h, n, D] and probabilities on each memory [C·h, n, R]."""
+    """query, context [C·h, n, D], lse [C·h, n, 1] → output [C·h, n, D] and probabilities [C·h, n, K]."""
     if softcap is None:
         bias, kept = (query.new_zeros(()), 0) if slab.bias is None else (slab.bias, 1)
         scores = torch.baddbmm(bias, query, slab.key, beta=kept, alpha=scaling)
@@ -129,6 +127,5 @@ def _blend(slab: Slab, query: Tensor, context: Tensor, lse: Tensor, *, scaling: 
         scores = softcap * torch.tanh(query @ slab.key * (scaling / softcap))
         scores = scores if slab.bias is None else scores + slab.bias
     shares = torch.cat([scores, lse], dim=-1).softmax(-1)
-    read = torch.bmm(shares, slab.value)
-    dim = query.shape[-1]
-    return torch.addcmul(read[..., :dim], context, shares[..., -1:]), read[..., dim:]
+    beside, on_context = shares[..., :-1], shares[..., -1:]
+    return torch.addcmul(torch.bmm(beside, slab.value), context, on_context), beside

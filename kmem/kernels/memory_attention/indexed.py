@@ -1,6 +1,5 @@
 """What segments read beside the context, as the compiled pass takes it: the resident memories where they lie, and which of them."""
 
-from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -11,13 +10,12 @@ from torch import Tensor
 from kmem.kernels.memory_attention.layout import LayerMemory
 
 Array: TypeAlias = NDArray[Any]
-Indexed: TypeAlias = tuple[Array, Array, Array, Array, int, Array, Array, Array, Array]
+Indexed: TypeAlias = tuple[Array, Array, Array, Array, int, Array, Array, Array]
 
 
-def indexed(memory: LayerMemory, resident: Tensor, heads: Sequence[int]) -> Indexed:
+def indexed(memory: LayerMemory, resident: Tensor) -> Indexed:
     """In the order in which `compiled.attend` takes them: bracket_key, bracket_value [H, P, D]; keys and values of all slots as flat
-    numbers, where those of memory r begin at r · step; step; rows [C, R], filled [C, R, S_l], head_starts [H + 1]; and active [H], True
-    for `heads`, the only ones that are read.
+    numbers, where those of memory r begin at r · step; step; rows [C, R], filled [C, R, S_l] and head_starts [H + 1].
 
     On the CPU. Numbers narrower than float32 are widened, for the memories that are read alone; others are not copied, so what is
     written over the memories later is read.
@@ -32,8 +30,6 @@ def indexed(memory: LayerMemory, resident: Tensor, heads: Sequence[int]) -> Inde
         rows = np.where(rows < 0, rows, np.arange(rows.size).reshape(rows.shape))
     if any(part.stride() != slots[0].stride() or part.stride()[1:] != (part.shape[2], 1) for part in slots):
         slots = slots[0].contiguous(), slots[1].contiguous()
-    active = np.zeros(len(memory.budget), dtype=bool)
-    active[list(heads)] = True
     return (
         memory.bracket_key.to(wide).contiguous().numpy(),
         memory.bracket_value.to(wide).contiguous().numpy(),
@@ -42,7 +38,6 @@ def indexed(memory: LayerMemory, resident: Tensor, heads: Sequence[int]) -> Inde
         rows,
         filled,
         np.array(memory.head_starts),
-        active,
     )
 
 

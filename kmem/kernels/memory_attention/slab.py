@@ -12,14 +12,22 @@ from kmem.kernels.memory_attention.layout import LayerMemory
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Slab:
-    """What the key-value heads `heads` read beside the context: keys transposed [C·h, D, K], values [C·h, K + 1, D + R] widened by
-    indicators of each memory and by a row of zeros, the context's; bias [C·h, 1, K] with −∞ at empty slots, None where there is none.
+    """What the key-value heads `heads` read beside the context, K = P + R·m with m the slots of the largest of their budgets.
+
+    key, transposed [C·h, D, K], and value [C·h, K, D]: the bracket's first, then memory by memory; bias [C·h, 1, K] with −∞ at empty
+    slots, None where there is none.
     """
 
     heads: slice | list[int]
     key: Tensor
     value: Tensor
     bias: Tensor | None
+    bracket: int
+    slots: int
+
+    def mass(self, sums: Tensor, segments: int) -> Tensor:
+        """[C, R] of probabilities [C·h, K] summed over columns: those on each memory, over all heads."""
+        return sums[:, self.bracket :].view(segments, len(sums) // segments, -1, self.slots).sum(dim=(1, 3))
 
 
 def alike(budget: tuple[int, ...], heads: Sequence[int]) -> list[slice | list[int]]:
@@ -38,30 +46,34 @@ def _as_slice(heads: list[int]) -> slice | list[int]:
     return slice(heads[0], heads[-1] + 1) if heads[-1] - heads[0] + 1 == len(heads) else heads
 
 
-def slab_of(memory: LayerMemory, resident: Tensor, heads: slice | list[int]) -> Slab | None:
-    """None where there is nothing to read: no bracket, no slots."""
+def slab_of(memory: LayerMemory, resident: Tensor, heads: slice | list[int], *, bracket: bool = True) -> Slab | None:
+    """With or without the bracket; None where there is nothing to read then."""
     chosen = tuple(range(len(memory.budget))[heads] if isinstance(heads, slice) else heads)
-    count, memories = resident.shape
     wide = torch.promote_types(memory.bracket_key.dtype, torch.float32)
-    keys, values = (part[heads].to(wide).expand(count, -1, -1, -1) for part in (memory.bracket_key, memory.bracket_value))
-    bracket = keys.shape[2]
     budget = tuple(memory.budget[head] for head in chosen)
+    before = memory.bracket_key.shape[1] if bracket else 0
+    blocks: list[list[Tensor]] = [[], []]
     bias = None
+    if before:
+        for block, part in zip(blocks, (memory.bracket_key, memory.bracket_value), strict=True):
+            block.append(part[heads].to(wide).expand(len(resident), -1, -1, -1))
     if any(budget):
         index, within = _slot_index(budget, tuple(memory.head_starts[head] for head in chosen), resident.device)
-        rows = resident.clamp(min=0)[:, None, :, None]  # [C, 1, R, 1], beside index [h, 1, m]
-        own = [part[rows, index] for part in memory.slots.decoded()]  # [C, h, R, m, D]
-        filled = memory.filled[rows, index] & within & (resident >= 0)[:, None, :, None]
-        if not bool(filled.all()):
-            own = [part.masked_fill(~filled[..., None], 0) for part in own]  # empty slots may hold anything
-            seen = torch.nn.functional.pad(filled.flatten(2), (bracket, 0), value=True)
-            bias = keys.new_zeros(()).masked_fill(~seen[:, :, None], -torch.inf).flatten(0, 1)
-        keys, values = (torch.cat([shared, part.flatten(2, 3).to(wide)], dim=2) for shared, part in zip((keys, values), own, strict=True))
-    if not keys.shape[2]:
+        present = resident[:, None, :, None]
+        rows = present.clamp(min=0)  # [C, 1, R, 1], beside index [h, 1, m]
+        filled = (memory.filled[rows, index] & within).logical_and_(present >= 0)
+        everywhere = bool(filled.all())
+        if not everywhere:
+            seen = torch.nn.functional.pad(filled.flatten(2), (before, 0), value=True)
+            bias = torch.zeros((), dtype=wide, device=seen.device).masked_fill(~seen[:, :, None], -torch.inf).flatten(0, 1)
+            empty = ~filled[..., None]
+        for block, part in zip(blocks, memory.slots.decoded(), strict=True):
+            own = part[rows, index].to(wide)  # [C, h, R, m, D]
+            block.append((own if everywhere else own.masked_fill_(empty, 0)).flatten(2, 3))  # empty slots may hold anything
+    if not blocks[0]:
         return None
-    indicators = _indicators(bracket, memories if any(budget) else 0, max(budget), wide, resident.device)
-    widened = torch.cat([torch.nn.functional.pad(values, (0, 0, 0, 1)), indicators.expand(*values.shape[:2], -1, -1)], dim=-1)
-    return Slab(heads=heads, key=keys.transpose(-1, -2).flatten(0, 1), value=widened.flatten(0, 1), bias=bias)
+    key, value = ((block[0] if len(block) == 1 else torch.cat(block, dim=2)).flatten(0, 1) for block in blocks)
+    return Slab(heads=heads, key=key.transpose(-1, -2), value=value, bias=bias, bracket=before, slots=max(budget))
 
 
 @lru_cache
@@ -71,10 +83,3 @@ def _slot_index(budget: tuple[int, ...], starts: tuple[int, ...], device: torch.
     within = each < torch.tensor(budget, device=device)[:, None]
     index = (torch.tensor(starts, device=device)[:, None] + each).where(within, 0)
     return index[:, None], within[:, None]
-
-
-@lru_cache
-def _indicators(bracket: int, memories: int, widest: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """[P + R·m + 1, R] which of the memories each slot belongs to: none of them is the bracket's, nor the context's."""
-    which = torch.eye(memories, dtype=dtype, device=device).repeat_interleave(widest, dim=0)
-    return torch.nn.functional.pad(which, (0, 0, bracket, 1))

@@ -30,7 +30,7 @@ def prepare(memory: LayerMemory, segments: Segments) -> Prepared:
 class _Step:
     def __init__(self, memory: LayerMemory, segments: Segments) -> None:
         self._memory, self._segments = memory, segments
-        self._beside = indexed(memory, segments.resident, range(len(memory.budget)))
+        self._beside = indexed(memory, segments.resident)
         self._mass_shape = tuple(segments.resident.shape)
         self._before: dict[tuple[int, ...], NDArray[Any]] = {}
         self._prompt: Prepared | None = None

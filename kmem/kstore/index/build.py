@@ -1,6 +1,6 @@
 """Building a search index: trained on a sample, filled in blocks, tuned and measured. See factory.py for the kinds."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,9 @@ ROWS_A_LIST = 40
 """Of a sample to train lists on: FAISS warns below 39 and uses 256 at most; training costs as much."""
 ROWS_A_WORD = 256
 """The same for the words of a product quantiser."""
+
+Fill = Callable[[Any], Any]
+"""Trained and empty → with all vectors in it, in their order, under their ids."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,10 +47,12 @@ def build_index(
     *,
     config: IndexConfig | None = None,
     queries: NDArray[np.float32] | None = None,
+    fill: Fill | None = None,
 ) -> tuple[Index, IndexStats]:
     """An inner-product index over unit vectors [N, dim] under their ids [N].
 
     vectors may be a memory map: beside the index itself, only a training sample and one block of them are in memory.
+    fill: puts the vectors into a trained index of inverted lists; unless given, this process does, block after block.
     queries: [n, dim] real query vectors to tune with (at most 500 are used); noisy copies of stored vectors unless given.
     The result depends on the input and the seed alone, not on the number of threads: a graph is built on one.
     Raises ConfigError for shapes that disagree, no vectors, values that aren't finite, an id that occurs twice, or an index that vectors
@@ -59,9 +64,12 @@ def build_index(
     rows, dim = vectors.shape
     factory = chosen(config.factory, rows=rows, dim=dim, flat_below=config.flat_below, codes_from=config.codes_from)
     searched = _trained(factory, vectors, config.seed)
-    with threads(1 if factory.kind == "hnsw" else thread_count()):
-        for start, block in blocks(vectors):
-            searched.add_with_ids(block, ids[start : start + len(block)])
+    if fill is not None and factory.lists:
+        searched = fill(searched)
+    else:
+        with threads(1 if factory.kind == "hnsw" else thread_count()):
+            for start, block in blocks(vectors):
+                searched.add_with_ids(block, ids[start : start + len(block)])
     index = Index(factory.kind, searched, None if factory.exact else lambda: ExactVectors(ids, vectors))
     search, recall, sample = _measured(index, factory, vectors, ids, queries, config)
     stats = IndexStats(

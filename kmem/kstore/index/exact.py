@@ -14,6 +14,11 @@ BLOCK_ROWS = 1 << 14
 """Vectors that are handled at a time."""
 
 
+def not_indexed(what: str) -> MemoryNotFoundError:
+    """The error for an id of the bank that its index lacks. what: the id, or what FAISS says of it."""
+    return MemoryNotFoundError(f"The search index lacks an id of the bank ({what}); mend it with kmem verify --repair-index.")
+
+
 class ExactVectors:
     """Vectors [N, dim], which may lie on disk, by their ids [N]."""
 
@@ -27,7 +32,7 @@ class ExactVectors:
         at = np.minimum(np.searchsorted(self._sorted, ids), len(self._sorted) - 1)
         unknown = self._sorted[at] != ids
         if unknown.any():
-            raise MemoryNotFoundError(f"The search index lacks id {ids[unknown][0]} of the bank; mend it with kmem verify --repair-index.")
+            raise not_indexed(str(ids[unknown][0]))
         return np.asarray(self._vectors[self._order[at]], dtype=np.float32)
 
     def parts(self) -> Iterator[Buffer]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from kmem.errors import ConfigError
 
 AUTO = "auto"
-FLAT_BELOW = 10_000
+FLAT_BELOW = 20_000
 CODES_FROM = 4_000_000
 MOST = 1 << 20
 """Lists, parts or links that a string may ask for."""

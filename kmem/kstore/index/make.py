@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kmem.kstore.digest import digest_of
-from kmem.kstore.index.build import build_index
+from kmem.kstore.index.build import Fill, build_index
 from kmem.kstore.index.config import IndexConfig
 from kmem.kstore.index.lexical import build_lexical, write_lexical
 from kmem.kstore.index.retriever import LEXICAL
@@ -30,17 +30,19 @@ def make_index(
     *,
     config: IndexConfig | None = None,
     number: int = 1,
+    fill: Fill | None = None,
 ) -> IndexRecord:
     """Index unit vectors [N, dim], dim 0 for none, and texts under their ids [N].
 
     embedder: `identity()` of the retriever that made the vectors. number: of the manifest that will list the index.
+    fill: as `build_index` has it.
     A word's score depends on how many texts have it, so words are indexed anew whenever texts come or go. Raises ConfigError as
     `build_index` does.
     """
     config = config or IndexConfig()
     words = _write_words(place, texts, ids, number) if LEXICAL in embedder else None
     if vectors.shape[1] or words is None:
-        index, stats = build_index(vectors, ids, config=config)
+        index, stats = build_index(vectors, ids, config=config, fill=fill)
         return replace(write_index(place, index, stats, embedder, number=number), words=words)
     return IndexRecord(
         stored=words,

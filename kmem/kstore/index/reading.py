@@ -1,4 +1,4 @@
-"""A bank's index as it is searched: vectors, words, or both with their ranks fused."""
+"""A bank's index as it is searched: vectors, words, or both with their scores fused."""
 
 from collections.abc import Sequence
 from functools import cached_property
@@ -6,8 +6,8 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from kmem.errors import MemoryNotFoundError
-from kmem.kstore.index.hybrid import DEPTH, fuse
+from kmem.kstore.index.exact import not_indexed
+from kmem.kstore.index.hybrid import FUSION, fuse
 from kmem.kstore.index.lexical import LexicalIndex, read_lexical
 from kmem.kstore.index.opened import Found, Index
 from kmem.kstore.index.queries import Queries
@@ -43,15 +43,15 @@ class OpenIndex:
         if self._record.words is None:
             return search(self.dense, self._record, queries.vectors, k, exclude)
         k = min(k, self._record.rows)
-        _, near = search(self.dense, self._record, queries.vectors, max(k, DEPTH), exclude)
-        _, sharing = self.lexical.search(queries.texts, max(k, DEPTH), exclude)
-        return fuse(near, sharing, k)
+        depth = max(k, FUSION.depth)
+        near = search(self.dense, self._record, queries.vectors, depth, exclude)
+        return fuse(near, self.lexical.search(queries.texts, depth, exclude), k)
 
     def vectors(self, ids: Sequence[int]) -> NDArray[np.float32]:
         """[n, dim] that were indexed; dim 0 where it holds words alone. Raises MemoryNotFoundError for an id that it lacks."""
         wanted = np.asarray(ids, dtype=np.int64)
-        if self._record.words is not None and not np.isin(wanted, self.lexical.ids).all():
-            raise MemoryNotFoundError("The search index lacks an id of the bank; mend it with kmem verify --repair-index.")
+        if self._record.words is not None and len(lacking := wanted[~np.isin(wanted, self.lexical.ids)]):
+            raise not_indexed(str(lacking[0]))
         if not self._record.has_vectors:
             return np.zeros((len(ids), 0), dtype=np.float32)
         return stored_vectors(self.dense, wanted)

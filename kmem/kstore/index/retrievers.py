@@ -8,6 +8,7 @@ from kmem.kstore.index.bm25 import BM25, Bm25
 from kmem.kstore.index.embed import MINILM, Embedder
 from kmem.kstore.index.hybrid import HYBRID, Hybrid
 from kmem.kstore.index.multilingual import MULTILINGUAL
+from kmem.kstore.index.null import NULL, Null
 from kmem.kstore.index.retriever import Retriever
 
 RETRIEVERS: dict[str, Callable[[], Retriever]] = {
@@ -15,6 +16,7 @@ RETRIEVERS: dict[str, Callable[[], Retriever]] = {
     MULTILINGUAL: lambda: Embedder(MULTILINGUAL),
     BM25: Bm25,
     HYBRID: lambda: Hybrid(Embedder()),
+    NULL: Null,
 }
 """Whatever else is named is a sentence-transformers model; `hybrid:NAME` is that one with BM25 beside it."""
 HIDDEN = "hidden"

@@ -11,10 +11,10 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from kmem.errors import CorruptBankError, MemoryNotFoundError
+from kmem.errors import CorruptBankError
 from kmem.kstore.digest import Digest
 from kmem.kstore.index.build import IndexStats
-from kmem.kstore.index.exact import ExactVectors
+from kmem.kstore.index.exact import ExactVectors, not_indexed
 from kmem.kstore.index.gpu import on_gpus
 from kmem.kstore.index.opened import Found, Index
 from kmem.kstore.index.threads import thread_count, threads
@@ -34,7 +34,7 @@ def write_index(place: Place, index: Index, stats: IndexStats, embedder: Mapping
     The name of a later one says what is in it: of two writers at once, none writes over the other's.
     """
     name = index_name(number, partial(_digest, index.searched))
-    stored = store_stream(place, f"{name}.faiss", _serialised(index.searched))
+    stored = store_stream(place, f"{name}.faiss", serialised(index.searched))
     vectors = None if index.exact is None else store_stream(place, f"{name}-vectors.safetensors", index.exact.parts())
     return IndexRecord(stored=stored, vectors=vectors, embedder=dict(embedder), **asdict(stats))
 
@@ -87,7 +87,7 @@ def stored_vectors(index: Index, ids: NDArray[np.int64]) -> NDArray[np.float32]:
     try:
         found: NDArray[np.float32] = index.searched.reconstruct_batch(ids)
     except RuntimeError as error:
-        raise MemoryNotFoundError(f"The search index lacks an id of the bank; mend it with kmem verify --repair-index ({error}).") from None
+        raise not_indexed(str(error)) from None
     return found
 
 
@@ -114,7 +114,7 @@ def _digest(searched: Any) -> Digest:
     return digest
 
 
-def _serialised(searched: Any) -> Iterator[bytes]:
+def serialised(searched: Any) -> Iterator[bytes]:
     """The bytes of a FAISS index in pieces, written by a thread, so that no second copy of it is in memory."""
     pieces: Queue[bytes | None] = Queue(maxsize=4)
 

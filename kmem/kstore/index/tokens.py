@@ -4,13 +4,13 @@ import re
 import unicodedata
 from itertools import pairwise
 
-TOKENS = "words and pairs (1)"
+from kmem.words import SPACELESS
+
+TOKENS = "words and pairs (2)"
 """What `terms` does, for the record of an index: another number, other terms."""
 
-_UNSPACED = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U000323af"
-"""Kana and Han."""
-_RUN = re.compile(rf"[{_UNSPACED}]+|[^\W_{_UNSPACED}]+")
-_IS_UNSPACED = re.compile(f"[{_UNSPACED}]")
+_RUN = re.compile(rf"[{SPACELESS}]+|[^\W_{SPACELESS}]+")
+_IS_SPACELESS = re.compile(f"[{SPACELESS}]")
 
 
 def terms(text: str) -> list[str]:
@@ -20,7 +20,7 @@ def terms(text: str) -> list[str]:
     """
     found: list[str] = []
     for run in _RUN.findall(unicodedata.normalize("NFKC", text).casefold()):
-        if len(run) > 1 and _IS_UNSPACED.match(run):
+        if len(run) > 1 and _IS_SPACELESS.match(run):
             found += map("".join, pairwise(run))
         else:
             found.append(run)

@@ -47,5 +47,5 @@ def test_the_candidates_are_datasketch_s(threshold: float) -> None:
 
 
 def test_only_the_texts_asked_for_are_linked() -> None:
-    minhash = np.zeros((5, 4), np.uint16)
+    minhash = np.zeros((5, 4), np.uint8)
     assert earlier(minhash, np.array([1, 2, 4], np.int32), 0, 4).tolist() == [-1, 0, 1]

@@ -145,6 +145,6 @@ def test_nothing_and_signatures_of_another_config() -> None:
 def test_bytes_a_text_stay_what_is_promised() -> None:
     signatures = sign([english(11)], CONFIG)
     held = sum(getattr(signatures, name).nbytes for name in ("exact", "title", "words", "numbers", "others", "minhash"))
-    links, sorting, result = 32 * 4, 8 + 8 + 4 + 2 * 8, 8 + 1
-    assert held + links + sorting + result <= 480
-    assert np.dtype(np.uint16) == signatures.minhash.dtype
+    links, sorting, result = 32 * 4, 8 + 8 + 4 + 8, 8 + 1
+    assert held + links + sorting + result <= 340
+    assert np.dtype(np.uint8) == signatures.minhash.dtype

@@ -1,0 +1,104 @@
+"""What a stage leaves of each of its tasks: data files, then a receipt that names them, then an empty marker (datatrove's convention).
+
+A marker that says done means the files are there. Whatever a power cut left damaged counts as not done.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from kmem.errors import CorruptBankError
+from kmem.kstore.claim import BUILD
+from kmem.kstore.place import Place
+from kmem.kstore.stored import StoredFile, require_unaltered
+
+KEPT = "kept"
+CAME = "in"
+DROPPED, REJECTED = "dropped: ", "rejected: "
+
+
+@dataclass(frozen=True, kw_only=True)
+class Receipt:
+    """What one task did.
+
+    key: a digest of all that its result follows from. files: what it wrote. counts: `in`, `kept`, what was dropped or rejected by reason,
+    and other things counted. facts: what later stages want to know. seconds: how long it took. reused: it was there already.
+    """
+
+    index: int
+    key: str = ""
+    files: tuple[StoredFile, ...] = ()
+    counts: Mapping[str, int] = field(default_factory=dict)
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    seconds: float = 0.0
+    reused: bool = False
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self) | {"files": [file.to_dict() for file in self.files]}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> "Receipt":
+        """Raises KeyError, TypeError or ValueError for what is none."""
+        return cls(**{**data, "files": tuple(StoredFile(**file) for file in data["files"])})
+
+
+class Ledger:
+    """The folder `build/<stage>` of a bank."""
+
+    def __init__(self, place: Place, stage: str) -> None:
+        self.place, self.folder = place, f"{BUILD}/{stage}"
+
+    def file(self, index: int, ending: str) -> str:
+        """Path of a task's data file."""
+        return f"{self.folder}/{index:05d}.{ending}"
+
+    def receipt(self, index: int) -> Receipt | None:
+        """A task's receipt if its marker is there and it can be read, whatever became of its files."""
+        marker = self._marker(index)
+        if marker not in self.place.lengths([marker]):
+            return None
+        try:
+            return Receipt.from_dict(json.loads(self.place.read(self._receipt(index))))
+        except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):
+            return None
+
+    def whole(self, receipt: Receipt) -> bool:
+        """Whether the files are what was written."""
+        try:
+            for file in receipt.files:
+                require_unaltered(self.place, file)
+        except (CorruptBankError, FileNotFoundError):
+            return False
+        return True
+
+    def finished(self, index: int, key: str) -> Receipt | None:
+        """The receipt of a task with this key whose files are what was written."""
+        receipt = self.receipt(index)
+        return receipt if receipt is not None and receipt.key == key and self.whole(receipt) else None
+
+    def finish(self, receipt: Receipt) -> None:
+        """Write the receipt, then the marker."""
+        self.place.replace(self._receipt(receipt.index), json.dumps(receipt.to_dict(), sort_keys=True).encode())
+        self.place.replace(self._marker(receipt.index), b"")
+
+    def _receipt(self, index: int) -> str:
+        return f"{self.folder}/receipts/{index:05d}.json"
+
+    def _marker(self, index: int) -> str:
+        return f"{self.folder}/completions/{index:05d}"
+
+
+def balance(counts: Mapping[str, int]) -> int:
+    """`in` less what was kept, dropped and rejected: 0 where nothing was lost unsaid."""
+    left = sum(count for reason, count in counts.items() if reason.startswith((DROPPED, REJECTED)))
+    return counts.get(CAME, 0) - counts.get(KEPT, 0) - left
+
+
+def summed(receipts: "list[Receipt]") -> Counter[str]:
+    """The counts of several receipts."""
+    total: Counter[str] = Counter()
+    for receipt in receipts:
+        total.update(receipt.counts)
+    return total

@@ -1,0 +1,57 @@
+"""What came into each stage, what it kept, and every drop by its reason; nothing may be lost unsaid."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from kmem.errors import BuildError
+from kmem.pipelines.ledger import CAME, DROPPED, KEPT, REJECTED, balance
+
+_UNITS = {"read": "documents", "deduplicate": "documents", "score": "documents"}
+CHUNKS = "chunks"
+
+
+@dataclass(kw_only=True)
+class Stats:
+    """Grows with the receipts of each stage."""
+
+    counts: dict[str, Counter[str]] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def add(self, stage: str, counts: Mapping[str, int], seconds: float) -> None:
+        """One task's. Raises BuildError unless what came in is what was kept, dropped or rejected."""
+        if left := balance(counts):
+            raise BuildError(f"Stage {stage} lost {left} of {counts.get(CAME, 0)} {unit(stage)} without a reason; please report it.")
+        self.counts.setdefault(stage, Counter()).update(counts)
+        self.seconds[stage] = self.seconds.get(stage, 0.0) + seconds
+
+    def reasons(self) -> Counter[str]:
+        """Drops, rejections and other counts over all stages, less what each took in and kept."""
+        total: Counter[str] = Counter()
+        for counts in self.counts.values():
+            total.update({reason: count for reason, count in counts.items() if reason not in (CAME, KEPT)})
+        return total
+
+    def to_dict(self) -> dict[str, Any]:
+        """By stage: unit, in, kept, dropped and rejected by reason, seconds of its workers together."""
+        return {
+            stage: {
+                "unit": unit(stage),
+                "in": counts[CAME],
+                "kept": counts[KEPT],
+                "dropped": _named(counts, DROPPED),
+                "rejected": _named(counts, REJECTED),
+                "worker_seconds": round(self.seconds[stage], 3),
+            }
+            for stage, counts in self.counts.items()
+        }
+
+
+def unit(stage: str) -> str:
+    """What a stage counts."""
+    return _UNITS.get(stage, CHUNKS)
+
+
+def _named(counts: Mapping[str, int], prefix: str) -> dict[str, int]:
+    return {reason.removeprefix(prefix): count for reason, count in sorted(counts.items()) if reason.startswith(prefix) and count}

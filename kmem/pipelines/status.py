@@ -1,0 +1,125 @@
+"""`kmem status`: how far a build is, what it left out, whether anyone is at work on it, and how to go on."""
+
+import fcntl
+import json
+import time
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from kmem.errors import BankNotFoundError
+from kmem.kstore.claim import BUILD, LOCK, has_begun
+from kmem.kstore.place import Place
+from kmem.kstore.writer import is_committed
+from kmem.pipelines.ledger import REJECTED
+from kmem.pipelines.receipts import STAGES, STATS
+from kmem.pipelines.watch import ALIVE_S, PROGRESS
+
+STATES = FINISHED, AT_WORK, STOPPED = "finished", "at work", "stopped"
+_FOLDERS = {"completions": "encode", "vectors": "embed"}
+"""What stages leave that have no folder of their name."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageStatus:
+    """done, total: units of the stage as its build last told them. tasks: finished ones, by their markers. rate: units a second."""
+
+    done: int = 0
+    total: int = 0
+    tasks: int = 0
+    rate: float | None = None
+    left_s: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuildStatus:
+    """stages: in their order. rejected: by reason. said_s: seconds since the build last gave a sign of life, None where it never did."""
+
+    place: str
+    state: str
+    writer: str | None = None
+    said_s: float | None = None
+    stages: Mapping[str, StageStatus] = field(default_factory=dict)
+    rejected: Mapping[str, int] = field(default_factory=dict)
+    resume: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def status(place: Place) -> BuildStatus:
+    """What can be told of the build at a place. Raises BankNotFoundError where none was ever begun."""
+    finished = is_committed(place)
+    files = place.sizes(BUILD)
+    if not finished and not has_begun(place):
+        raise BankNotFoundError(f"{place} holds no build: begin one with kmem build --out.")
+    told, writer = _json(place, PROGRESS), _writer(place)
+    said = None if told is None else max(0.0, time.time() - told["time"])
+    alive = writer is not None or (place.folder is None and said is not None and said < ALIVE_S and not finished)
+    state = AT_WORK if alive else FINISHED if finished else STOPPED
+    return BuildStatus(
+        place=str(place),
+        state=state,
+        writer=writer or (f"{told['host']}, pid {told['pid']}" if alive and told is not None else None),
+        said_s=said,
+        stages=_stages(files, told),
+        rejected=_rejected(place, files),
+        resume=None if state != STOPPED else f"repeat the kmem build that began {place} with --resume",
+    )
+
+
+def _stages(files: Mapping[str, int], told: Any) -> dict[str, StageStatus]:
+    tasks: Counter[str] = Counter()
+    for file in files:
+        first, *rest = file.removeprefix(f"{BUILD}/").split("/")
+        if first in _FOLDERS:
+            tasks[_FOLDERS[first]] += 1
+        elif rest[:1] == ["completions"]:
+            tasks[first] += 1
+    found: dict[str, StageStatus] = {}
+    for name, stage in (told["stages"] if told else {}).items():
+        took, did = stage["now"] - stage["began"], stage["done"] - stage["first"]
+        rate = did / took if took > 0 and did > 0 else None
+        left = (stage["total"] - stage["done"]) / rate if rate and stage["total"] else None
+        found[name] = StageStatus(done=stage["done"], total=stage["total"], tasks=tasks.pop(name, 0), rate=rate, left_s=left)
+    return found | {name: StageStatus(tasks=count) for name, count in tasks.items()}
+
+
+def _rejected(place: Place, files: Mapping[str, int]) -> dict[str, int]:
+    """From the statistics where there are some, else from the receipts."""
+    total: Counter[str] = Counter()
+    stats = _json(place, f"{BUILD}/{STATS}")
+    if stats is not None:
+        for stage in stats.get(STAGES, {}).values():
+            total.update(stage["rejected"])
+        return dict(total)
+    for file in files:
+        if "/receipts/" in file and (receipt := _json(place, file)) is not None:
+            counts = receipt.get("counts", {})
+            total.update({reason.removeprefix(REJECTED): count for reason, count in counts.items() if reason.startswith(REJECTED)})
+        elif file.startswith(f"{BUILD}/aside/") and (aside := _json(place, file)) is not None:
+            total.update(str(reason) for _, reason in aside["rows"])
+    return dict(total)
+
+
+def _writer(place: Place) -> str | None:
+    """Who holds the lock of a folder."""
+    if place.folder is None:
+        return None
+    try:
+        with (place.folder / LOCK).open("r+") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return f"pid {file.read().strip() or 'unknown'}"
+    except OSError:
+        return None
+    return None
+
+
+def _json(place: Place, file: str) -> Any:
+    try:
+        return json.loads(place.read(file))
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return None

@@ -1,0 +1,189 @@
+"""Builds on worker processes: the same bank, whoever dies on the way."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from threading import Event, Thread
+
+import psutil  # type: ignore[import-untyped]
+import pytest
+
+from kmem.errors import WorkersLostError
+from kmem.kbuild.dedup.config import DedupConfig
+from kmem.kstore.place import place_of
+from kmem.pipelines.build import build
+from kmem.pipelines.config import BuildConfig, ExecutorConfig
+from tests import s3
+from tests.pipelines.test_build import bank_bytes
+
+PARTITION_BYTES = 1500
+DOCUMENTS = 12
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+@pytest.fixture
+def pages(tmp_path: Path) -> Path:
+    (tmp_path / "pages").mkdir()
+    for page in range(DOCUMENTS):
+        text = " ".join(f"Table {page} maps {key} keys to values, as page {page * key} says." for key in range(8))
+        (tmp_path / "pages" / f"{page:02}.txt").write_text(text)
+    return tmp_path / "pages"
+
+
+def config(tiny_folder: Path, **options: object) -> BuildConfig:
+    """Words alone are indexed, so that no worker loads an embedder."""
+    exact = DedupConfig(mode="exact")
+    given = {"model": str(tiny_folder), "profile": "uniform8", "dtype": "float32", "shard_rows": 4, "embedder": "bm25", **options}
+    return BuildConfig(**given, dedup=exact, dedup_chunks=exact)  # type: ignore[arg-type]
+
+
+@contextmanager
+def killing(times: int, seen: Callable[[], int]) -> Iterator[list[int]]:
+    """Kill −9 a random worker process each time that `seen` has grown, so many times → the pids."""
+    killed: list[int] = []
+    stop, choose = Event(), random.Random(0)
+
+    def watch() -> None:
+        last = 0
+        while not stop.wait(0.01) and len(killed) < times:
+            workers = [child for child in psutil.Process().children(recursive=True) if "spawn_main" in " ".join(child.cmdline())]
+            if seen() > last and workers:
+                last = seen()
+                killed.append(choose.choice(workers).pid)
+                os.kill(killed[-1], signal.SIGKILL)
+
+    thread = Thread(target=watch)
+    thread.start()
+    try:
+        yield killed
+    finally:
+        stop.set()
+        thread.join()
+
+
+@pytest.mark.parametrize("kills", [1, pytest.param(5, marks=pytest.mark.slow)])
+def test_invariant_7_workers_killed_at_random_give_the_same_bank(tiny_folder: Path, pages: Path, tmp_path: Path, kills: int) -> None:
+    build(pages, out=tmp_path / "whole", config=config(tiny_folder))
+    killed = tmp_path / "killed"
+
+    def shards() -> int:
+        return len(list((killed / "build" / "completions").glob("?????")))
+
+    with killing(kills, shards) as pids:
+        report = build(
+            pages, out=killed, config=config(tiny_folder), executor=ExecutorConfig(workers=2, partition_bytes=PARTITION_BYTES, attempts=9)
+        )
+    assert len(pids) == kills
+    assert report.shards > 5
+    assert bank_bytes(killed) == bank_bytes(tmp_path / "whole")
+
+
+@contextmanager
+def cluster(folder: Path, workers: int, **environment: str) -> Iterator[tuple[str, list["subprocess.Popen[str]"]]]:
+    """What a person starts from the shell: a scheduler and workers → its address, and all processes, the scheduler first."""
+    dask, file = str(Path(sys.executable).with_name("dask")), folder / "scheduler.json"
+    start = partial(subprocess.Popen[str], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=os.environ | environment)
+    file.unlink(missing_ok=True)
+    processes = [start([dask, "scheduler", "--port", "0", "--no-dashboard", "--scheduler-file", str(file), "--host", "127.0.0.1"])]
+    worker = [dask, "worker", "--scheduler-file", str(file), "--nthreads", "1", "--no-dashboard", "--host", "127.0.0.1"]
+    processes += [start([*worker, "--local-directory", str(folder / f"worker{number}")]) for number in range(workers)]
+    try:
+        while not file.exists():
+            time.sleep(0.05)
+        import json
+
+        yield json.loads(file.read_text())["address"], processes
+    finally:
+        for process in reversed(processes):
+            process.terminate()
+        for process in processes:
+            process.wait()
+
+
+@pytest.mark.slow
+def test_the_scheduler_is_killed_and_another_one_goes_on(tiny_folder: Path, pages: Path, tmp_path: Path) -> None:
+    build(pages, out=tmp_path / "whole", config=config(tiny_folder))
+    out = tmp_path / "bank"
+    completions = out / "build" / "completions"
+    with cluster(tmp_path, 2) as (address, processes):
+
+        def kill_when_begun() -> None:
+            while not list(completions.glob("?????")):
+                time.sleep(0.005)
+            processes[0].kill()
+
+        Thread(target=kill_when_begun, daemon=True).start()
+        with pytest.raises(WorkersLostError, match="--resume"):
+            build(pages, out=out, config=config(tiny_folder), executor=ExecutorConfig(scheduler=address, partition_bytes=PARTITION_BYTES))
+    there = len(list(completions.glob("?????")))
+    with cluster(tmp_path, 1) as (address, _):
+        again = ExecutorConfig(scheduler=address, partition_bytes=PARTITION_BYTES)
+        report = build(pages, out=out, config=config(tiny_folder), executor=again, resume=True)
+    assert report.shards_reused >= there > 0
+    assert bank_bytes(out) == bank_bytes(tmp_path / "whole")
+
+
+@pytest.mark.slow
+def test_a_distributed_build_into_s3(tiny_folder: Path, pages: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    build(pages, out=tmp_path / "whole", config=config(tiny_folder))
+    with s3.served() as endpoint:
+        bucket = s3.use_bucket(endpoint, monkeypatch)
+        with cluster(tmp_path, 2) as (address, _):
+            where = ExecutorConfig(scheduler=address, partition_bytes=PARTITION_BYTES)
+            build(pages, out=bucket, config=config(tiny_folder), executor=where)
+        place = place_of(bucket)
+        files = {file: place.read(file) for file in place.sizes() if not file.startswith("build/")}
+    assert files == bank_bytes(tmp_path / "whole")
+
+
+POISON = """
+import os, signal
+from kmem.kbuild.chunker import Chunker
+from kmem.encoder.encode import Encoder
+cut, encode = Chunker._chunks, Encoder.encode
+
+def _chunks(self, document, counts):
+    if "Table 7 " in document.text:
+        os.kill(os.getpid(), signal.SIGKILL)
+    yield from cut(self, document, counts)
+
+def encoding(self, references, *arguments, **named):
+    if any("Table 3 maps 5" in text for text in references):
+        raise RuntimeError("poison")
+    return encode(self, references, *arguments, **named)
+
+Chunker._chunks, Encoder.encode = _chunks, encoding
+"""
+
+
+@pytest.mark.slow
+def test_poison_is_set_aside(tiny_folder: Path, pages: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One document ends whatever process cuts it, one chunk can't be encoded: the rest becomes a bank."""
+    import json
+
+    import kmem
+
+    build(pages, out=tmp_path / "whole", config=config(tiny_folder))
+    (tmp_path / "poison.py").write_text(POISON)
+    monkeypatch.setenv("DASK_DISTRIBUTED__WORKER__PRELOAD", f'["{tmp_path / "poison.py"}"]')
+    out = tmp_path / "bank"
+    report = build(pages, out=out, config=config(tiny_folder), executor=ExecutorConfig(workers=2, partition_bytes=PARTITION_BYTES))
+    assert report.counts["rejected: ended its worker"] == 1
+    assert report.counts["rejected: raised RuntimeError"] == 1
+    rejected = [json.loads(line) for line in (out / "build" / "rejected.jsonl").read_text().splitlines()]
+    assert {line["source"] for line in rejected} == {str(pages / "07.txt"), str(pages / "03.txt")}
+    with kmem.open(tmp_path / "whole") as whole, kmem.open(out) as bank:
+        texts = {chunk.id: chunk.text for chunk in whole.chunks(whole.ids.tolist()) if not chunk.source.endswith("07.txt")}
+        gone = [memory_id for memory_id, text in texts.items() if "Table 3 maps 5" in text]
+        assert set(bank.ids.tolist()) == set(texts) - set(gone)
+        assert not [hit for hit in bank.search("Table 3 maps 5 keys", k=50) if not hit.text]
+    stages = json.loads((out / "build" / "stats.json").read_text())["stages"]
+    assert all(stage["in"] == stage["kept"] + sum(stage["dropped"].values()) + sum(stage["rejected"].values()) for stage in stages.values())

@@ -1,0 +1,82 @@
+"""Options from a file and from the command line: what is given goes first, what is misspelt is named."""
+
+from pathlib import Path
+
+import pytest
+
+from kmem.errors import ConfigError, UnknownNameError
+from kmem.pipelines.config import BuildConfig, ExecutorConfig
+from kmem.pipelines.options import Options, options_of, read_options
+
+
+def test_what_is_printed_is_read_back(tmp_path: Path) -> None:
+    given = {"sources": ["a.txt"], "out": "bank", "limit": 7, "rules.preset": "web", "rules.min-words": 20.0, "executor.workers": 2}
+    options = options_of({}, {**given, "languages.keep": ["en", "zh"], "dedup.mode": "exact", "chunk.overlap_tokens": 16})
+    (tmp_path / "build.yaml").write_text(options.to_yaml())
+    assert options_of(read_options(str(tmp_path / "build.yaml")), {}) == options
+    assert options.build.languages.keep == ("en", "zh")
+    assert options.build.rules.limits["min-words"] == 20
+    assert (options.build.dedup.mode, options.build.dedup_chunks.mode) == ("exact", BuildConfig().dedup_chunks.mode)
+
+
+def test_what_is_given_goes_before_the_file() -> None:
+    file: dict[str, object] = {
+        "limit": 3,
+        "rules": "web",
+        "dedup": {"mode": "none"},
+        "quality": {"minimum": 1},
+        "sources": "one.txt",
+        "read": None,
+    }
+    options = options_of(file, {"limit": 5, "dedup.mode": "near", "rules.lorem-ipsum": False})
+    assert (options.build.limit, options.build.dedup.mode, options.sources) == (5, "near", ("one",))
+    assert options.build.rules.preset == "web"
+    assert "lorem-ipsum" not in options.build.rules.limits
+    assert options_of({}, {}) == Options()
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        ({"limt": 3}, "no option limt; did you mean limit?"),
+        ({"dedup": {"treshold": 0.5}}, r"no option dedup.treshold; did you mean dedup.threshold\?"),
+        ({"executor": {"worker": 2}}, r"did you mean executor.workers\?"),
+        ({"xyzzy": 1}, "there are sources, out"),
+        ({"dedup": "near"}, "dedup must be a mapping of options, not 'near'"),
+        ({"limit": 0}, "limit must be at least 1, not 0"),
+        ({"model": 7}, "model is 7, but must be like 'smollm2'"),
+        ({"encode": "no"}, "encode is 'no', but must be like True"),
+        ({"sources": 3}, "sources must be a list"),
+        ({"quality": {"minimum": 2}}, "between 0 and 1"),
+        ({"executor": {"workers": 2, "scheduler": "tcp://a:1"}}, "exclude each other"),
+    ],
+)
+def test_what_is_wrong_is_named(data: dict[str, object], words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        options_of(data, {})
+
+
+def test_a_rule_that_is_not_there() -> None:
+    with pytest.raises(UnknownNameError, match="min-wrods"):
+        options_of({"rules": {"min-wrods": 3}}, {})
+
+
+def test_files_that_hold_no_options(tmp_path: Path) -> None:
+    file = tmp_path / "build.yaml"
+    with pytest.raises(ConfigError, match=r"build\.yaml can't be read"):
+        read_options(str(file))
+    for text, words in (
+        ("a: [", "is no YAML"),
+        ("", "holds nothing"),
+        ("- a", "holds list"),
+        ("a: !!python/none x", "no YAML"),
+    ):
+        file.write_text(text)
+        with pytest.raises(ConfigError, match=words):
+            read_options(str(file))
+
+
+def test_where_it_runs_is_no_part_of_what_is_built() -> None:
+    assert "workers" not in str(BuildConfig().to_dict())
+    with pytest.raises(ConfigError, match="workers must be at least 1"):
+        ExecutorConfig(workers=0)

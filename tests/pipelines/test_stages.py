@@ -1,0 +1,176 @@
+"""Stages one by one: shards do not depend on partitions, nothing is lost unsaid, poison is set aside, statistics and status tell."""
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import kmem
+from kmem.encoder.encode import Encoder
+from kmem.errors import AttachError, BankNotFoundError, BuildError
+from kmem.kstore.lock import locked
+from kmem.kstore.place import LocalPlace
+from kmem.kstore.writer import BankWriter
+from kmem.memories import Memories
+from kmem.pipelines.build import build
+from kmem.pipelines.config import ExecutorConfig
+from kmem.pipelines.executors.local import InProcess
+from kmem.pipelines.ledger import CAME, KEPT, Receipt, balance
+from kmem.pipelines.run import Runner
+from kmem.pipelines.stats import Stats
+from kmem.pipelines.status import AT_WORK, FINISHED, STOPPED, status
+from kmem.pipelines.tools import Tools
+from kmem.progress import silent
+from tests.pipelines.test_build import bank_bytes, config
+
+
+def test_the_bank_does_not_depend_on_partitions(tiny_folder: Path, corpus: Path, tmp_path: Path) -> None:
+    options = config(tiny_folder, embedder="bm25")
+    build(corpus, out=tmp_path / "one", config=options)
+    build(corpus, out=tmp_path / "many", config=options, executor=ExecutorConfig(partition_bytes=700))
+    assert bank_bytes(tmp_path / "one") == bank_bytes(tmp_path / "many")
+    left = {path.name for path in (tmp_path / "many" / "build").iterdir()}
+    assert left == {"completions", "config.yaml", "executor.json", "lock", "shards", "stats.json", "stats.png", "writer.json"}
+    stats = json.loads((tmp_path / "many" / "build" / "stats.json").read_text())
+    for stage in stats["stages"].values():
+        assert stage["in"] == stage["kept"] + sum(stage["dropped"].values()) + sum(stage["rejected"].values())
+    assert stats["stages"]["read"]["in"] == 12
+    assert stats["versions"]["torch"]
+
+
+def test_a_build_goes_on_with_other_workers_and_partitions(
+    tiny_folder: Path, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options, killed = config(tiny_folder, embedder="bm25"), tmp_path / "killed"
+    build(corpus, out=tmp_path / "whole", config=options)
+
+    def stop(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(BankWriter, "commit", stop)
+        with pytest.raises(KeyboardInterrupt):
+            build(corpus, out=killed, config=options, executor=ExecutorConfig(partition_bytes=700))
+    report = build(corpus, out=killed, config=options, resume=True)
+    assert report.shards_reused == report.shards
+    assert bank_bytes(killed) == bank_bytes(tmp_path / "whole")
+
+
+def test_a_chunk_that_can_not_be_encoded_is_set_aside(
+    tiny_folder: Path, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = Encoder.encode
+
+    def encode(encoder: Encoder, references: Sequence[str], *arguments: Any, **named: Any) -> Memories:
+        if any("page 7" in reference for reference in references):
+            raise RuntimeError("poison")
+        return original(encoder, references, *arguments, **named)
+
+    options = config(tiny_folder, embedder="bm25")
+    build(corpus, out=tmp_path / "whole", config=options)
+    with monkeypatch.context() as patch:
+        patch.setattr(Encoder, "encode", encode)
+        report = build(corpus, out=tmp_path / "bank", config=options)
+    gone = report.counts["rejected: raised RuntimeError"]
+    rejected = [json.loads(line) for line in (tmp_path / "bank" / "build" / "rejected.jsonl").read_text().splitlines()]
+    assert gone == len(rejected) > 0
+    assert all("page 7" in line["sample"] for line in rejected)
+    assert status(LocalPlace(tmp_path / "bank")).rejected == {"raised RuntimeError": gone}
+    with kmem.open(tmp_path / "bank") as bank, kmem.open(tmp_path / "whole") as whole:
+        assert len(bank) == len(whole) - gone
+        left = [chunk.id for chunk in whole.chunks(whole.ids.tolist()) if "page 7" not in chunk.text]
+        assert bank.ids.tolist() == left
+        assert bank.read(left).lengths.tolist() == whole.read(left).lengths.tolist()
+    appended = kmem.append(tmp_path / "bank", corpus)  # the chunk is tried again, by what can encode it
+    assert appended.chunks == gone
+
+
+def test_a_step_that_always_fails_ends_the_build(tiny_folder: Path, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def encode(*_: Any, **__: Any) -> Memories:
+        raise RuntimeError("poison")
+
+    monkeypatch.setattr(Encoder, "encode", encode)
+    with pytest.raises(BuildError, match="Stage encode fails on every document that it is given"):
+        build(corpus, out=tmp_path / "bank", config=config(tiny_folder, embedder="bm25", shard_rows=12))
+    found = status(LocalPlace(tmp_path / "bank"))
+    assert found.state == STOPPED
+    assert "--resume" in str(found.resume)
+    assert found.stages["read"].tasks == 1
+
+
+def test_status_of_a_build_at_work_and_of_a_finished_one(tiny_folder: Path, corpus: Path, tmp_path: Path) -> None:
+    place = LocalPlace(tmp_path / "bank")
+    with pytest.raises(BankNotFoundError, match="holds no build"):
+        status(place)
+    seen: list[str] = []
+    build(
+        corpus,
+        out=tmp_path / "bank",
+        config=config(tiny_folder, embedder="bm25", limit=4),
+        progress=lambda stage, *_: seen.append(status(place).state) if stage == "encode" else None,
+    )
+    assert set(seen) == {AT_WORK}
+    assert status(place).state == FINISHED
+    with locked(place):
+        assert status(place).writer
+
+
+@dataclass(frozen=True, kw_only=True)
+class Counting:
+    index: int
+    numbers: tuple[int, ...]
+    aside: tuple[tuple[int, str], ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fragile:
+    """Fails at numbers above nine."""
+
+    stage = "fragile"
+
+    def __call__(self, task: Counting, tools: Tools) -> Receipt:
+        aside = dict(task.aside)
+        for number, unit in enumerate(self.units(task, tools)):
+            if number not in aside:
+                self.alone(unit, task, tools)
+        kept = len(task.numbers) - len(aside)
+        rejected = Counter(f"rejected: {reason}" for reason in aside.values())
+        return Receipt(index=task.index, counts={CAME: len(task.numbers), KEPT: kept, **rejected})
+
+    def units(self, task: Counting, tools: Tools) -> Iterator[int]:
+        return iter(task.numbers)
+
+    def alone(self, unit: int, task: Counting, tools: Tools) -> None:
+        if unit > 9:
+            raise ValueError(unit)
+
+
+def test_what_fails_is_found_one_by_one(tmp_path: Path) -> None:
+    runner = Runner(place=LocalPlace(tmp_path), executor=InProcess(), progress=silent)
+    tasks = [Counting(index=0, numbers=(1, 2, 3)), Counting(index=1, numbers=(4, 10, 5, 11, 6))]
+    first, second = runner.run(Fragile(), tasks)
+    assert dict(first.counts) == {CAME: 3, KEPT: 3}
+    assert dict(second.counts) == {CAME: 5, KEPT: 3, "rejected: raised ValueError": 2}
+    assert balance(second.counts) == 0
+    assert not list(tmp_path.rglob("examined*/*"))
+    with pytest.raises(BuildError, match="fails on every document"):
+        runner.run(Fragile(), [Counting(index=0, numbers=(10,) * 12)])
+
+
+def test_what_is_lost_without_a_reason_is_an_error() -> None:
+    with pytest.raises(BuildError, match="Stage read lost 1 of 3 documents"):
+        Stats().add("read", {CAME: 3, KEPT: 1, "dropped: empty": 1}, 0.0)
+
+
+def test_a_bank_without_meaning_is_built_and_refused(tiny_folder: Path, corpus: Path, tmp_path: Path) -> None:
+    """The null encoder: neither model runs, everything else does."""
+    build(corpus, out=tmp_path / "bank", config=config(tiny_folder, embedder="null", encode=False))
+    model, tokenizer = kmem.load_model(str(tiny_folder))
+    with kmem.open(tmp_path / "bank") as bank:
+        assert bank.manifest.index.dim == 8
+        with pytest.raises(AttachError, match="--embedder null"):
+            kmem.attach(model, bank, tokenizer=tokenizer)
