@@ -25,9 +25,8 @@ class Block(GradientCheckpointingLayer):  # type: ignore[misc]  # transformers i
         super().__init__()
         self.mixer_norm = nn.RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
         self.mixer = mixer(config, layer)
-        self.mlp_norm, self.mlp = None, None
-        if config.intermediate_size:
-            self.mlp_norm, self.mlp = nn.RMSNorm(config.hidden_size, eps=config.rms_norm_eps), SwiGLU(config)
+        self.mlp_norm = nn.RMSNorm(config.hidden_size, eps=config.rms_norm_eps) if config.intermediate_size else None
+        self.mlp = SwiGLU(config) if config.intermediate_size else None
 
     def forward(self, hidden: Tensor, state: State, past: int) -> tuple[Tensor, State]:
         """[B, T, C] → [B, T, C], and the mixer's state."""

@@ -14,6 +14,7 @@ class BMojoConfig(PreTrainedConfig):  # type: ignore[misc]  # transformers is un
     """Sizes in tokens unless they say otherwise. Raises ConfigError and UnknownNameError for what can't be built.
 
     variant: one of variants.VARIANTS, which makes `mixers`, one name of variants.MIXERS a layer; given themselves, they are what counts.
+    num_key_value_heads 0 = as many as query heads; head_dim 0 = hidden_size shared out; state_heads 0 = of 64 channels each.
     window, chunk, fading: see kernels.chunked_window.Window; fading None = as many as the window.
     eidetic: the most tokens a layer stores, None = it grows without end. threshold: only tokens whose innovation is above it are stored,
     None = all are, and compete. With neither, every token is stored in the end.
@@ -30,11 +31,11 @@ class BMojoConfig(PreTrainedConfig):  # type: ignore[misc]  # transformers is un
     hidden_size: int = 512
     num_hidden_layers: int = 8
     num_attention_heads: int = 8
-    num_key_value_heads: int | None = None
-    head_dim: int | None = None
+    num_key_value_heads: int = 0
+    head_dim: int = 0
     intermediate_size: int = 1_408
     variant: str = "bmojo"
-    mixers: list[str] | tuple[str, ...] | None = None
+    mixers: list[str] | tuple[str, ...] = ()
     window: int = 128
     chunk: int = 64
     fading: int | None = None
@@ -47,7 +48,7 @@ class BMojoConfig(PreTrainedConfig):  # type: ignore[misc]  # transformers is un
     retrieve: int = 256
     rope_base: float | None = 10_000.0
     state_size: int = 64
-    state_heads: int | None = None
+    state_heads: int = 0
     state_groups: int = 1
     state_expand: int = 2
     conv_kernel: int = 4
@@ -66,14 +67,13 @@ class BMojoConfig(PreTrainedConfig):  # type: ignore[misc]  # transformers is un
         self.head_dim = self.head_dim or self.hidden_size // self.num_attention_heads
         self.fading = self.window if self.fading is None else self.fading
         self.state_heads = self.state_heads or max(1, self.state_expand * self.hidden_size // 64)
-        self.mixers = list(mixers_of(self.variant, self.num_hidden_layers) if self.mixers is None else self.mixers)
+        self.mixers = list(self.mixers or mixers_of(self.variant, self.num_hidden_layers))
         Window(width=self.window, chunk=self.chunk, fading=self.fading)  # raises where sizes can't be
         self._require_sizes()
         self._require_store()
         super().__post_init__(**kwargs)
 
     def _require_sizes(self) -> None:
-        assert self.mixers is not None
         for name in self.mixers:
             if name not in MIXERS:
                 raise UnknownNameError("mixer", name, MIXERS)
@@ -99,7 +99,6 @@ class BMojoConfig(PreTrainedConfig):  # type: ignore[misc]  # transformers is un
             raise ConfigError(f"average_tokens and retrieve must be at least 1, not {self.average_tokens} and {self.retrieve}.")
         if self.eidetic is not None and self.eidetic < 1:
             raise ConfigError(f"eidetic must be at least 1, not {self.eidetic}; the variant bmojo_f stores nothing.")
-        assert self.mixers is not None
         for name in (*EIDETIC[1:], "swa_wide"):
             if self.eidetic is None and name in self.mixers:
                 raise ConfigError(f"{name} needs to know how many tokens a store holds: give eidetic.")

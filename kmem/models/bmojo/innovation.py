@@ -30,5 +30,5 @@ def read_out_before(read_out: Tensor, last: Tensor | None) -> tuple[Tensor, Tens
 def prediction_error(hidden: Tensor, predicted: Tensor) -> Tensor:
     """[B, T] mean square over channels of the difference, each side normalised first, so that only direction counts: 0 to 4."""
     wide = torch.promote_types(hidden.dtype, torch.float32)
-    sides = (F.layer_norm(part.to(wide), part.shape[-1:]) for part in (hidden, predicted))
-    return torch.sub(*sides).square().mean(-1)
+    seen, foreseen = (F.layer_norm(part.to(wide), part.shape[-1:]) for part in (hidden, predicted))
+    return (seen - foreseen).square().mean(-1)

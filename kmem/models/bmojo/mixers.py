@@ -22,12 +22,13 @@ def mixer(config: BMojoConfig, layer: int) -> nn.Module:
     if name in _PLAIN:
         return _PLAIN[name](config, layer)
     near = Window(width=config.window, chunk=config.chunk)
+    faded = replace(near, fading=config.fading or 0)
     if name == "swa":
         return BMojoMixer(config, near, None)
     if name == "swa_wide":
-        return BMojoMixer(config, replace(near, width=config.window + config.eidetic), None)
+        return BMojoMixer(config, replace(near, width=config.window + (config.eidetic or 0)), None)
     if name == "bmojo_f":
-        return BMojoMixer(config, replace(near, fading=config.fading, sliding=True), None)
+        return BMojoMixer(config, replace(faded, sliding=True), None)
     rules = dict(zip(EIDETIC, (config.innovation, "random", "oldest"), strict=True))
     ranking = Ranking(rule=rules[name], layer=layer, average_tokens=config.average_tokens, threshold=config.threshold)
-    return BMojoMixer(config, replace(near, fading=config.fading), ranking)
+    return BMojoMixer(config, faded, ranking)

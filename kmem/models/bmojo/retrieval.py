@@ -5,6 +5,7 @@ its keys with a query (Quest, arXiv 2406.10774). With as many keys retrieved as 
 """
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 BLOCK = 16
@@ -15,8 +16,8 @@ BLOCK = 16
 def bounds_of(key: Tensor, filled: Tensor) -> tuple[Tensor, Tensor]:
     """Least and greatest numbers [B, H, b, D] of each block of key [B, H, m, D]; of a block with nothing filled [B, m], zeros."""
     short = -key.shape[2] % BLOCK
-    keys = torch.unflatten(torch.nn.functional.pad(key, [0, 0, 0, short]), 2, (-1, BLOCK))
-    seen = torch.unflatten(torch.nn.functional.pad(filled, [0, short]), 1, (-1, BLOCK))[:, None, :, :, None]
+    keys = torch.unflatten(F.pad(key, [0, 0, 0, short]), 2, (-1, BLOCK))
+    seen = torch.unflatten(F.pad(filled, [0, short]), 1, (-1, BLOCK))[:, None, :, :, None]
     some = seen.any(3)
     least = keys.masked_fill(~seen, torch.inf).amin(3).masked_fill(~some, 0)
     return least, keys.masked_fill(~seen, -torch.inf).amax(3).masked_fill(~some, 0)
@@ -32,7 +33,7 @@ def retrieve(query: Tensor, least: Tensor, greatest: Tensor, filled: Tensor, key
     grouped = torch.unflatten(query, 1, (least.shape[1], -1))
     ups, downs = grouped.clamp(min=0), grouped.clamp(max=0)
     bound = (ups @ greatest[:, :, None].mT + downs @ least[:, :, None].mT).amax(2)  # [B, H, T, b]
-    padded = torch.nn.functional.pad(filled, [0, -filled.shape[1] % BLOCK])
+    padded = F.pad(filled, [0, -filled.shape[1] % BLOCK])
     some = torch.unflatten(padded, 1, (-1, BLOCK)).any(2)
     bound = bound.masked_fill(~some[:, None, None], -torch.inf)
     blocks = bound.topk(min(-(-keys // BLOCK), bound.shape[-1]), dim=-1).indices

@@ -1,10 +1,8 @@
 """What a layer remembers between calls: named tensors whose first dimension is the batch."""
 
-from collections.abc import Mapping
-
 from torch import Tensor
 
-State = Mapping[str, Tensor]
+State = dict[str, Tensor]
 """Empty before the first token."""
 
 

@@ -20,6 +20,10 @@ class Stored(NamedTuple):
     value: Tensor
     priority: Tensor
 
+    def followed_by(self, near: KeyValue) -> "Stored":
+        """These keys and values with those of tokens behind them, to take from."""
+        return Stored(torch.cat([self.key, near.key], dim=2), torch.cat([self.value, near.value], dim=2), self.priority)
+
     def take(self, place: Tensor, priority: Tensor) -> "Stored":
         return Stored(gather(self.key, place), gather(self.value, place), priority)
 
@@ -65,8 +69,7 @@ class Store:
         chunks = window.chunks(end - tokens.query.shape[2], end)
         entered = [window.kept(chunk * window.chunk) - begin for chunk in chunks]
         place, priority = choose(before.priority, tokens.priority, entered)
-        pool = Stored(*(torch.cat([old, new], dim=2) for old, new in zip(before[:2], tokens.near, strict=True)), before.priority)
-        held = pool.take(place, priority)
+        held = before.followed_by(tokens.near).take(place, priority)
         output = attend(
             tokens.query,
             tokens.near,
@@ -93,48 +96,44 @@ class Store:
             piece = _piece(tokens, max(past, first), last, begin)
             if self.retrieve_above is None or held.key.shape[2] <= self.retrieve_above:
                 eidetic = Eidetic(held.key[:, :, None], held.value[:, :, None], (held.priority != EMPTY)[:, None])
-                settings = {"end": last, "scaling": self.scaling}
-                outputs.append(attend(piece.query, piece.near, window, **settings, fading=piece.fading, eidetic=eidetic))  # type: ignore[arg-type]
-                continue
-            bounds = bounds or bounds_of(held.key, held.priority != EMPTY)
-            outputs.append(self._retrieved(piece, held, bounds))
+                read = attend(piece.query, piece.near, window, end=last, scaling=self.scaling, fading=piece.fading, eidetic=eidetic)
+            else:
+                bounds = bounds or bounds_of(held.key, held.priority != EMPTY)
+                read = self._retrieved(piece, held, bounds)
+            outputs.append(read)
         return torch.cat(outputs, dim=2), _state(held, bounds)
 
     def _enter(self, held: Stored, tokens: Tokens, begin: int, until: int) -> Stored:
         """The store after the tokens at positions `begin` … `until` − 1 have left the window."""
         lead = tokens.end - tokens.priority.shape[1]
         part = slice(begin - lead, until - lead)
-        joined = (torch.cat([old, new[:, :, part]], dim=2) for old, new in zip(held[:2], tokens.near, strict=True))
         fresh = tokens.priority[:, part]
         if self.capacity is None:
             place, priority = keep_all(torch.cat([held.priority, fresh], dim=1))
         else:
             places, priorities = choose(held.priority, fresh, [fresh.shape[1]])
             place, priority = places[:, 0], priorities[:, 0]
-        return Stored(*joined, held.priority).take(place, priority)
+        return held.followed_by(_part(tokens.near, part)).take(place, priority)
 
     def _retrieved(self, piece: Tokens, held: Stored, bounds: tuple[Tensor, ...]) -> Tensor:
-        place, seen = retrieve(piece.query, *bounds, held.priority != EMPTY, self.retrieve)
+        least, greatest = bounds
+        place, seen = retrieve(piece.query, least, greatest, held.priority != EMPTY, self.retrieve)
         flat = place.flatten(2)[..., None].expand(-1, -1, -1, held.key.shape[-1])
-        key, value = (torch.unflatten(part.gather(2, flat), 2, place.shape[2:]) for part in held[:2])
+        key, value = (torch.unflatten(part.gather(2, flat), 2, place.shape[2:]) for part in (held.key, held.value))
         eidetic = Eidetic(key, value, seen)
         return attend_retrieved(piece.query, piece.near, self.window, eidetic, end=piece.end, scaling=self.scaling, fading=piece.fading)
 
 
 def _piece(tokens: Tokens, first: int, last: int, begin: int) -> Tokens:
     """The queries at positions `first` … `last` − 1 with the window's keys from position `begin` on, and the fading keys up to there."""
-    past = tokens.end - tokens.query.shape[2]
-    beyond = tokens.end - last
-    near, fading = (part and KeyValue(*(side[:, :, : side.shape[2] - beyond] for side in part)) for part in (tokens.near, tokens.fading))
-    assert near is not None
-    from_begin = near.key.shape[2] - (last - begin)
-    return Tokens(
-        tokens.query[:, :, first - past : last - past],
-        KeyValue(near.key[:, :, from_begin:], near.value[:, :, from_begin:]),
-        tokens.priority,
-        fading,
-        last,
-    )
+    past, begins = tokens.end - tokens.query.shape[2], tokens.end - tokens.near.key.shape[2]
+    fading = tokens.fading and _part(tokens.fading, slice(tokens.fading.key.shape[2] - (tokens.end - last)))
+    near = _part(tokens.near, slice(begin - begins, last - begins))
+    return Tokens(tokens.query[:, :, first - past : last - past], near, tokens.priority, fading, last)
+
+
+def _part(pair: KeyValue, places: slice) -> KeyValue:
+    return KeyValue(pair.key[:, :, places], pair.value[:, :, places])
 
 
 def _state(held: Stored, bounds: tuple[Tensor, ...] = ()) -> State:
