@@ -1,5 +1,6 @@
 """From a mixer's name to the module."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from torch import nn
@@ -13,7 +14,7 @@ from kmem.models.bmojo.full import FullAttention
 from kmem.models.bmojo.ranking import Ranking
 from kmem.models.bmojo.variants import EIDETIC
 
-_PLAIN = {"ssm": FadingMemory, "transformer": FullAttention, "conv": ConvolutionMixer}
+_PLAIN: dict[str, Callable[[BMojoConfig, int], nn.Module]] = {"ssm": FadingMemory, "transformer": FullAttention, "conv": ConvolutionMixer}
 
 
 def mixer(config: BMojoConfig, layer: int) -> nn.Module:
