@@ -18,13 +18,7 @@ def nearest(
     """
     found, dropped = [], 0
     for row, question in zip(np.argsort(-scores, axis=1, kind="stable"), questions, strict=True):
-        kept: list[int] = []
-        for place in map(int, row):
-            if len(kept) == count:
-                break
-            if guard.keeps(references[place], question):
-                kept.append(place)
-            else:
-                dropped += 1
-        found.append(tuple(kept))
+        kept, left_out = guard.nearest((references[place] for place in row), question, count)
+        found.append(tuple(int(row[place]) for place in kept))
+        dropped += left_out
     return found, dropped

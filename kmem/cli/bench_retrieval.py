@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from kmem.bench.retrieval.config import OTHER_POOL, POOL, RetrievalConfig
@@ -45,9 +46,10 @@ def retrieval(
         full=full,
         seed=seed,
     )
-    from kmem.bench.retrieval.measure import measure_retrieval
+    from kmem.bench.retrieval.measure import measure_retrieval, require_found
     from kmem.encoder.load import load_model
 
+    require_found(config)
     loaded, tokenizer = load_model(model)
     with progress_bars(quiet=json_file == STANDARD_OUTPUT) as progress:
         figures = measure_retrieval(loaded, tokenizer, config, progress=progress)
@@ -59,7 +61,7 @@ def retrieval(
     if printed:
         return
     for name, found in (figures["corpora"] | figures.get("harder", {})).items():
-        output().print(recall_table(found, title=f"{name}: {found['questions']} questions, {found['rows']:,} chunks"))
+        output().print(recall_table(found, title=f"{escape(name)}: {found['questions']} questions, {found['rows']:,} chunks"))
     for name, why in figures["skipped"].items():
         output().print(f"{name} was left out. {why}", markup=False)
 
@@ -75,7 +77,7 @@ def recall_table(found: dict[str, Any], *, title: str) -> Table:
             f"{part} {_points(pair['difference'])} ({_points(pair['low95'])} to {_points(pair['high95'])})" for part, pair in parts.items()
         )
         recalls = (f"{row[f'recall@{k}']:.3f}" for k in (1, 5, 20))
-        table.add_row(name, *recalls, f"{row['embed_p50_ms']:.2f} ms", f"{row['search_p50_ms']:.2f} ms", row["index"], less)
+        table.add_row(escape(name), *recalls, f"{row['embed_p50_ms']:.2f} ms", f"{row['search_p50_ms']:.2f} ms", row["index"], less)
     return table
 
 

@@ -10,7 +10,7 @@ from rich.table import Table
 from kmem.arguments import require_count
 from kmem.cli.bench_json import require_folder
 from kmem.cli.device import known_device
-from kmem.cli.render import JSON_OPTION, human_bytes, human_seconds, output, print_json, working
+from kmem.cli.render import JSON_OPTION, counted, human_bytes, human_seconds, output, print_json, working
 from kmem.encoder.defaults import AUTO, DEVICE
 from kmem.encoder.presets import PREFIX
 from kmem.errors import ConfigError
@@ -100,7 +100,7 @@ def plan(
     if as_json:
         print_json(figures)
         return
-    output().print(subject(figures))
+    output().print(subject(figures), markup=False)
     for table in (costs_table(figures), uses_table(figures), bytes_table(figures)):
         output().print(table)
 
@@ -184,7 +184,7 @@ def bytes_table(figures: dict[str, Any]) -> Table:
 def subject(figures: dict[str, Any]) -> str:
     """What is planned for: model, corpus, machine."""
     shape, ledger, used = figures["shape"], figures["ledger"], figures["hardware"]
-    model = f"{shape['layers']} layers of {shape['width']}, {figures['profile']}, {ledger['references']:,} references"
+    model = f"{shape['layers']} layers of {shape['width']}, {figures['profile']}, {counted(ledger['references'], 'reference')}"
     cold = {True: ", cold", False: ", warm"}.get(used["facts"].get("cold"), "")
     rates = f"{used['flops'] / TERA:.3g} TFLOP/s, {used['utilisation']:.0%} of it used, disk {used['disk_gb_per_s']:.3g} GB/s{cold}"
     return f"{model}; {used['name']}: {rates}"

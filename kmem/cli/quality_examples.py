@@ -9,6 +9,7 @@ from kmem.arguments import path_of
 from kmem.cli.bench_json import require_folder
 from kmem.cli.render import JSON_OPTION, output, print_json, working
 from kmem.kbuild.quality.examples.config import ExamplesConfig
+from kmem.written import whole_text
 
 DEFAULT = ExamplesConfig()
 
@@ -28,11 +29,11 @@ def examples(
     config = ExamplesConfig(each=each, seed=seed)
     require_folder("OUT", out)
     rows: Counter[str] = Counter()
-    with working("Fetching and cutting", quiet=as_json), open(path_of(out, "OUT"), "w", encoding="utf-8") as file:
+    with working("Fetching and cutting", quiet=as_json), whole_text(path_of(out, "OUT")) as file:
         for row in make(config):
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
             rows[f"label {row['label']}, {row['language']}"] += 1
     if as_json:
         print_json({"out": out, "rows": dict(rows)})
     else:
-        output().print(f"Wrote {out}: " + ", ".join(f"{count:,} of {kind}" for kind, count in sorted(rows.items())) + ".")
+        output().print(f"Wrote {out}: " + ", ".join(f"{count:,} of {kind}" for kind, count in sorted(rows.items())) + ".", markup=False)

@@ -1,6 +1,7 @@
 """`kmem quality score`: documents → scores, in a file, a table or a picture."""
 
 import json
+import os
 import time
 from collections import Counter
 from contextlib import ExitStack
@@ -9,13 +10,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
 from kmem.arguments import require_count
 from kmem.cli.bench_json import require_folder
 from kmem.cli.render import JSON_OPTION, output, print_json, printable, working
+from kmem.errors import ConfigError
 from kmem.figures import require_png
+from kmem.written import whole_text
 
 if TYPE_CHECKING:
     from kmem.document import Document
@@ -45,12 +49,14 @@ def score(
         require_png(Path(picture))
     if limit is not None:
         require_count(limit, "limit")
+    if out is not None:
+        _require_no_source(out, texts)
     used = load_scorer(scorer, Embedder)
     counts: Counter[str] = Counter()
     began, found, characters = time.perf_counter(), [], 0
     with ExitStack() as stack:
         stack.enter_context(working("Scoring", quiet=as_json))
-        file = stack.enter_context(open(out, "w", encoding="utf-8")) if out else None
+        file = stack.enter_context(whole_text(Path(out))) if out is not None else None
         for document, value in scored(islice(documents(texts, counts), limit), used):
             found.append((value, printable(document.title or document.source), _start(document)))
             characters += len(document.text)
@@ -72,7 +78,7 @@ def score(
 
 def scores_table(figures: dict[str, Any]) -> Table:
     """A row a quantile."""
-    table = Table("of the texts", "score up to", title=f"{figures['documents']:,} texts, scorer {figures['scorer']['name']}")
+    table = Table("of the texts", "score up to", title=f"{figures['documents']:,} texts, scorer {escape(figures['scorer']['name'])}")
     for part, value in figures["quantiles"].items():
         table.add_row(f"{float(part):.0%}", f"{value:.3f}")
     return table
@@ -84,6 +90,14 @@ def examples_table(title: str, rows: list[tuple[float, str, str]]) -> Table:
     for value, name, start in rows:
         table.add_row(f"{value:.3f}", Text(name[:SHOWN_CHARACTERS]), Text(start))
     return table
+
+
+def _require_no_source(out: str, texts: list[str]) -> None:
+    """Raise ConfigError when the scores would take the place of a text that is to be scored."""
+    from kmem.kbuild.sources import expand
+
+    if Path(out).is_file() and any(os.path.realpath(file.path) == os.path.realpath(out) for file in expand(texts)):
+        raise ConfigError(f"--out {out} is one of the texts to score and would be overwritten; name another file.")
 
 
 def _start(document: "Document") -> str:

@@ -8,7 +8,7 @@ from kmem.document import Chunk, Document
 from kmem.errors import ConfigError
 from kmem.identity import content_id
 from kmem.kbuild.cuts import beginning, cut, skip_whitespace
-from kmem.kbuild.tokens import Tokenizer, filler_for, meter_for
+from kmem.kbuild.tokens import Tokenizer, meter_for
 from kmem.kbuild.tokens.meter import Measured, Meter
 from kmem.profile import SPAN_TOKENS
 
@@ -49,7 +49,6 @@ class Chunker:
     def __init__(self, tokenizer: Tokenizer, config: ChunkerConfig | None = None, *, meter: Meter | None = None) -> None:
         self.config = config or ChunkerConfig()
         self._meter = meter or meter_for(tokenizer)
-        self._filler = None if self.config.overlap_tokens else filler_for(self._meter, self.config.max_tokens)
 
     def run(self, documents: Iterable[Document], counts: Counter[str] | None = None) -> Iterator[Chunk]:
         """The chunks of all documents, in order; `counts` receives `chunks`, `tokens`, and every drop by reason."""
@@ -74,8 +73,7 @@ class Chunker:
         prefix = f"{title}: " if title else ""
         source, text = document.source, document.text
         document_id = content_id(source, text)
-        spans = self._filler.spans(text, prefix) if self._filler else None
-        for start, end, tokens in self._spans(text, prefix) if spans is None else spans:
+        for start, end, tokens in self._spans(text, prefix):
             piece = text[start:end]
             yield Chunk(
                 id=content_id(source, start, end, prefix + piece),

@@ -81,7 +81,9 @@ def repair_index(
 
         texts = [chunk.reference for chunk in bank.chunks(ids.tolist())]
         vectors, config = embedder.embed(texts, progress=more), as_asked(manifest.index)
-        record = make_index(place, vectors, lambda: texts, ids, recorded, config=config, number=manifest.number + 1)
+        record = make_index(
+            place, vectors, lambda: texts, ids, recorded, config=config, number=manifest.number + 1, embed_queries=embedder.embed_queries
+        )
         repaired = manifest.changed(manifest.generations, record, manifest.deleted)
         commit(place, repaired)
     return repaired

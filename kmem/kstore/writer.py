@@ -21,6 +21,7 @@ from kmem.kstore.commit import commit, manifest_numbers
 from kmem.kstore.generation import GenerationWriter, store_if_other
 from kmem.kstore.index.build import Fill
 from kmem.kstore.index.config import IndexConfig
+from kmem.kstore.index.excerpts import EmbedQueries
 from kmem.kstore.index.make import Texts, make_index
 from kmem.kstore.manifest import FORMAT_VERSION, IndexRecord, Manifest, Shard
 from kmem.kstore.place import Place, place_of
@@ -94,13 +95,14 @@ class BankWriter:
         *,
         texts: Texts = tuple,
         fill: Fill | None = None,
+        embed_queries: EmbedQueries | None = None,
     ) -> IndexRecord:
         """Build the search index over unit vectors [N, dim] under their ids [N] and write it, in place of an earlier one.
 
-        embedder: `identity()` of the embedder that made the vectors. texts: gives the references in order, which an index of words needs.
-        fill: as `build_index` has it, which says what is raised.
+        embedder: `identity()` of the embedder that made the vectors. texts: gives the references in order, which an index of words needs,
+        and `embed_queries`. fill: as `build_index` has it, which says what is raised. embed_queries: as `make_index` has it.
         """
-        return make_index(self.place, vectors, texts, ids, embedder, config=config, fill=fill)
+        return make_index(self.place, vectors, texts, ids, embedder, config=config, fill=fill, embed_queries=embed_queries)
 
     def commit(self, shards: Sequence[Shard], index: IndexRecord, *, deleted: Sequence[int] = ()) -> Manifest:
         """Make the place a bank: check that every shard and the index are there, then write the manifest.

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from kmem.arguments import require_count
 from kmem.errors import ConfigError
 from kmem.leak.overlap import Tokens, overlap
 
@@ -30,6 +31,20 @@ class LeakGuard:
         """Whether the reference [n] may be read with the text [m]. Raises WrongTypeError as `overlap` does."""
         return overlap(reference, text) <= self.threshold
 
-    def filter(self, references: Iterable[Tokens], text: Tokens) -> list[int]:
-        """Places of the references that are kept, in their order."""
-        return [place for place, reference in enumerate(references) if self.keeps(reference, text)]
+    def nearest(self, references: Iterable[Tokens], text: Tokens, count: int) -> tuple[tuple[int, ...], int]:
+        """Places of the first `count` references that are kept, and how many were dropped before them: each makes room for the next.
+
+        references: best first; no more of them are taken than it needs, so a search may give them as they come. Raises ConfigError for a
+        count under 1.
+        """
+        require_count(count, "count")
+        kept: list[int] = []
+        dropped = 0
+        for place, reference in enumerate(references):
+            if not self.keeps(reference, text):
+                dropped += 1
+                continue
+            kept.append(place)
+            if len(kept) == count:
+                break
+        return tuple(kept), dropped

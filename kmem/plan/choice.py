@@ -11,6 +11,7 @@ from kmem.plan.shape import Shape
 from kmem.profile import Profile
 
 Home = Literal["text", "memory", "parameters"]
+MOST_USES = 1e30
 HOMES: tuple[Home, ...] = ("text", "memory", "parameters")
 """From the cheapest to write and dearest to read to the opposite (Memory³ Table 3)."""
 
@@ -60,6 +61,8 @@ def choice(shape: Shape, profile: Profile, lengths: Lengths) -> Choice:
 
 
 def require_uses(uses: float) -> None:
-    """Raise ConfigError unless `uses` is a finite number from 0."""
+    """Raise ConfigError unless `uses` is a finite number from 0 to MOST_USES."""
     if not (math.isfinite(uses) and uses >= 0):
         raise ConfigError(f"uses must be a finite number from 0 on, not {uses}.")
+    if uses > MOST_USES:
+        raise ConfigError(f"uses must be at most {MOST_USES:g}, not {uses:g}.")

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from kmem.errors import ConfigError, UnknownNameError
 
 TERA, GIGA = 10**12, 10**9
+LEAST, MOST = 1e-9, 1e30
+"""What a machine may do, in the units of `Hardware`; beyond lie slips of the keyboard, whose quotients no float holds."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -13,7 +15,8 @@ class Hardware:
     """flops: FLOP/s of the fastest matrix product. utilisation: the share of it that encoding reaches; kmem's reached 0.57 on two cores
     (docs/results/encode.json). disk_gb_per_s: 10⁹ bytes a second of reading memories from places at random. ram_gb: 10⁹ bytes.
 
-    `facts`: how a measured machine was measured. Raises ConfigError for what is not a positive number, or a utilisation over 1.
+    `facts`: how a measured machine was measured. Raises ConfigError for what is no number between LEAST and MOST, and a utilisation
+    over 1.
     """
 
     name: str
@@ -28,6 +31,8 @@ class Hardware:
             value = getattr(self, name)
             if not (math.isfinite(value) and value > 0):
                 raise ConfigError(f"{name} must be a positive number, not {value}.")
+            if not LEAST <= value <= MOST:
+                raise ConfigError(f"{name} must lie between {LEAST:g} and {MOST:g}, not {value:g}.")
         if self.utilisation > 1:
             raise ConfigError(f"utilisation is a share of flops, at most 1, not {self.utilisation}.")
 

@@ -51,6 +51,7 @@ def test_every_retriever_is_measured(corpus: str) -> None:
     for row in found["retrievers"].values():
         assert 0 <= row["recall@1"] <= row["recall@5"] <= row["recall@20"] <= 1
         assert row["search_p50_ms"] > 0
+    assert found["retrievers"]["hidden"]["recall@20"] == 1.0  # of twelve articles all are ranked
     assert found["retrievers"]["bm25"]["index"] == "BM25"
     assert figures["search_p50_ms"] == max(row["search_p50_ms"] for row in found["retrievers"].values())
     assert list(found["against_parts"]) == ["hybrid:hidden"]

@@ -46,6 +46,8 @@ ALL = [HASH, HERON, STUB, ONE, TWO, LAW]
         ("C is used; C++ too, since C's old.", "C", "is used; ++ too, since old."),
         ("WLL includes cordless systems", "Wireless Local Loop", "includes cordless systems"),
         ("BOCS and BOACS", "Berard Object and Class Specifier", ""),
+        ("It is what IT is.", "Information Technology", "It is what IT is."),
+        ("The crypt of it", "Cryptography", "The of it"),
         ("The theory of it", "Theory of sets", "The it"),
         ("国家对劳动者实行保护。", "中华人民共和国劳动法", "国家对 者实行保护。"),
         ("人民法院依照第五十条处理", "中华人民共和国劳动法 第五十条", "法院依照 处理"),
@@ -71,6 +73,13 @@ def test_questions() -> None:
         5: "用人单位不得克扣或者无故拖欠 者的工资； 政府应当监督。",
     }
     assert left_out == {"too few words without the title's": 2, "no sentence of its own": 2}
+
+
+@pytest.mark.parametrize(("count", "asked"), [(5, 0), (6, 1)])
+def test_a_question_has_six_words_left(count: int, asked: int) -> None:
+    words = ["Rivers", "carry", "large", "stones", "down", "valley"][:count]
+    article = Document(source="s#9", title="Heron", text=f"Herons wait.\n{' '.join(words)} and the herons.")
+    assert len(ask([article], TaskConfig(), Counter())) == asked
 
 
 def test_questions_can_be_short() -> None:

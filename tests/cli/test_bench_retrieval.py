@@ -49,3 +49,13 @@ def test_bad_input(kmem: Run, tiny_folder: Path, tmp_path: Path) -> None:
     refused(kmem("bench", "retrieval", "--picture", tmp_path / "c.jpg"), "c.jpg must end in .png")
     refused(kmem("bench", "retrieval", "--model", tiny_folder, "--corpus", tmp_path / "nowhere", "--retriever", "bm25"), "nowhere")
     refused(kmem("bench", "retrieval", "--model", tiny_folder, "--retriever", "hybrid:bm25"), "name one of vectors")
+
+
+def test_what_is_not_there_is_said_before_a_model_is_looked_for(kmem: Run, tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"title": "a", "text": "b"}')
+    options = ("bench", "retrieval", "--model", tmp_path / "no-model", "--corpus", tmp_path / "a.jsonl")
+    refused(kmem(*options, "--corpus", tmp_path / "nowhere"), "nowhere")
+    refused(kmem(*options, "--retriever", "hybrid:"), "'hybrid:' names no embedder")
+    refused(kmem(*options, "--retriever", "hybrid:bm25"), "name one of vectors")
+    refused(kmem(*options, "--retriever", "./minilmm"), "./minilmm")
+    refused(kmem(*options, "--seed", "-1"), "seed must be at least 0, not -1")

@@ -68,3 +68,11 @@ def test_bad_input(kmem: Run, tmp_path: Path, tiny_folder: Path) -> None:
     refused(kmem("plan", "--measure", "--model", tiny_folder, "--folder", tmp_path / "gone"), "there is no folder", "--folder")
     refused(kmem("plan", "--picture", tmp_path / "plan.jpg"), "must end in .png")
     refused(kmem("plan", "--picture", tmp_path / "gone" / "plan.png"), "there is no folder")
+
+
+def test_numbers_that_no_quotient_holds(kmem: Run) -> None:
+    for option, value in (("--flops", "5e-324"), ("--disk-gb-per-s", "1e308"), ("--ram-gb", "1e300"), ("--utilisation", "1e-300")):
+        refused(kmem("plan", option, value), option[2:].replace("-", "_"), "between 1e-09 and 1e+30")
+    refused(kmem("plan", "--uses", "1,1e308"), "uses must be at most 1e+30, not 1e+308")
+    assert "Infinity" not in kmem("plan", "--flops", 1e-9, "--disk-gb-per-s", 1e30, "--uses", 1e30, "--json").out
+    assert "memory3, 1 reference;" in kmem("plan", "--references", 1).out

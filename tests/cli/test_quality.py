@@ -59,8 +59,11 @@ def test_bad_input(kmem: Run, lines: Path, tmp_path: Path) -> None:
     bad = tmp_path / "bad.jsonl"
     bad.write_text('{"text": "x"}\n')
     refused(kmem(*train, bad, "--out", tmp_path / "x"), "bad.jsonl, line 1", "label")
-    bad.write_text('{"text": "x", "label": NaN}\n')
-    refused(kmem(*train, bad, "--out", tmp_path / "x"), "finite number")
+    for label in ("NaN", "1e999", "1" + 400 * "0"):
+        bad.write_text(f'{{"text": "x", "label": {label}}}\n')
+        refused(kmem(*train, bad, "--out", tmp_path / "x"), "finite number")
+    bad.write_text('{"text": "x\\ud800", "label": 1}\n')
+    refused(kmem(*train, bad, "--out", tmp_path / "x"), "bad.jsonl, line 1", "field 'text' has half a character")
     bad.write_text("".join(json.dumps({"text": f"x {row}", "label": 1}) + "\n" for row in range(99)))
     refused(kmem(*train, bad, "--out", tmp_path / "x"), "one class only")
     bad.write_text('{"text": "x", "label": 1}\n')
@@ -76,3 +79,49 @@ def test_bad_input(kmem: Run, lines: Path, tmp_path: Path) -> None:
     refused(kmem("quality", "examples", tmp_path / "no" / "a.jsonl"), "no folder")
     refused(kmem("quality", "examples", tmp_path / "a.jsonl", "--each", "0"), "each (0)")
     assert not (tmp_path / "a.jsonl").exists()
+
+
+def test_a_place_that_takes_no_scorer_is_refused_before_training(kmem: Run, lines: Path, tmp_path: Path) -> None:
+    train = ("quality", "train", lines)
+    refused(kmem(*train, "--out", lines), "can't be a folder", "is a file")
+    refused(kmem(*train, "--out", lines / "a" / "b"), "can't be a folder", f"{lines} is a file")
+    options = ("--out", tmp_path / "x", "--embedder")
+    refused(kmem(*train, *options, "multilingual"), "--kind embedding")
+    for name in ("bm25", "hidden", "hybrid", "hybrid:minilm"):
+        refused(kmem(*train, *options, name, "--kind", "embedding"), f"--embedder {name} has no vectors")
+    assert not (tmp_path / "x").exists()
+
+
+def test_brackets_in_names_are_no_markup(kmem: Run, lines: Path, tmp_path: Path) -> None:
+    odd = tmp_path / "odd.jsonl"
+    odd.write_text(lines.read_text().replace('"source": "', '"source": "[/b]'))
+    trained = kmem("quality", "train", odd, "--out", tmp_path / "[/mine]")
+    assert trained.code == 0, trained.err
+    assert "[/b]" in trained.out
+    assert f"Wrote {tmp_path}/[/mine]" in trained.out
+    (tmp_path / "a.txt").write_text("Iron rusts in wet air.")
+    scored = kmem("quality", "score", tmp_path / "a.txt", "--scorer", tmp_path / "[/mine]")
+    assert scored.code == 0, scored.err
+
+
+def test_scores_never_take_the_place_of_a_text(kmem: Run, tmp_path: Path) -> None:
+    texts, out = tmp_path / "texts.jsonl", tmp_path / "scores.jsonl"
+    texts.write_text(json.dumps({"text": "Iron rusts in wet air."}) + "\n")
+    before = texts.read_bytes()
+    refused(kmem("quality", "score", texts, "--out", texts), "one of the texts to score")
+    refused(kmem("quality", "score", tmp_path / "*.jsonl", "--out", texts), "one of the texts to score")
+    assert texts.read_bytes() == before
+    out.write_text("what an earlier run found")
+    refused(kmem("quality", "score", tmp_path / "gone.txt", "--out", out), "gone.txt")
+    assert out.read_text() == "what an earlier run found"
+    out.unlink()
+    assert kmem("quality", "score", tmp_path, "--out", out).code == 0  # its own lines are none of the texts
+    assert len(out.read_text().splitlines()) == 1
+
+
+def test_examples_that_fail_leave_the_file(kmem: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = tmp_path / "labelled.jsonl"
+    out.write_text("labelled before")
+    monkeypatch.setenv("KMEM_CACHE", str(out))  # a file: nothing can be fetched into it
+    refused(kmem("quality", "examples", out), "KMEM_CACHE")
+    assert out.read_text() == "labelled before"

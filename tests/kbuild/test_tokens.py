@@ -14,7 +14,7 @@ from kmem.kbuild.chunker import Chunker, ChunkerConfig
 from kmem.kbuild.tokens import NaiveMeter, meter_for
 from kmem.kbuild.tokens.backend import BackendMeter, backend_of
 from kmem.kbuild.tokens.meter import Meter
-from kmem.kbuild.tokens.patterns import Classes, word_pattern, word_rule
+from kmem.kbuild.tokens.patterns import Classes, word_pattern
 from kmem.kbuild.tokens.words import WordMeter
 from tests.kbuild.conftest import SENTENCES, fast
 from tests.tiny import byte_tokenizer
@@ -133,10 +133,10 @@ def test_each_tokenizer_is_counted_by_the_fastest_exact_way() -> None:
 @given(text=TEXTS)
 def test_words_are_those_of_the_library(name: str, text: str) -> None:
     backend = BY_WORDS[name].backend_tokenizer
-    rule = word_rule(backend)
-    assert rule is not None
+    pattern = word_pattern(backend)
+    assert pattern is not None
     if Classes().agree(text):
-        assert word_pattern(rule).findall(text) == [text[start:end] for _, (start, end) in backend.pre_tokenizer.pre_tokenize_str(text)]
+        assert pattern.findall(text) == [text[start:end] for _, (start, end) in backend.pre_tokenizer.pre_tokenize_str(text)]
 
 
 def test_the_classes_of_the_characters_that_texts_are_made_of_agree() -> None:

@@ -124,6 +124,22 @@ def require_close(output: Tensor, expected: Tensor, dtype: torch.dtype) -> None:
     assert float(error) <= RELATIVE_ERROR[dtype] * float(size), float(error / size)
 
 
+@pytest.mark.parametrize("masked", [False, True], ids=["causal", "left padded"])
+@pytest.mark.parametrize(("length", "keys"), [(64, 64), (65, 65), (65, 100)])
+@pytest.mark.parametrize("bracket", [0, 1, BRACKET])
+@pytest.mark.parametrize("prepare", [dense.prepare, cpu.prepare], ids=["dense", "cpu"])
+def test_prompts_whose_every_column_reads(prepare: Prepare, bracket: int, length: int, keys: int, masked: bool) -> None:
+    """Rows alike, as most batches are: from their first token on, and after 35 others."""
+    runs = [(row, first, min(first + 64, length), (row, 2 + first // 64)) for row in range(2) for first in range(0, length, 64)]
+    memory, read, arguments = layer_memory(bracket=bracket), segments(runs), states(2, length, keys)
+    mask = left_padded(2, length, keys) if masked else None
+    expected, expected_mass = naive.prepare(memory, read)(*arguments, mask, scaling=0.4, softcap=None)
+    output, mass = prepare(memory, read)(*arguments, mask, scaling=0.4, softcap=None)
+    seen = torch.ones(2, length, dtype=torch.bool) if mask is None else mask[:, 0].any(-1)
+    torch.testing.assert_close(output[seen], expected[seen], rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(mass, expected_mass, rtol=1e-9, atol=1e-9)
+
+
 @KERNELS
 @pytest.mark.parametrize("empty", [1e200, float("nan")])
 @pytest.mark.parametrize("length", [1, 5])

@@ -14,6 +14,7 @@ from kmem.kstore.index.config import IndexConfig
 from kmem.kstore.index.factory import list_count
 from kmem.kstore.index.queries import Queries
 from kmem.kstore.index.search import FEW_QUERIES, read_index, search, write_index
+from kmem.kstore.index.tune import noisy_copies
 from kmem.kstore.place import LocalPlace
 from tests.kstore.kit import NgramEmbedder, tiny_chunks, write_bank
 
@@ -113,6 +114,15 @@ def test_an_ivf_bank_searches(tmp_path: Path) -> None:
 def test_real_queries_are_used_when_given() -> None:
     _, stats = build_index(unit_vectors(200), some_ids(200), config=IndexConfig(flat_below=1), queries=unit_vectors(7, seed=3))
     assert stats.recall_sample == 7
+
+
+def test_noisy_copies_lie_as_far_off_as_they_say() -> None:
+    vectors = unit_vectors(600, dim=64)
+    noisy, made_of = noisy_copies(vectors, seed=0)
+    near = (noisy * vectors[made_of]).sum(axis=1)
+    assert len(noisy) == 500
+    assert 0.78 < near.mean() < 0.82
+    assert np.allclose(np.linalg.norm(noisy, axis=1), 1, atol=1e-6)
 
 
 def test_bad_input_is_refused() -> None:

@@ -129,6 +129,9 @@ def test_a_graph_that_falls_apart_is_searched_whole(tmp_path: Path) -> None:
     index, record, vectors, ids = stored(tmp_path, "HNSW2")
     _, all_of_them = search(index, record, vectors[:1], ROWS)
     assert set(all_of_them[0]) == set(ids)
+    gone = all_of_them[0, ::3].tolist()
+    _, left = search(index, record, vectors[:2], ROWS, exclude=gone)
+    assert all(set(row[row >= 0]) == set(ids) - set(gone) for row in left)
 
 
 def write_index_of(kind: str, path: Path, count: int = 300) -> Manifest:
@@ -211,7 +214,7 @@ def test_parts_must_divide_the_dimensions() -> None:
 
 def test_what_takes_an_index_s_place_is_built_alike(tmp_path: Path) -> None:
     _, record, _, _ = stored(tmp_path, "HNSW8")
-    assert as_asked(record) == IndexConfig(factory="HNSW8")
+    assert as_asked(record) == IndexConfig(factory="HNSW8", at_least=record.search)
 
 
 def test_no_gpu_no_copy(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from kmem.kstore.index.embed import Embedder
-from kmem.kstore.index.packed import PackedLinear, narrowed, pack
+from kmem.kstore.index.packed import PackedLinear, _narrows, narrowed, pack
 
 
 def network(dtype: torch.dtype = torch.float32) -> nn.Sequential:
@@ -41,6 +41,19 @@ def test_the_embedder_finds_the_same_vectors() -> None:
     assert embedder.identity() == Embedder().identity()
 
 
+def test_a_processor_with_bfloat16_uses_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And none whose products are not what they should be."""
+    flags = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    native = any(getattr(torch.cpu, name, bool)() for name in flags)
+    assert _narrows() == native
+    monkeypatch.setattr("kmem.kstore.index.packed.NARROW_TOLERANCE", -1.0)
+    assert not _narrows.__wrapped__()
+    monkeypatch.undo()
+    for name in flags:
+        monkeypatch.setattr(torch.cpu, name, bool, raising=False)
+    assert not _narrows.__wrapped__()
+
+
 def test_narrow_layers_are_near_and_only_for_the_time_being() -> None:
     plain, fast = network(), network()
     pack(fast)
@@ -48,7 +61,9 @@ def test_narrow_layers_are_near_and_only_for_the_time_being() -> None:
         inputs = torch.randn(2, 65, 24)
         wide = fast(inputs)
         with narrowed(fast):
-            assert torch.allclose(fast(inputs), plain(inputs), rtol=0, atol=0.1)  # of numbers as large as 3
+            narrow = fast(inputs)
+        assert torch.allclose(narrow, plain(inputs), rtol=0, atol=0.1)  # of numbers as large as 3
+        assert torch.equal(narrow, wide) == (not _narrows())
         assert torch.equal(fast(inputs), wide)
 
 
@@ -56,5 +71,6 @@ def test_queries_find_what_wide_ones_find() -> None:
     """Queries are embedded in bfloat16 where that is fast, passages never."""
     embedder = Embedder()
     texts = ["A hash table maps keys to values.", "cats sleep", "The brown fox jumps over the lazy dog."]
-    agreement = (embedder.embed(texts) * embedder.embed_queries(texts)).sum(-1)
-    assert np.all(agreement > 0.9999)
+    wide, narrow = embedder.embed(texts), embedder.embed_queries(texts)
+    assert np.all((wide * narrow).sum(-1) > 0.9999)
+    assert np.array_equal(wide, narrow) == (not _narrows())

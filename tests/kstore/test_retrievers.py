@@ -15,8 +15,11 @@ from kmem.kstore.fields import Fields
 from kmem.kstore.index.bm25 import Bm25
 from kmem.kstore.index.config import IndexConfig
 from kmem.kstore.index.embed import MINILM, Embedder
-from kmem.kstore.index.hybrid import Fusion, Hybrid, fuse
+from kmem.kstore.index.hybrid import FUSION, Fusion, Hybrid, fuse
 from kmem.kstore.index.lexical import build_lexical, read_lexical, write_lexical
+from kmem.kstore.index.make import make_index
+from kmem.kstore.index.queries import Queries
+from kmem.kstore.index.reading import OpenIndex
 from kmem.kstore.index.retriever import Retriever
 from kmem.kstore.index.retrievers import recorded_retriever, retriever
 from kmem.kstore.index.tokens import terms
@@ -133,6 +136,11 @@ def test_fusing_what_one_search_did_not_find() -> None:
     assert (ids.tolist(), scores.tolist()) == ([[4, -1]], [[0, 0]])
 
 
+def test_the_defaults_that_were_measured() -> None:
+    """docs/decisions.md; another weight or depth takes other figures."""
+    assert (FUSION.words, FUSION.depth) == (0.5, 100)
+
+
 def test_a_weight_lies_between_nothing_and_all() -> None:
     near, sharing = found([0.9, 0.8], [1, 2]), found([7, 3], [2, 1])
     assert fuse(near, sharing, 2, Fusion(words=0))[1].tolist() == [[1, 2]]
@@ -140,6 +148,21 @@ def test_a_weight_lies_between_nothing_and_all() -> None:
     for wrong in ({"words": 1.5}, {"words": -0.1}, {"depth": 0}):
         with pytest.raises(ConfigError, match=next(iter(wrong))):
             Fusion(**wrong)
+
+
+def test_each_list_is_deeper_than_what_is_asked_for(tmp_path: Path) -> None:
+    """What comes second in both lists is the best of both; a list as short as the answer has only what comes first in one."""
+    texts = ["nothing shared", "hash table", "hash table hash hash", *(f"filler {row}" for row in range(60))]
+    vectors = np.zeros((len(texts), 2), dtype=np.float32)
+    vectors[:, 0] = [1.0, 0.99, -1.0, *([-0.5] * 60)]
+    vectors[:, 1] = np.sqrt(1 - vectors[:, 0] ** 2)
+    place, ids = LocalPlace(tmp_path), np.arange(len(texts), dtype=np.int64)
+    index = OpenIndex(place, make_index(place, vectors, lambda: texts, ids, hybrid().identity()))
+    query = Queries(vectors=np.array([[1.0, 0.0]], dtype=np.float32), texts=("hash table",))
+    one, three = (index.search(query, k) for k in (1, 3))
+    assert one[1].tolist() == [[1]]
+    assert three[1][0, 0] == 1
+    assert one[0][0, 0] == three[0][0, 0]
 
 
 def test_every_text_finds_itself(path: Path, finding: Retriever) -> None:

@@ -18,7 +18,7 @@ def test_the_paper_s_thresholds() -> None:
 
 def test_a_copy_of_the_question_is_dropped() -> None:
     guard = LeakGuard(threshold=EVALUATION)
-    assert guard.filter([COPY, RELEVANT, OTHER], QUESTION) == [1, 2]
+    assert guard.nearest([COPY, RELEVANT, OTHER], QUESTION, 3) == ((1, 2), 1)
     assert not guard.keeps(COPY, QUESTION)
 
 
@@ -39,3 +39,15 @@ def test_two_thirds_of_a_reference_stay() -> None:
 def test_a_threshold_that_is_no_share(threshold: float) -> None:
     with pytest.raises(ConfigError, match=r"threshold is .*from 0 to 1"):
         LeakGuard(threshold=threshold)
+
+
+def test_training_takes_the_next_one_for_each_that_copies_its_text() -> None:
+    """Stage two: what a chunk of the training text reads, out of a search that goes on for as long as it is asked."""
+    chunk = list(range(64))
+    nearly, half, other = [*chunk[:61], 99, 99, 99], [*chunk[:32], *range(100, 132)], list(range(200, 264))
+    found = iter([chunk, nearly, half, chunk, other, half])
+    assert LeakGuard(threshold=TRAINING).nearest(found, chunk, 2) == ((2, 4), 3)
+    assert list(found) == [half]
+    assert LeakGuard(threshold=TRAINING).nearest([chunk], chunk, 2) == ((), 1)
+    with pytest.raises(ConfigError, match="count"):
+        LeakGuard(threshold=TRAINING).nearest([other], chunk, 0)

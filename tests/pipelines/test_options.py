@@ -29,7 +29,7 @@ def test_what_is_given_goes_before_the_file() -> None:
         "read": None,
     }
     options = options_of(file, {"limit": 5, "dedup.mode": "near", "rules.lorem-ipsum": False})
-    assert (options.build.limit, options.build.dedup.mode, options.sources) == (5, "near", ("one",))
+    assert (options.build.limit, options.build.dedup.mode, options.sources) == (5, "near", ("one.txt",))
     assert options.build.rules.preset == "web"
     assert "lorem-ipsum" not in options.build.rules.limits
     assert options_of({}, {}) == Options()

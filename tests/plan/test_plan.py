@@ -6,12 +6,14 @@ import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import faiss
 import numpy as np
 import pytest
 
 from kmem.bench.compression.ledger import ledger
+from kmem.bench.encode.work import matmul_rates
 from kmem.encoder.presets import PREFIX
 from kmem.encoder.profiles import memory3_profile
 from kmem.errors import ConfigError, ModelNotFoundError, UnknownNameError, UnsupportedModelError
@@ -19,12 +21,13 @@ from kmem.kstore.index.build import build_index
 from kmem.kstore.index.config import IndexConfig
 from kmem.plan import measure
 from kmem.plan.choice import choice
-from kmem.plan.hardware import HARDWARE, hardware
+from kmem.plan.cost import Cost
+from kmem.plan.hardware import HARDWARE, Hardware, hardware
 from kmem.plan.lengths import Lengths
 from kmem.plan.measure import disk_gb_per_s, measured
 from kmem.plan.model import model_shape
 from kmem.plan.picture import draw_choice
-from kmem.plan.plan import PlanConfig, plan
+from kmem.plan.plan import PlanConfig, loading, plan
 from kmem.plan.shape import Shape, preset_shape
 from kmem.plan.storage import index, tiers
 from tests.tiny import save_tiny_model, tiny_model
@@ -84,6 +87,13 @@ def test_tiers_and_hours() -> None:
     assert plan(SHAPE, PROFILE, LENGTHS, replace(A100, ram_gb=1e-6), config)["tiers"]["resident_share"] == 0
 
 
+@pytest.mark.parametrize(("encode", "prefill", "wins"), [(2, 4, False), (4, 2, False), (4, 5, True), (3, 3, False)])
+def test_loading_wins_where_it_beats_encoding_and_reading_text(encode: float, prefill: float, wins: bool) -> None:
+    """Three seconds of loading."""
+    machine = Hardware(name="one", flops=1.0, utilisation=1.0, disk_gb_per_s=1.0, ram_gb=1)
+    assert loading(Cost(write=encode, read=0), Cost(write=0, read=prefill), machine, 3 * 10**9)["wins"] is wins
+
+
 @pytest.mark.parametrize(
     ("asked", "rows"),
     [("auto", 200), ("auto", 10_000), ("IVF16,PQ2", 1000), ("IVF16,PQ4x6,RFlat", 1000), ("HNSW8", 1000), ("HNSW32", 1000)],
@@ -133,7 +143,15 @@ def test_this_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Really measured, only of less than usual."""
     monkeypatch.setattr(measure, "FILE_BYTES", 1 << 20)
     monkeypatch.setattr("kmem.bench.encode.work.SQUARES", (64,))
+    rates: dict[str, float] = {}
+
+    def noted(sizes: Any, **options: Any) -> dict[str, float]:
+        rates.update(matmul_rates(sizes, **options))
+        return rates
+
+    monkeypatch.setattr("kmem.bench.encode.work.matmul_rates", noted)
     found = measured(TINY, LENGTHS, 4096, tmp_path, dtype="float32")
+    assert found.flops == max(rates.values()) == rates[str(found.facts["product"])]
     assert found.flops > 1e6
     assert 1e-4 < found.disk_gb_per_s < 1e3
     assert 0.1 < found.ram_gb < 1e5

@@ -12,6 +12,7 @@ import kmem
 from kmem.encoder.hidden import QUERY_TOKENS, HiddenStates
 from kmem.errors import ConfigError, IdentityMismatchError, ModelNotFoundError
 from kmem.kstore.bank import open_bank
+from kmem.kstore.index.retriever import require_same_embedder
 from kmem.kstore.verify import repair_index, verify
 from kmem.runtime.searching import hidden_states_for, loaded_hidden_states
 from tests.runtime.conftest import TEXTS
@@ -105,6 +106,22 @@ def test_another_model_is_refused(path: Path, folder: Path) -> None:
         kmem.attach(tiny_model(seed=3), bank, tokenizer=tokenizer)
     with pytest.raises(IdentityMismatchError, match="made by embedder"):
         open_bank(path, HiddenStates(tiny_model(seed=3), tokenizer))
+
+
+def test_every_part_of_it_is_in_its_identity() -> None:
+    base = HiddenStates(tiny_model(), byte_tokenizer())
+    other_tokenizer = byte_tokenizer()
+    other_tokenizer.add_tokens(["heron"])
+    assert base.layer == 1  # a tenth of the layers, and never the embedding
+    others = {
+        "layer": HiddenStates(tiny_model(), byte_tokenizer(), layer=2),
+        "weights": HiddenStates(tiny_model(seed=3), byte_tokenizer()),
+        "tokenizer": HiddenStates(tiny_model(), other_tokenizer),
+    }
+    for name, other in others.items():
+        with pytest.raises(IdentityMismatchError, match=rf"\({name}: index [^;]*\); use the embedder"):
+            require_same_embedder(base.identity(), other.identity())
+    assert base.identity().keys() == {"name", "dim", "pooling", "architecture", *others}
 
 
 def test_appended_to_and_mended(path: Path, tmp_path: Path) -> None:

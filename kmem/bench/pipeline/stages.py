@@ -33,7 +33,7 @@ def measure_stages(several: Sequence[Document], tokenizer: Tokenizer, config: Pi
     too; `mb_per_s_core` by stage; `clean_mb_per_s_core_by_source` as the first, for the documents of each file.
 
     Medians of `config.rounds` over the same text. A chunker starts each time knowing no word, as a worker's does, so the text must be long
-    enough that most of its words have come before: at 4 MB they cost a chunker a quarter more than at 16. What is compiled once and kept
+    enough that most of its words have come before. What is compiled once and kept
     on disk, and tables that a process makes once, are made before. The documents are written into `folder` as JSON lines.
     """
     sample = first(several, config.megabytes)

@@ -44,7 +44,8 @@ def ask_all(found_by: Retriever, task: Task, stage: str, progress: Progress) -> 
     vectors = cached_embeddings(found_by, task.rows, report)
     with TemporaryDirectory(prefix="kmem-bench-") as folder:
         place = LocalPlace(Path(folder))
-        record = make_index(place, vectors, lambda: task.rows, np.arange(len(task.rows), dtype=np.int64), found_by.identity())
+        ids = np.arange(len(task.rows), dtype=np.int64)
+        record = make_index(place, vectors, lambda: task.rows, ids, found_by.identity(), embed_queries=found_by.embed_queries)
         index = OpenIndex(place, record)
         _ask(found_by, index, task.questions[0].query)  # loads what is loaded once
         answers = []

@@ -34,6 +34,7 @@ class RetrievalConfig:
         for name in ("questions", "pool", "index_rows"):
             if getattr(self, name) is not None:
                 require_count(getattr(self, name), name)
+        require_count(self.seed, "seed", least=0)
         for name in ("corpora", "retrievers"):
             values = getattr(self, name)
             if values is not None and not values:

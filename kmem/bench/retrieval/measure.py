@@ -17,12 +17,13 @@ from kmem.encoder.fingerprint import display_name
 from kmem.encoder.hidden import HiddenStates
 from kmem.errors import MissingDependencyError
 from kmem.kbuild.chunker import Chunker
+from kmem.kbuild.expand import expand
 from kmem.kbuild.foldoc import FOLDOC
 from kmem.kstore.index.bm25 import BM25
 from kmem.kstore.index.embed import MINILM
 from kmem.kstore.index.hybrid import HYBRID
 from kmem.kstore.index.retriever import Retriever
-from kmem.kstore.index.retrievers import retriever
+from kmem.kstore.index.retrievers import RETRIEVERS, needs_model, retriever
 from kmem.progress import Progress, silent
 
 FEW_WORDS = 8
@@ -75,6 +76,20 @@ def measure_retrieval(
         "seed": config.seed,
     }
     return figures
+
+
+def require_found(config: RetrievalConfig) -> None:
+    """Raise what a corpus or a retriever that isn't there raises: before a model is loaded, and before another corpus has been measured.
+
+    The corpora are fetched.
+    """
+    for name in config.retrievers or ():
+        if not needs_model({"name": name}):
+            made = retriever(name)
+            if name not in RETRIEVERS:
+                made.identity()
+    for corpus in config.corpora:
+        expand([corpus])
 
 
 def against_parts(asked: Mapping[str, Asked]) -> dict[str, dict[str, dict[str, dict[str, float]]]]:

@@ -2,6 +2,7 @@
 
 import json
 import math
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -73,6 +74,12 @@ def _row(path: Path, number: int, line: bytes) -> tuple[str, float, str]:
         raise SourceError(f"{place} has no text: field 'text' must be a string that is not empty, not {json.dumps(text)[:40]}.")
     if not isinstance(source, str):
         raise SourceError(f"{place}: field 'source' must be a string, not {json.dumps(source)[:40]}.")
+    for name, value in (("text", text), ("source", source)):
+        try:
+            value.encode()
+        except UnicodeEncodeError as error:
+            half = f"\\u{ord(value[error.start]):04x}"
+            raise SourceError(f"{place}: field '{name}' has half a character ({half}), which is no Unicode; leave the row out.") from None
     return text, _label(place, row), source
 
 
@@ -80,6 +87,6 @@ def _label(place: str, row: dict[str, Any]) -> float:
     if "label" not in row:
         raise SourceError(f"{place} has no field 'label' (it has {', '.join(map(repr, row))}): give every row one, 0 or 1, or a grade.")
     label = row["label"]
-    if not isinstance(label, int | float) or not math.isfinite(label):
+    if not isinstance(label, int | float) or not abs(label) < math.inf or abs(label) > sys.float_info.max:
         raise SourceError(f"{place}: field 'label' must be a finite number, not {json.dumps(label)[:40]}.")
     return float(label)

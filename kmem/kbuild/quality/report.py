@@ -22,7 +22,7 @@ QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 def provenance(labelled: Path, figures: dict[str, Any], command: str) -> dict[str, Any]:
     """The figures with what makes them again: the file's digest, the command, the version of kmem; and licences where rows name them."""
     data = labelled.read_bytes()
-    rows = [json.loads(line) for line in data.splitlines() if line.strip()]
+    rows = [json.loads(line) for line in data.split(b"\n") if line.strip()]
     licences = {row["source"]: str(row["licence"]) for row in rows if row.get("source") and "licence" in row}
     file = {"file": labelled.name, "sha256": hashlib.sha256(data).hexdigest()}
     return {"labelled": file, "licences": licences, "command": command, "kmem": __version__, **figures}

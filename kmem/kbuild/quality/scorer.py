@@ -2,8 +2,6 @@
 
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
@@ -17,6 +15,7 @@ from safetensors.numpy import load_file, save_file
 
 from kmem.errors import IdentityMismatchError, ScorerError
 from kmem.kbuild.quality.features import EMBEDDING, Features, FeaturesConfig, TextEmbedder
+from kmem.written import whole_text
 
 FORMAT = 1
 DESCRIPTION, WEIGHTS = "scorer.json", "weights.safetensors"
@@ -62,9 +61,8 @@ class Scorer:
         folder.mkdir(parents=True, exist_ok=True)
         save_file({"weights": self.weights.astype(np.float16), "bias": np.array([self.bias])}, folder / WEIGHTS)
         record = {"format": FORMAT, **self.identity(), "features": asdict(self.config), "provenance": dict(self.provenance)}
-        with tempfile.NamedTemporaryFile("w", dir=folder, prefix=DESCRIPTION, delete=False) as file:
+        with whole_text(folder / DESCRIPTION) as file:
             json.dump(record, file, indent=1, ensure_ascii=False)
-            os.replace(file.name, folder / DESCRIPTION)
 
 
 def open_scorer(folder: Path, embedder: Callable[[str], TextEmbedder] | None = None) -> Scorer:
@@ -73,7 +71,7 @@ def open_scorer(folder: Path, embedder: Callable[[str], TextEmbedder] | None = N
     Raises ScorerError for files that are missing, altered or of another format, IdentityMismatchError for another embedder.
     """
     try:
-        record = json.loads((folder / DESCRIPTION).read_text())
+        record = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
         tensors = load_file(folder / WEIGHTS)
         if record["format"] != FORMAT:
             raise ScorerError(f"{folder} holds a scorer of format {record['format']}, and this kmem reads {FORMAT}: train it again.")

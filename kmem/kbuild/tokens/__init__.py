@@ -1,8 +1,8 @@
 """Exact token counts, by the fastest way that is known to be exact for the tokenizer at hand."""
 
-from kmem.kbuild.tokens.meter import Filler, Meter, NaiveMeter, Tokenizer
+from kmem.kbuild.tokens.meter import Meter, NaiveMeter, Tokenizer
 
-__all__ = ["Filler", "Meter", "NaiveMeter", "Tokenizer", "filler_for", "meter_for"]
+__all__ = ["Meter", "NaiveMeter", "Tokenizer", "meter_for"]
 
 
 def meter_for(tokenizer: Tokenizer) -> Meter:
@@ -19,14 +19,3 @@ def meter_for(tokenizer: Tokenizer) -> Meter:
         return naive
     direct = BackendMeter(backend)
     return word_meter(backend, direct) or direct
-
-
-def filler_for(meter: Meter, most: int) -> Filler | None:
-    """What finds the spans of chunks of at most so many tokens in machine code; None for a meter without words."""
-    from kmem.kbuild.tokens.words import WordMeter
-
-    if not isinstance(meter, WordMeter):
-        return None
-    from kmem.kbuild.filling import WordFiller
-
-    return WordFiller(meter, most)

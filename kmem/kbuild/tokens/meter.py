@@ -39,14 +39,6 @@ class Meter(Protocol):
         ...
 
 
-class Filler(Protocol):
-    """Finds a document's chunks where it can, the same ones as the chunker by itself."""
-
-    def spans(self, text: str, prefix: str) -> list[tuple[int, int, int]] | None:
-        """(start, end, tokens of prefix and slice) of every chunk; None for a text that it leaves to the chunker."""
-        ...
-
-
 class Tokenizer(Protocol):
     """What the chunker needs of a transformers tokenizer: ids, and the characters each of them covers."""
 

@@ -21,18 +21,17 @@ from tokenizers.models import BPE
 _SPACE = r"\t-\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
 _ANY_CASE = "(?i:'s|'t|'re|'ve|'m|'ll|'d)"
 _ANY_CASE_SPELLED = "'(?:[sSſtTmMdD]|[rRvV][eE]|[lL][lL])"
-BYTE_LEVEL, DIGITS_FIRST, THREE_DIGITS, ONE_DIGIT = range(4)
-"""The rules by which words are found, each a pattern; the last two are split patterns, of Llama 3, and of Qwen 2 and 3."""
-_PATTERNS = (
-    r"'(?:[stmd]|re|ve|ll)| ?{L}+| ?{N}+| ?[^{s}{l}{n}]+|{S}+(?![^{s}])|{S}+",
-    # `Digits` parts every digit from the rest first, so the end of whitespace before a digit is an end.
-    r"{N}|'(?:[stmd]|re|ve|ll)| ?{L}+| ?[^{s}{l}{n}]+|{S}+(?![^{s}{n}])|{S}+",
-    _ANY_CASE_SPELLED + r"|[^\r\n{l}{n}]?{L}+|{N}{{1,3}}| ?[^{s}{l}{n}]+[\r\n]*|{S}*[\r\n]+|{S}+(?![^{s}])|{S}+",
-    _ANY_CASE_SPELLED + r"|[^\r\n{l}{n}]?{L}+|{N}| ?[^{s}{l}{n}]+[\r\n]*|{S}*[\r\n]+|{S}+(?![^{s}])|{S}+",
-)
+_BYTE_LEVEL = r"'(?:[stmd]|re|ve|ll)| ?{L}+| ?{N}+| ?[^{s}{l}{n}]+|{S}+(?![^{s}])|{S}+"
+# `Digits` parts every digit from the rest first, so the end of whitespace before a digit is an end.
+_DIGITS_FIRST = r"{N}|'(?:[stmd]|re|ve|ll)| ?{L}+| ?[^{s}{l}{n}]+|{S}+(?![^{s}{n}])|{S}+"
 _SPLITS = {
-    _ANY_CASE + r"|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+": THREE_DIGITS,
-    _ANY_CASE + r"|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+": ONE_DIGIT,
+    # Llama 3; Qwen 2 and 3
+    _ANY_CASE + r"|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+": (
+        _ANY_CASE_SPELLED + r"|[^\r\n{l}{n}]?{L}+|{N}{{1,3}}| ?[^{s}{l}{n}]+[\r\n]*|{S}*[\r\n]+|{S}+(?![^{s}])|{S}+"
+    ),
+    _ANY_CASE + r"|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+": (
+        _ANY_CASE_SPELLED + r"|[^\r\n{l}{n}]?{L}+|{N}| ?[^{s}{l}{n}]+[\r\n]*|{S}*[\r\n]+|{S}+(?![^{s}])|{S}+"
+    ),
 }
 # Composed already, whatever stands beside them: Latin, Greek and Cyrillic letters, punctuation, Chinese.
 _COMPOSED = re.compile(
@@ -40,8 +39,8 @@ _COMPOSED = re.compile(
 )
 
 
-def word_rule(backend: Backend) -> int | None:
-    """The rule of the words within which the backend's model works, or None where none is known."""
+def word_pattern(backend: Backend) -> re.Pattern[str] | None:
+    """The pattern of the words within which the backend's model works, or None where none is known."""
     model = backend.model
     if not isinstance(model, BPE) or model.dropout is not None or _state(backend.normalizer).get("type") not in (None, "NFC"):
         return None
@@ -50,13 +49,10 @@ def word_rule(backend: Backend) -> int | None:
     if last.get("type") != "ByteLevel" or last["add_prefix_space"] or len(first) > 1:
         return None
     if last["use_regex"]:
-        return DIGITS_FIRST if first == [{"type": "Digits", "individual_digits": True}] else None if first else BYTE_LEVEL
-    return _split(first[0]) if first else None
-
-
-def word_pattern(rule: int) -> re.Pattern[str]:
-    """The pattern of a rule's words, for `re`."""
-    return _compiled(_PATTERNS[rule])
+        found = _DIGITS_FIRST if first == [{"type": "Digits", "individual_digits": True}] else None if first else _BYTE_LEVEL
+    else:
+        found = _split(first[0]) if first else None
+    return _compiled(found) if found else None
 
 
 def composes(backend: Backend) -> bool:
@@ -74,7 +70,7 @@ def _state(step: Any) -> dict[str, Any]:
     return found
 
 
-def _split(step: dict[str, Any]) -> int | None:
+def _split(step: dict[str, Any]) -> str | None:
     if step["type"] != "Split" or step["behavior"] != "Isolated" or step["invert"]:
         return None
     return _SPLITS.get(step["pattern"].get("Regex", ""))
@@ -100,7 +96,7 @@ class Classes:
 
     def __init__(self) -> None:
         self._agreed: set[str] = set()
-        self._theirs = [(pre_tokenizers.Split(Regex(name), "removed"), re.compile(ours)) for name, ours in classes()]
+        self._theirs = [(pre_tokenizers.Split(Regex(name), "removed"), re.compile(ours)) for name, ours in _classes()]
         self._ascii = False
         self._ascii = self.agree("".join(map(chr, range(128))))
 
@@ -116,11 +112,6 @@ class Classes:
         self._agreed |= new
         return self._agreed.issuperset(text)
 
-    def agreed(self, characters: str) -> list[str]:
-        """Those of the characters about which they agree."""
-        return list(characters) if self.agree(characters) else [character for character in characters if character in self._agreed]
 
-
-def classes() -> list[tuple[str, str]]:
-    """Letters, numbers and whitespace as Oniguruma names them, and spelled out for `re`."""
+def _classes() -> list[tuple[str, str]]:
     return [(r"\p{L}", f"[{_ranges('L')}]"), (r"\p{N}", f"[{_ranges('N')}]"), (r"\s", f"[{_SPACE}]")]

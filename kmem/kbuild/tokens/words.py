@@ -4,18 +4,16 @@ Words repeat, so most are counted once. What lies between two ends of words of a
 ends inside it; only what stands before and after them is cut into words again.
 """
 
+import re
 from array import array
 from bisect import bisect_right
 from itertools import accumulate
 
 from tokenizers import Tokenizer as Backend
 
-from kmem.kbuild.tokens.alphabet import CODE_POINTS, Characters
 from kmem.kbuild.tokens.backend import BackendMeter
-from kmem.kbuild.tokens.crossing import crossing_table, cuttable
 from kmem.kbuild.tokens.meter import BLOCK_CHARACTERS, Measured
-from kmem.kbuild.tokens.patterns import Classes, composed, composes, word_pattern, word_rule
-from kmem.kbuild.tokens.units import Units
+from kmem.kbuild.tokens.patterns import Classes, composed, composes, word_pattern
 
 _WORDS_KEPT = 1 << 18
 _LONGEST_KEPT = 64
@@ -34,49 +32,38 @@ class _Counts(dict[str, int]):
         self._tokenize = backend.model.tokenize
         self._composes = composes(backend)
         self._classes = Classes()
-        self._symbols = byte_symbols()
+        self._symbols = _byte_symbols()
 
     def __missing__(self, word: str) -> int:
         if not self._classes.agree(word) or (self._composes and not composed(word)):
             raise _UnknownError(word)
-        count = self.ask(word)
+        count = len(self._tokenize(word.encode().decode("latin-1").translate(self._symbols)))
         if len(word) <= _LONGEST_KEPT:
             if len(self) >= _WORDS_KEPT:
                 self.clear()
             self[word] = count
         return count
 
-    def ask(self, word: str) -> int:
-        """What the model says."""
-        return len(self._tokenize(word.encode().decode("latin-1").translate(self._symbols)))
-
 
 class WordMeter:
-    """Exact for a backend of which `word_meter` knows the words; texts that it can't be sure of are left to `other`.
+    """Exact for a backend of which `word_meter` knows the words; texts that it can't be sure of are left to `other`."""
 
-    rule, characters, crossing, units: what machine code counts by (scan.py).
-    """
-
-    def __init__(self, backend: Backend, rule: int, other: BackendMeter) -> None:
+    def __init__(self, backend: Backend, pattern: re.Pattern[str], other: BackendMeter) -> None:
         self._other = other
-        self.rule, self.pattern = rule, word_pattern(rule)
+        self.pattern = pattern
         self.counts = _Counts(backend)
-        self.units = Units(self.counts.ask, self.ends)
         self._ends: dict[str, list[int]] = {}
         self._added = [token.content for token in backend.get_added_tokens_decoder().values() if token.content]
         self._added_starts = sorted({content[0] for content in self._added})
-        symbols = byte_symbols()
-        self.characters = Characters(composes(backend), self._added_starts, cuttable(backend, symbols, CODE_POINTS))
-        self.crossing = crossing_table(backend, symbols)
 
     def count(self, text: str) -> int:
         try:
-            return self._other.count(text) if self.has_added(text) else self.sum(text)
+            return self._other.count(text) if self._has_added(text) else self.sum(text)
         except _UnknownError:
             return self._other.count(text)
 
     def measure(self, text: str, prefix: str) -> Measured:
-        if self.has_added(text) or self.has_added(prefix):
+        if self._has_added(text) or self._has_added(prefix):
             return self._other.measure(text, prefix)
         try:
             return _MeasuredByWords(self, text, prefix)
@@ -98,8 +85,7 @@ class WordMeter:
                 self._ends[word] = found
         return found
 
-    def has_added(self, text: str) -> bool:
-        """Whether it holds an added token, which no word is."""
+    def _has_added(self, text: str) -> bool:
         return any(start in text for start in self._added_starts) and any(content in text for content in self._added)
 
 
@@ -157,16 +143,16 @@ class _MeasuredByWords:
 
 def word_meter(backend: Backend, other: BackendMeter) -> WordMeter | None:
     """The meter by words, or None where the backend's steps are not known to leave words apart."""
-    rule = word_rule(backend)
+    pattern = word_pattern(backend)
     added = [token.content for token in backend.get_added_tokens_decoder().values()]
-    if rule is None or (composes(backend) and not all(map(composed, added))):
+    if pattern is None or (composes(backend) and not all(map(composed, added))):
         return None
     if any(": " in content or content.startswith(" ") for content in added):  # could begin in a prefix and end in a slice
         return None
-    return WordMeter(backend, rule, other)
+    return WordMeter(backend, pattern, other)
 
 
-def byte_symbols() -> dict[int, str]:
+def _byte_symbols() -> dict[int, str]:
     """Byte → the character that stands for it in a byte-level vocabulary: itself where it can be seen, else one from U+0100 on."""
     seen = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     unseen = [byte for byte in range(256) if byte not in seen]

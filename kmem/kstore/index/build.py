@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from kmem.errors import ConfigError
 from kmem.kstore.index.config import IndexConfig
 from kmem.kstore.index.exact import ExactVectors
-from kmem.kstore.index.factory import Factory, chosen
+from kmem.kstore.index.factory import Factory
 from kmem.kstore.index.opened import Index
 from kmem.kstore.index.threads import thread_count, threads
 from kmem.kstore.index.tune import FIRST, MAX_SAMPLE, NEIGHBOURS, blocks, exact_neighbours, noisy_copies, other_neighbours, tuned
@@ -53,7 +53,7 @@ def build_index(
 
     vectors may be a memory map: beside the index itself, only a training sample and one block of them are in memory.
     fill: puts the vectors into a trained index of inverted lists; unless given, this process does, block after block.
-    queries: [n, dim] real query vectors to tune with (at most 500 are used); noisy copies of stored vectors unless given.
+    queries: [n, dim] real query vectors to tune with, n ≥ 1 (at most 500 are used); noisy copies of stored vectors unless given.
     The result depends on the input and the seed alone, not on the number of threads: a graph is built on one.
     Raises ConfigError for shapes that disagree, no vectors, values that aren't finite, an id that occurs twice, or an index that vectors
     of this dimension can't have.
@@ -62,7 +62,7 @@ def build_index(
     ids = np.ascontiguousarray(ids, dtype=np.int64)
     _check(vectors, ids)
     rows, dim = vectors.shape
-    factory = chosen(config.factory, rows=rows, dim=dim, flat_below=config.flat_below, codes_from=config.codes_from)
+    factory = config.factory_of(rows, dim)
     searched = _trained(factory, vectors, config.seed)
     if fill is not None and factory.lists:
         searched = fill(searched)
@@ -119,12 +119,13 @@ def _measured(
     if queries is None:
         k = min(NEIGHBOURS, len(vectors) - 1)
         tuning, made_of = noisy_copies(vectors, config.seed)
-        exact, wanted = other_neighbours(vectors, tuning, made_of, k), k + 1
+        exact, wanted, at_least = other_neighbours(vectors, tuning, made_of, k), k + 1, config.at_least
     else:
+        at_least = {}
         wanted = min(NEIGHBOURS, len(vectors))
         tuning = np.ascontiguousarray(queries[:MAX_SAMPLE], dtype=np.float32)
         exact = exact_neighbours(vectors, tuning, wanted)
-    search, recall = tuned(index, factory, tuning, ids[exact], wanted, config.target_recall)
+    search, recall = tuned(index, factory, tuning, ids[exact], wanted, config.target_recall, at_least)
     return search, recall, len(tuning)
 
 

@@ -1,9 +1,10 @@
 """How a search index is to be built, with the defaults."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from kmem.errors import ConfigError
-from kmem.kstore.index.factory import AUTO, CODES_FROM, FLAT_BELOW, require_factory
+from kmem.kstore.index.factory import AUTO, CODES_FROM, FLAT_BELOW, Factory, chosen, require_factory
 from kmem.kstore.manifest import IndexRecord
 
 TARGET_RECALL = 0.95
@@ -15,6 +16,7 @@ class IndexConfig:
 
     `auto` is exact search (`Flat`) below `flat_below` rows, `IVFn,Flat` below `codes_from`, and from there on `IVFn,PQm`, whose codes take
     a sixteenth of the vectors' memory. Every search but an exact one is tuned to find `target_recall` of the five nearest.
+    at_least: settings that a tuning without real queries never goes below, as those of the index that this one takes the place of.
     """
 
     factory: str = AUTO
@@ -22,13 +24,18 @@ class IndexConfig:
     codes_from: int = CODES_FROM
     target_recall: float = TARGET_RECALL
     seed: int = 0
+    at_least: Mapping[str, int] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
         require_factory(self.factory)
         if not 0 < self.target_recall <= 1:
             raise ConfigError(f"target_recall must lie in (0, 1], not {self.target_recall}.")
 
+    def factory_of(self, rows: int, dim: int) -> Factory:
+        """The index for so many vectors. Raises ConfigError as `chosen` does."""
+        return chosen(self.factory, rows=rows, dim=dim, flat_below=self.flat_below, codes_from=self.codes_from)
+
 
 def as_asked(record: IndexRecord) -> IndexConfig:
-    """What an index was built by, for the one that takes its place when memories come or go."""
-    return IndexConfig(factory=record.asked, target_recall=record.target_recall)
+    """What an index was built by, for the one that takes its place when memories come or go: questions that it was tuned with are gone."""
+    return IndexConfig(factory=record.asked, target_recall=record.target_recall, at_least=dict(record.search))

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from kmem.arguments import require_name
 from kmem.errors import ConfigError
 from kmem.kstore.index.bm25 import BM25, Bm25
 from kmem.kstore.index.embed import MINILM, Embedder
@@ -35,8 +36,11 @@ def retriever(
     hidden: gives `hidden`, which takes the language model. Raises ConfigError without it, and for prefixes of a retriever that takes
     none; loading it later raises what `Embedder` does.
     """
+    require_name(name, "embedder")
     kind, named, of = name.partition(":")
     if kind == HYBRID and named:
+        if not of:
+            raise ConfigError(f"{name!r} names no embedder beside the words: give one, as in hybrid:minilm, or {HYBRID} alone.")
         if of == BM25 or of.partition(":")[0] == HYBRID:
             raise ConfigError(f"{name!r} fuses a retriever of words with itself: name one of vectors, as in hybrid:minilm.")
         return Hybrid(retriever(of, query_prefix=query_prefix, passage_prefix=passage_prefix, hidden=hidden))

@@ -1,6 +1,6 @@
 """How far a search must look to find what an exact one finds, measured on a sample that was held out."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import faiss
@@ -60,14 +60,22 @@ def recall(found: NDArray[np.int64], exact: NDArray[np.int64]) -> float:
 
 
 def tuned(
-    index: Index, factory: Factory, queries: NDArray[np.float32], exact: NDArray[np.int64], k: int, target: float
+    index: Index,
+    factory: Factory,
+    queries: NDArray[np.float32],
+    exact: NDArray[np.int64],
+    k: int,
+    target: float,
+    at_least: Mapping[str, int] | None = None,
 ) -> tuple[dict[str, int], float]:
     """Settings that look the least far for the target, each doubled until it is reached, and the recall they have.
 
     Where codes keep the target out of reach, the settings are those from which looking twice as far gains next to nothing. exact: [Q, n]
-    ids that are to be among the k that each query finds.
+    ids that are to be among the k that each query finds. at_least: settings to begin with where they look farther than the first ones.
     """
-    settings = {name: FIRST[name] for name in factory.settings}
+    settings = {name: max(FIRST[name], (at_least or {}).get(name, 0)) for name in factory.settings}
+    if "nprobe" in settings:
+        settings["nprobe"] = min(settings["nprobe"], factory.lists)
     best = recall(index.once(queries, k, settings)[1], exact)
     while best < target:
         for candidate in _further(index, settings):
