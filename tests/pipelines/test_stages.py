@@ -114,7 +114,13 @@ def test_status_of_a_build_at_work_and_of_a_finished_one(tiny_folder: Path, corp
         progress=lambda stage, *_: seen.append(status(place).state) if stage == "encode" else None,
     )
     assert set(seen) == {AT_WORK}
-    assert status(place).state == FINISHED
+    found = status(place)
+    assert found.state == FINISHED
+    counts = json.loads(place.read("build/stats.json"))["stages"]
+    assert {name: (stage.done, stage.total) for name, stage in found.stages.items()} == {
+        name: (n["in"], n["in"]) for name, n in counts.items()
+    }
+    assert list(found.stages)[:2] == ["read", "deduplicate"]
     with locked(place):
         assert status(place).writer
 
