@@ -61,6 +61,7 @@ def options_of(data: Mapping[str, Any], given: Mapping[str, Any]) -> Options:
             merged[section] = {**(inner if isinstance(inner, dict) else {} if inner is None else {"preset": inner}), option: value}
         else:
             merged[name] = value
+    _require_used(merged, given)
     names = [entry.name for entry in fields(BuildConfig)]
     _require_known(merged, [*_OWN, *names], "")
     return Options(
@@ -69,6 +70,17 @@ def options_of(data: Mapping[str, Any], given: Mapping[str, Any]) -> Options:
         build=_section(BuildConfig, {name: value for name, value in merged.items() if name in names}, ""),
         executor=_section(ExecutorConfig, merged.get(EXECUTOR) or {}, f"{EXECUTOR}."),
     )
+
+
+def _require_used(merged: Mapping[str, Any], given: Mapping[str, Any]) -> None:
+    """Raise ConfigError for what was given and would do nothing. A file may hold it: the one that is printed holds every option."""
+    for option, wanted in (
+        ("quality.minimum", ("quality.scorer",)),
+        ("executor.threads_per_worker", ("executor.workers", "executor.scheduler")),
+    ):
+        section = merged.get(option.partition(".")[0]) or {}
+        if option in given and not any(section.get(name.partition(".")[2]) is not None for name in wanted):
+            raise ConfigError(f"{option} does nothing without {wanted[0]}: give that too, or leave it out.")
 
 
 def _sources(value: Any) -> tuple[str, ...]:

@@ -1,6 +1,6 @@
 """The stages from sources to shards of text: read, deduplicate, chunk, deduplicate chunks, cut. No model runs but its tokenizer."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from kmem.errors import SourceNotFoundError
@@ -9,14 +9,14 @@ from kmem.kbuild.pieces import Rejected, require_readable
 from kmem.kbuild.quality.load import load_scorer
 from kmem.kstore.index.retrievers import retriever
 from kmem.pipelines.config import BuildConfig
-from kmem.pipelines.ledger import KEPT, Receipt
+from kmem.pipelines.ledger import DROPPED, KEPT, Receipt
 from kmem.pipelines.partitions import Partition, digest, waves
 from kmem.pipelines.run import Runner
 from kmem.pipelines.stats import Stats
 from kmem.pipelines.steps.chunk import CHUNK, ChunkStep, Sifted
 from kmem.pipelines.steps.cut import Cut, cut_shards
 from kmem.pipelines.steps.deduplicate import DEDUPLICATE, DEDUPLICATE_CHUNKS, DeduplicateStep, Signed
-from kmem.pipelines.steps.read import READ, ReadStep
+from kmem.pipelines.steps.read import EMPTY, READ, ReadStep
 from kmem.pipelines.steps.score import SCORE, ScoreStep
 from kmem.pipelines.steps.site import site_of
 from kmem.pipelines.tools import Recipe
@@ -68,7 +68,7 @@ class TextStages:
             {source: Rejected(**lost) for receipt in reversed(self._read) for source, lost in receipt.facts["lost"].items()},
         )
         if cut is None or not len(cut):
-            raise SourceNotFoundError(f"Nothing to remember: {', '.join(sources)} gave no text at all; name files with text.")
+            raise SourceNotFoundError(f"Nothing to remember: {', '.join(sources)} {_why(self.stats.reasons())}.")
         self.stats.add("cut", cut.counts, 0.0)
         return Prepared(cut=cut, partitions=len(self._read), sources=sources_of(self._read))
 
@@ -124,3 +124,12 @@ def sources_of(read: Sequence[Receipt]) -> dict[str, str]:
     """How many partitions were read, and digests of what was in them."""
     found = {name: digest([receipt.facts[name] for receipt in read]) for name in ("pieces", "stamps", "text")}
     return {"partitions": str(len(read)), **found}
+
+
+def _why(reasons: Mapping[str, int]) -> str:
+    """Why nothing is left: every document was dropped, or there was none."""
+    dropped = sorted((reason, count) for reason, count in reasons.items() if reason.startswith(DROPPED) and reason != EMPTY and count)
+    if not dropped:
+        return "gave no text at all; name files with text"
+    told = ", ".join(f"{reason.removeprefix(DROPPED)} {count:,}" for reason, count in dropped)
+    return f"gave no text that was kept (dropped: {told}); loosen what drops it, or name other files"

@@ -63,6 +63,24 @@ def test_what_is_wrong_is_named(data: dict[str, object], words: str) -> None:
         options_of(data, {})
 
 
+@pytest.mark.parametrize(
+    ("data", "given", "words"),
+    [
+        ({}, {"quality.minimum": 0.3}, r"quality\.minimum does nothing without quality\.scorer"),
+        ({"quality": {"scorer": None}}, {"quality.minimum": 0.3}, "does nothing"),
+        ({}, {"executor.threads_per_worker": 2}, r"executor\.threads_per_worker does nothing without executor\.workers"),
+    ],
+)
+def test_what_would_do_nothing_is_told(data: dict[str, object], given: dict[str, object], words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        options_of(data, given)
+
+
+def test_what_is_printed_may_hold_what_does_nothing() -> None:
+    assert options_of(Options().to_dict(), {}) == Options()
+    assert options_of({"quality": {"scorer": "general"}}, {"quality.minimum": 0.3}).build.quality.minimum == 0.3
+
+
 def test_a_rule_that_is_not_there() -> None:
     with pytest.raises(UnknownNameError, match="min-wrods"):
         options_of({"rules": {"min-wrods": 3}}, {})

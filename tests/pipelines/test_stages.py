@@ -11,13 +11,15 @@ import pytest
 
 import kmem
 from kmem.encoder.encode import Encoder
-from kmem.errors import AttachError, BankNotFoundError, BuildError
+from kmem.errors import AttachError, BankNotFoundError, BuildError, KmemError
+from kmem.kbuild.language import LanguagesConfig
+from kmem.kbuild.rules.config import RulesConfig
 from kmem.kstore.lock import locked
 from kmem.kstore.place import LocalPlace
 from kmem.kstore.writer import BankWriter
 from kmem.memories import Memories
 from kmem.pipelines.build import build
-from kmem.pipelines.config import ExecutorConfig
+from kmem.pipelines.config import ExecutorConfig, QualityConfig
 from kmem.pipelines.executors.local import InProcess
 from kmem.pipelines.ledger import CAME, KEPT, Receipt, balance
 from kmem.pipelines.run import Runner
@@ -123,6 +125,22 @@ def test_status_of_a_build_at_work_and_of_a_finished_one(tiny_folder: Path, corp
     assert list(found.stages)[:2] == ["read", "deduplicate"]
     with locked(place):
         assert status(place).writer
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"rules": RulesConfig.from_dict({"preset": "none", "min-words": 5000})}, r"gave no text that was kept \(dropped: min-words \d+\)"),
+        ({"languages": LanguagesConfig(keep=("english",))}, "Language 'english' is none that is ever told"),
+        ({"quality": QualityConfig(scorer="nope")}, "there are general, or a folder that kmem quality train wrote"),
+    ],
+)
+def test_a_build_of_nothing_says_why_and_leaves_no_folder(
+    options: dict[str, Any], words: str, tiny_folder: Path, corpus: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(KmemError, match=words):
+        build(corpus, out=tmp_path / "bank", config=config(tiny_folder, embedder="bm25", **options))
+    assert not (tmp_path / "bank").exists()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,7 +22,7 @@ def require_scorer(name_or_path: str) -> None:
     """Raise UnknownNameError for what is neither a shipped scorer nor a folder, without reading either."""
     require_name(name_or_path, "scorer")
     if name_or_path not in shipped_scorers() and not Path(name_or_path).is_dir():
-        raise UnknownNameError("scorer", name_or_path, [*shipped_scorers(), "any folder that kmem quality train wrote"])
+        raise UnknownNameError("scorer", name_or_path, [*shipped_scorers(), "or a folder that kmem quality train wrote"])
 
 
 def load_scorer(name_or_path: str, embedder: Callable[[str], TextEmbedder] | None = None) -> Scorer:
