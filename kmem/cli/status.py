@@ -26,7 +26,7 @@ def status(
             name,
             f"{stage.done:,}",
             f"{stage.total:,}" if stage.total else "?",
-            f"{stage.tasks:,}",
+            f"{stage.tasks:,}" if stage.tasks is not None else "",
             f"{stage.rate:,.1f}" if stage.rate else "",
             human_seconds(stage.left_s) if stage.left_s is not None else "",
         )

@@ -10,6 +10,8 @@ from typing import Any
 
 from kmem.arguments import path_or_url
 from kmem.errors import BankExistsError, ConfigError, CorruptBankError, SourceError, SourceNotFoundError, WrongTypeError
+from kmem.kbuild.language import Languages
+from kmem.kbuild.quality.load import require_scorer
 from kmem.kbuild.sources import named
 from kmem.kstore.bank import open_bank
 from kmem.kstore.claim import require_claimable
@@ -70,7 +72,7 @@ def build(
         sources, config.read, counts, partition_bytes=begun or executor.partition_bytes, limit=None if begun else config.limit
     )
     executor = replace(executor, partition_bytes=partition_bytes)
-    quantiser(config.quantiser)  # a wrong name is told before a model is loaded
+    _require_known(config)
     with machine(config, executor, progress, here=dry_run) as running:
         if tell is not None and running.executor.announcement:
             tell(running.executor.announcement)
@@ -244,6 +246,14 @@ def _leave_nothing(receipts: Receipts) -> None:
 def _tokens(place: Place, tasks: Sequence[ShardTask], done: Sequence[bool]) -> int:
     """Of the chunks of the shards that are not done."""
     return sum(chunk.tokens for task, there in zip(tasks, done, strict=True) if not there for chunk in shard_chunks(place, task))
+
+
+def _require_known(config: BuildConfig) -> None:
+    """Raise for a wrong name before a model is loaded, or anything is written."""
+    quantiser(config.quantiser)
+    Languages(config.languages)
+    if config.quality.scorer is not None:
+        require_scorer(config.quality.scorer)
 
 
 def _refuse_existing(place: Place, *, resume: bool) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 import yaml
 
@@ -61,14 +61,26 @@ def options_of(data: Mapping[str, Any], given: Mapping[str, Any]) -> Options:
             merged[section] = {**(inner if isinstance(inner, dict) else {} if inner is None else {"preset": inner}), option: value}
         else:
             merged[name] = value
+    _require_used(merged, given)
     names = [entry.name for entry in fields(BuildConfig)]
     _require_known(merged, [*_OWN, *names], "")
     return Options(
         sources=_sources(merged.get("sources", ())),
-        out=None if merged.get("out") is None else str(merged["out"]),
+        out=_value(merged.get("out"), str | None, None, "out"),
         build=_section(BuildConfig, {name: value for name, value in merged.items() if name in names}, ""),
         executor=_section(ExecutorConfig, merged.get(EXECUTOR) or {}, f"{EXECUTOR}."),
     )
+
+
+def _require_used(merged: Mapping[str, Any], given: Mapping[str, Any]) -> None:
+    """Raise ConfigError for what was given and would do nothing. A file may hold it: the one that is printed holds every option."""
+    for option, wanted in (
+        ("quality.minimum", ("quality.scorer",)),
+        ("executor.threads_per_worker", ("executor.workers", "executor.scheduler")),
+    ):
+        section = merged.get(option.partition(".")[0]) or {}
+        if option in given and not any(section.get(name.partition(".")[2]) is not None for name in wanted):
+            raise ConfigError(f"{option} does nothing without {wanted[0]}: give that too, or leave it out.")
 
 
 def _sources(value: Any) -> tuple[str, ...]:
@@ -92,19 +104,21 @@ def _section(kind: Any, data: Any, at: str) -> Any:
         if is_dataclass(getattr(default, name)):
             values[name] = _section(types[name], value if value is not None else {}, f"{at}{name}.")
         else:
-            values[name] = _value(value, getattr(default, name), f"{at}{name}")
+            values[name] = _value(value, types[name], getattr(default, name), f"{at}{name}")
     return replace(default, **values)
 
 
-def _value(value: Any, default: Any, name: str) -> Any:
+def _value(value: Any, kind: Any, default: Any, name: str) -> Any:
     """The value as its option has it. Raises ConfigError where that is another kind of thing."""
     if isinstance(default, tuple):
         return tuple(value) if isinstance(value, list | tuple) else (value,)
     if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
-    fits = default is None or value is None or type(value) is type(default)
-    if not fits or isinstance(value, Mapping | list):
-        raise ConfigError(f"{name} is {value!r:.60}, but must be like {default!r}.")
+    kinds = get_args(kind) or (kind,)
+    if type(value) not in kinds:
+        wanted = f"like {default!r}" if default is not None else "a string" if str in kinds else "a whole number"
+        quoted = "; a name that is null is written 'null'" if value is None and str in kinds else ""
+        raise ConfigError(f"{name} is {value!r:.60}, but must be {wanted}{quoted}.")
     return value
 
 

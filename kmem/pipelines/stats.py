@@ -11,6 +11,8 @@ from kmem.pipelines.ledger import CAME, DROPPED, KEPT, REJECTED, balance
 
 _UNITS = {"read": "documents", "deduplicate": "documents", "score": "documents"}
 CHUNKS = "chunks"
+IN_ORDER = ("read", "deduplicate", "score", "chunk", "deduplicate-chunks", "cut", "embed", "encode")
+"""The stages, as documents go through them."""
 
 
 @dataclass(kw_only=True)

@@ -14,6 +14,7 @@ from kmem.kstore.place import Place
 from kmem.kstore.writer import is_committed
 from kmem.pipelines.ledger import REJECTED
 from kmem.pipelines.receipts import STAGES, STATS
+from kmem.pipelines.stats import IN_ORDER
 from kmem.pipelines.watch import ALIVE_S, PROGRESS
 
 STATES = FINISHED, AT_WORK, STOPPED = "finished", "at work", "stopped"
@@ -23,11 +24,13 @@ _FOLDERS = {"completions": "encode", "vectors": "embed"}
 
 @dataclass(frozen=True, kw_only=True)
 class StageStatus:
-    """done, total: units of the stage as its build last told them. tasks: finished ones, by their markers. rate: units a second."""
+    """done, total: units of the stage as its build last told them; of a finished build what came in. tasks: finished ones, by their
+    markers, None when the build is finished. rate: units a second.
+    """
 
     done: int = 0
     total: int = 0
-    tasks: int = 0
+    tasks: int | None = 0
     rate: float | None = None
     left_s: float | None = None
 
@@ -54,7 +57,7 @@ def status(place: Place) -> BuildStatus:
     files = place.sizes(BUILD)
     if not finished and not has_begun(place):
         raise BankNotFoundError(f"{place} holds no build: begin one with kmem build --out.")
-    told, writer = _json(place, PROGRESS), _writer(place)
+    told, writer, stats = _json(place, PROGRESS), _writer(place), _json(place, f"{BUILD}/{STATS}")
     said = None if told is None else max(0.0, time.time() - told["time"])
     alive = writer is not None or (place.folder is None and said is not None and said < ALIVE_S and not finished)
     state = AT_WORK if alive else FINISHED if finished else STOPPED
@@ -63,8 +66,8 @@ def status(place: Place) -> BuildStatus:
         state=state,
         writer=writer or (f"{told['host']}, pid {told['pid']}" if alive and told is not None else None),
         said_s=said,
-        stages=_stages(files, told),
-        rejected=_rejected(place, files),
+        stages=_stages_of(stats) if state == FINISHED and stats is not None else _stages(files, told),
+        rejected=_rejected(place, files, stats),
         resume=None if state != STOPPED else f"repeat the kmem build that began {place} with --resume",
     )
 
@@ -86,10 +89,18 @@ def _stages(files: Mapping[str, int], told: Any) -> dict[str, StageStatus]:
     return found | {name: StageStatus(tasks=count) for name, count in tasks.items()}
 
 
-def _rejected(place: Place, files: Mapping[str, int]) -> dict[str, int]:
+def _stages_of(stats: Any) -> dict[str, StageStatus]:
+    """What each stage of a finished build took in, in their order; its markers are gone."""
+    counts = stats.get(STAGES, {})
+    return {
+        name: StageStatus(done=counts[name]["in"], total=counts[name]["in"], tasks=None)
+        for name in sorted(counts, key=[*IN_ORDER, *counts].index)
+    }
+
+
+def _rejected(place: Place, files: Mapping[str, int], stats: Any) -> dict[str, int]:
     """From the statistics where there are some, else from the receipts."""
     total: Counter[str] = Counter()
-    stats = _json(place, f"{BUILD}/{STATS}")
     if stats is not None:
         for stage in stats.get(STAGES, {}).values():
             total.update(stage["rejected"])

@@ -46,6 +46,13 @@ def test_what_is_given_goes_before_the_file() -> None:
         ({"limit": 0}, "limit must be at least 1, not 0"),
         ({"model": 7}, "model is 7, but must be like 'smollm2'"),
         ({"encode": "no"}, "encode is 'no', but must be like True"),
+        ({"embedder": None}, "embedder is None, but must be like 'minilm'; a name that is null is written 'null'"),
+        ({"batch_size": None}, "batch_size is None, but must be like 16"),
+        ({"dedup": {"threshold": None}}, r"dedup\.threshold is None, but must be like 0\.5"),
+        ({"quality": {"minimum": None}}, r"quality\.minimum is None"),
+        ({"quality": {"scorer": 3}}, r"quality\.scorer is 3, but must be a string"),
+        ({"limit": "many"}, "limit is 'many', but must be a whole number"),
+        ({"out": ["a"]}, r"out is \['a'\], but must be a string"),
         ({"sources": 3}, "sources must be a list"),
         ({"quality": {"minimum": 2}}, "between 0 and 1"),
         ({"executor": {"workers": 2, "scheduler": "tcp://a:1"}}, "exclude each other"),
@@ -54,6 +61,24 @@ def test_what_is_given_goes_before_the_file() -> None:
 def test_what_is_wrong_is_named(data: dict[str, object], words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         options_of(data, {})
+
+
+@pytest.mark.parametrize(
+    ("data", "given", "words"),
+    [
+        ({}, {"quality.minimum": 0.3}, r"quality\.minimum does nothing without quality\.scorer"),
+        ({"quality": {"scorer": None}}, {"quality.minimum": 0.3}, "does nothing"),
+        ({}, {"executor.threads_per_worker": 2}, r"executor\.threads_per_worker does nothing without executor\.workers"),
+    ],
+)
+def test_what_would_do_nothing_is_told(data: dict[str, object], given: dict[str, object], words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        options_of(data, given)
+
+
+def test_what_is_printed_may_hold_what_does_nothing() -> None:
+    assert options_of(Options().to_dict(), {}) == Options()
+    assert options_of({"quality": {"scorer": "general"}}, {"quality.minimum": 0.3}).build.quality.minimum == 0.3
 
 
 def test_a_rule_that_is_not_there() -> None:

@@ -12,15 +12,17 @@ import pytest
 import kmem
 from kmem.document import Chunk, Document
 from kmem.encoder.encode import Encoder
-from kmem.errors import AttachError, BankNotFoundError, BuildError
+from kmem.errors import AttachError, BankNotFoundError, BuildError, KmemError
 from kmem.kbuild.chunker import Chunker
+from kmem.kbuild.language import LanguagesConfig
+from kmem.kbuild.rules.config import RulesConfig
 from kmem.kstore.index.null import Null
 from kmem.kstore.lock import locked
 from kmem.kstore.place import LocalPlace
 from kmem.kstore.writer import BankWriter
 from kmem.memories import Memories
 from kmem.pipelines.build import build
-from kmem.pipelines.config import ExecutorConfig
+from kmem.pipelines.config import ExecutorConfig, QualityConfig
 from kmem.pipelines.executors.local import InProcess
 from kmem.pipelines.ledger import CAME, KEPT, Receipt, balance
 from kmem.pipelines.run import Examine, Runner
@@ -211,9 +213,31 @@ def test_status_of_a_build_at_work_and_of_a_finished_one(tiny_folder: Path, corp
         progress=lambda stage, *_: seen.append(status(place).state) if stage == "encode" else None,
     )
     assert set(seen) == {AT_WORK}
-    assert status(place).state == FINISHED
+    found = status(place)
+    assert found.state == FINISHED
+    counts = json.loads(place.read("build/stats.json"))["stages"]
+    assert {name: (stage.done, stage.total) for name, stage in found.stages.items()} == {
+        name: (n["in"], n["in"]) for name, n in counts.items()
+    }
+    assert list(found.stages)[:2] == ["read", "deduplicate"]
     with locked(place):
         assert status(place).writer
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"rules": RulesConfig.from_dict({"preset": "none", "min-words": 5000})}, r"gave no text that was kept \(dropped: min-words \d+\)"),
+        ({"languages": LanguagesConfig(keep=("english",))}, "Language 'english' is none that is ever told"),
+        ({"quality": QualityConfig(scorer="nope")}, "there are general, or a folder that kmem quality train wrote"),
+    ],
+)
+def test_a_build_of_nothing_says_why_and_leaves_no_folder(
+    options: dict[str, Any], words: str, tiny_folder: Path, corpus: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(KmemError, match=words):
+        build(corpus, out=tmp_path / "bank", config=config(tiny_folder, embedder="bm25", **options))
+    assert not (tmp_path / "bank").exists()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,7 +17,7 @@ class DedupConfig:
     mode: `exact`, the same characters but for whitespace; `near`, those and near-duplicates; `none`.
     threshold: the Jaccard similarity of two texts' shingles, as their signatures estimate it, from which on the later is a near-duplicate.
     retitled_threshold: the same for two texts of which only one has a title, or each its own: a title says what a text is about, and
-    dictionaries and laws say much the same of many things.
+    dictionaries and laws say much the same of many things. It is never below `threshold`, which takes the place of a smaller one.
     shingle_words: words in a row that make a shingle; a Chinese or Japanese character is a word (kmem/words.py).
     permutations: values of a signature. min_words: shorter texts are compared exactly only: a few words, one of them another, are another
     statement.
@@ -33,11 +33,10 @@ class DedupConfig:
     def __post_init__(self) -> None:
         if self.mode not in MODES:
             raise UnknownNameError("deduplication", self.mode, MODES)
-        if not 0 < self.threshold <= self.retitled_threshold <= 1:
-            raise ConfigError(
-                f"threshold is {self.threshold} and retitled_threshold {self.retitled_threshold}; "
-                "similarities lie above 0 and at most at 1, the second not below the first."
-            )
+        for name in ("threshold", "retitled_threshold"):
+            if not 0 < getattr(self, name) <= 1:
+                raise ConfigError(f"{name} is {getattr(self, name)}; a similarity lies above 0 and at most at 1.")
+        object.__setattr__(self, "retitled_threshold", max(self.threshold, self.retitled_threshold))
         for name in ("shingle_words", "permutations", "min_words"):
             require_count(getattr(self, name), name)
         if self.permutations > MOST_PERMUTATIONS:

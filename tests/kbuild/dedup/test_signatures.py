@@ -97,11 +97,16 @@ def test_without_near_duplicates_only_the_exact_hash_is_taken() -> None:
 
 @pytest.mark.parametrize(
     "options",
-    [{"threshold": 0.0}, {"threshold": 0.9}, {"retitled_threshold": 1.1}, {"min_words": 0}, {"permutations": 4096}],
+    [{"threshold": 0.0}, {"threshold": 1.1}, {"retitled_threshold": 1.1}, {"min_words": 0}, {"permutations": 4096}],
 )
 def test_a_config_says_what_it_can_not_be(options: dict[str, float]) -> None:
     with pytest.raises(ConfigError):
         DedupConfig(**options)  # type: ignore[arg-type]
+
+
+def test_a_higher_threshold_lifts_that_of_other_titles() -> None:
+    assert DedupConfig(threshold=0.9).retitled_threshold == 0.9
+    assert DedupConfig(threshold=0.6).retitled_threshold == DedupConfig().retitled_threshold
 
 
 def test_a_mode_is_one_of_three() -> None:
