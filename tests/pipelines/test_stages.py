@@ -12,7 +12,7 @@ import pytest
 import kmem
 from kmem.document import Chunk, Document
 from kmem.encoder.encode import Encoder
-from kmem.errors import AttachError, BankNotFoundError, BuildError, KmemError
+from kmem.errors import AttachError, BankNotFoundError, BuildError, ConfigError, KmemError
 from kmem.kbuild.chunker import Chunker
 from kmem.kbuild.language import LanguagesConfig
 from kmem.kbuild.rules.config import RulesConfig
@@ -89,6 +89,17 @@ def test_documents_are_cut_again_where_others_are_left(tiny_folder: Path, tmp_pa
     assert bank_bytes(tmp_path / "bank") == bank_bytes(tmp_path / "whole")
     with kmem.open(tmp_path / "bank") as bank:
         assert bank.search("When does iron rust?", k=1)[0].source.endswith("1.txt")
+
+
+def test_an_edit_of_the_same_length_is_noticed(tiny_folder: Path, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    options = config(tiny_folder, embedder="bm25", encode=False)
+    with monkeypatch.context() as patch:
+        patch.setattr("kmem.pipelines.text.cut_shards", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            build(corpus, out=tmp_path / "bank", config=options)
+    (corpus / "03.txt").write_text((corpus / "03.txt").read_text().replace("Iron", "Lead"))
+    with pytest.raises(ConfigError, match="the text of the sources changed"):
+        build(corpus, out=tmp_path / "bank", config=options, resume=True)
 
 
 def test_a_limit_reads_little_and_changes_nothing(tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
