@@ -11,13 +11,14 @@ import kmem
 
 HEAVY = ("torch", "transformers", "faiss", "dask", "triton", "zarr", "sentence_transformers", "pyarrow", "numpy")
 
-LAYERS = ("kernels", "kbuild", "encoder", "kstore", "runtime", "training", "pipelines", "bench", "plan", "cli")
+LAYERS = ("kernels", "models", "kbuild", "encoder", "kstore", "runtime", "training", "pipelines", "bench", "plan", "cli")
 """From the bottom: a folder never imports one to its right, nor one that is not its business."""
 SIDEWAYS = {
     "kernels": ("transformers", "zarr", "faiss"),
-    "kbuild": ("torch", "transformers", "zarr", "faiss", "kmem.kernels"),
+    "models": ("zarr", "faiss"),
+    "kbuild": ("torch", "transformers", "zarr", "faiss", "kmem.kernels", "kmem.models"),
     "encoder": ("zarr", "faiss", "kmem.kbuild"),
-    "kstore": ("transformers", "dask", "kmem.kernels.memory_attention", "kmem.kbuild", "kmem.encoder"),
+    "kstore": ("transformers", "dask", "kmem.kernels.memory_attention", "kmem.models", "kmem.kbuild", "kmem.encoder"),
     "runtime": ("zarr", "faiss", "kmem.kbuild"),
 }
 

@@ -23,6 +23,7 @@ from kmem.plan.plan import HOUR_S, PlanConfig
 from kmem.plan.plan import plan as make_plan
 from kmem.plan.shape import Shape, preset_shape
 from kmem.plan.storage import tiers
+from kmem.plan.texts import text_cost
 
 DEFAULT, LENGTHS = PlanConfig(), Lengths()
 PRESET, MACHINE = "memory3-2b", "a100"
@@ -68,6 +69,9 @@ def plan(
     device: str = typer.Option(
         DEVICE, rich_help_panel=MACHINERY, help="Where: cpu, or cuda where PyTorch finds a GPU.", callback=known_device
     ),
+    pipeline: str | None = typer.Option(
+        None, metavar="FILE", help="Of kmem bench pipeline --json: what reading, cleaning and cutting the corpus would take."
+    ),
     picture: str | None = typer.Option(None, metavar="PNG", help="Draw cost against uses."),
     as_json: bool = JSON_OPTION,
 ) -> None:
@@ -75,6 +79,7 @@ def plan(
     require_folder("--picture", picture)
     if picture is not None:
         require_png(Path(picture))
+    texts = None if pipeline is None else text_cost(pipeline)
     changed = {"layers": layers, "width": width, "query_heads": query_heads, "heads": heads}
     shape = _shape(preset, model, {**changed, "head_dim": head_dim, "mlp_width": mlp_width, "vocabulary": vocabulary})
     lengths = Lengths(chunk=every, top_k=top_k, prompt=prompt_tokens, new=new_tokens)
@@ -94,7 +99,7 @@ def plan(
         record = tiers(config.references, shape, budget, lengths, quantiser).record_bytes
         with working("Measuring", quiet=as_json):
             used = _changed(measured(shape, lengths, record, folder, dtype=dtype, device=device), given)
-    figures = make_plan(shape, budget, lengths, used, config)
+    figures = make_plan(shape, budget, lengths, used, config, texts)
     if picture is not None:
         draw_choice(choice(shape, budget, lengths), Path(picture))
     if as_json:
@@ -178,6 +183,10 @@ def bytes_table(figures: dict[str, Any]) -> Table:
     )
     table.add_row("encoding it anew", _milliseconds(loading["encode_s"]), "")
     table.add_row("reading its text", _milliseconds(loading["text_s"]), "")
+    if texts := figures.get("texts"):
+        low, high = (human_seconds(texts[name] * HOUR_S) for name in ("core_h", "grown_core_h"))
+        measured = f"one core; measured up to {texts['measured_chunks']:,} chunks, where a chunk took {texts['ms_per_chunk']:.3g} ms"
+        table.add_row("cleaning and cutting all texts", low if low == high else f"{low} to {high}", measured)
     return table
 
 

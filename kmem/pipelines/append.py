@@ -14,7 +14,6 @@ from kmem.document import Chunk
 from kmem.encoder.encode import Encoder, EncoderConfig
 from kmem.encoder.hidden import HiddenStates
 from kmem.encoder.load import load_model
-from kmem.kbuild.pieces import pieces
 from kmem.kbuild.sources import named
 from kmem.kstore.bank import Bank, open_bank
 from kmem.kstore.claim import BUILD
@@ -30,11 +29,11 @@ from kmem.pipelines.config import AppendConfig, BuildConfig
 from kmem.pipelines.executors.local import InProcess
 from kmem.pipelines.machine import recipe_of
 from kmem.pipelines.options import text_options
-from kmem.pipelines.partitions import PARTITION_BYTES, Partition, gathered
+from kmem.pipelines.partitions import PARTITION_BYTES, Partition, partitioned
 from kmem.pipelines.receipts import Receipts
 from kmem.pipelines.report import BACK, THERE, BuildReport, Clock
 from kmem.pipelines.run import Runner
-from kmem.pipelines.stages import embed_shards, encode_shards, estimate
+from kmem.pipelines.stages import embed_shards, encode_shards, estimate, spread
 from kmem.pipelines.stats import Stats
 from kmem.pipelines.steps.encode import shard_chunks
 from kmem.pipelines.text import TextStages
@@ -65,7 +64,7 @@ def append(
     progress("load", 0, 0)
     with open_bank(bank) as base:
         texts = _text_options(base.place, config)
-        partitions = gathered(pieces(names, texts.read, counts, piece_bytes=PARTITION_BYTES))
+        partitions, _ = partitioned(names, texts.read, counts, partition_bytes=PARTITION_BYTES, limit=config.limit)
         encoder = _load_encoder(base, config)
         embedder = recorded_retriever(base.manifest.index.embedder, hidden=lambda: HiddenStates(encoder.model, encoder.tokenizer))
         require_same_embedder(base.manifest.index.embedder, embedder.identity())
@@ -94,7 +93,8 @@ def append(
         )
         if dry_run:
             if fresh:
-                estimate(report, encoder, embedder, to_encode=fresh if config.encode else [], to_embed=fresh, chunks=fresh)
+                tokens, sample = report.tokens, spread(fresh, len(fresh), encoder.config.batch_size)
+                estimate(report, encoder, embedder, to_encode=tokens if config.encode else 0, to_embed=tokens, sample=sample)
             return report
         _discard_receipts(base)
         if fresh or revived:

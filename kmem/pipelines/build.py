@@ -11,7 +11,6 @@ from typing import Any
 from kmem.arguments import path_or_url
 from kmem.errors import BankExistsError, ConfigError, CorruptBankError, SourceError, SourceNotFoundError, WrongTypeError
 from kmem.kbuild.language import Languages
-from kmem.kbuild.pieces import pieces
 from kmem.kbuild.quality.load import require_scorer
 from kmem.kbuild.sources import named
 from kmem.kstore.bank import open_bank
@@ -25,12 +24,12 @@ from kmem.pipelines.config import BuildConfig, ExecutorConfig
 from kmem.pipelines.machine import Machine, machine
 from kmem.pipelines.memories import MemoryStages
 from kmem.pipelines.options import Options
-from kmem.pipelines.partitions import Partition, digest, gathered, pieces_digest, stamps_digest
+from kmem.pipelines.partitions import Partition, digest, partitioned, pieces_digest, stamps_digest
 from kmem.pipelines.receipts import STAGES, VERSIONS, Receipts
 from kmem.pipelines.report import BuildReport
 from kmem.pipelines.run import Runner
 from kmem.pipelines.settings import resolved
-from kmem.pipelines.stages import estimate
+from kmem.pipelines.stages import estimate, spread
 from kmem.pipelines.stats import Stats
 from kmem.pipelines.steps.cut import Cut
 from kmem.pipelines.steps.encode import ShardTask, shard_chunks
@@ -68,8 +67,11 @@ def build(
     place, progress = place_of(path_or_url(out, "out")), progress or silent
     _refuse_existing(place, resume=resume)
     counts: Counter[str] = Counter()
-    executor = replace(executor, partition_bytes=Receipts(place).partition_bytes or executor.partition_bytes)
-    partitions = gathered(pieces(sources, config.read, counts, piece_bytes=executor.partition_bytes), executor.partition_bytes)
+    begun = Receipts(place).partition_bytes  # a build that goes on keeps it
+    partitions, partition_bytes = partitioned(
+        sources, config.read, counts, partition_bytes=begun or executor.partition_bytes, limit=None if begun else config.limit
+    )
+    executor = replace(executor, partition_bytes=partition_bytes)
     _require_known(config)
     with machine(config, executor, progress, here=dry_run) as running:
         if tell is not None and running.executor.announcement:
@@ -143,13 +145,14 @@ class _Work:
             embedded = [done or receipts.has_vectors(task.index, rows=task.rows, dim=machine.dim) for task in tasks]
             report.shards_reused = sum(there)
             encoder, embedder = machine.encoder, machine.recipe.retriever(machine.tools)
+            every = (chunk for task in tasks for chunk in shard_chunks(here, task))
             estimate(
                 report,
                 encoder,
                 embedder,
-                to_encode=_chunks(here, tasks, there) if self.config.encode else [],
-                to_embed=_chunks(here, tasks, embedded),
-                chunks=_chunks(here, tasks, [False] * len(tasks)),
+                to_encode=_tokens(here, tasks, there) if self.config.encode else 0,
+                to_embed=_tokens(here, tasks, embedded),
+                sample=spread(every, report.chunks, encoder.config.batch_size),
             )
         return report
 
@@ -240,9 +243,9 @@ def _leave_nothing(receipts: Receipts) -> None:
             folder.rmdir()
 
 
-def _chunks(place: Place, tasks: Sequence[ShardTask], done: Sequence[bool]) -> list[Any]:
-    """The chunks of the shards that are not done."""
-    return [chunk for task, there in zip(tasks, done, strict=True) if not there for chunk in shard_chunks(place, task)]
+def _tokens(place: Place, tasks: Sequence[ShardTask], done: Sequence[bool]) -> int:
+    """Of the chunks of the shards that are not done."""
+    return sum(chunk.tokens for task, there in zip(tasks, done, strict=True) if not there for chunk in shard_chunks(place, task))
 
 
 def _require_known(config: BuildConfig) -> None:

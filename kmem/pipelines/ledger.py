@@ -5,8 +5,8 @@ A marker that says done means the files are there. Whatever a power cut left dam
 
 import json
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from kmem.errors import CorruptBankError
@@ -16,6 +16,8 @@ from kmem.kstore.stored import StoredFile, require_unaltered
 
 KEPT = "kept"
 CAME = "in"
+ASIDE = "aside"
+"""A fact of a receipt: what of the task was left out, and why."""
 DROPPED, REJECTED = "dropped: ", "rejected: "
 
 
@@ -88,6 +90,14 @@ class Ledger:
 
     def _marker(self, index: int) -> str:
         return f"{self.folder}/completions/{index:05d}"
+
+
+def as_before(task: Any, before: Receipt | None, key: Callable[[Any], str]) -> Any:
+    """The task without what was found to fail when the same was done `before`, by the key of either: it is not tried again."""
+    if before is None or task.aside:
+        return task
+    known = replace(task, aside=tuple((int(number), str(reason)) for number, reason in before.facts.get(ASIDE, ())))
+    return known if before.key == key(known) else task
 
 
 def balance(counts: Mapping[str, int]) -> int:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kmem.document import Chunk
+from kmem.errors import BuildError
 from kmem.kbuild.rejected import Rejected
 from kmem.kstore.claim import BUILD
 from kmem.kstore.index.config import IndexConfig
@@ -16,7 +17,7 @@ from kmem.kstore.quant import quantiser
 from kmem.kstore.writer import BankWriter
 from kmem.pipelines.config import BuildConfig
 from kmem.pipelines.fill import ParallelFill
-from kmem.pipelines.ledger import Receipt
+from kmem.pipelines.ledger import CAME, Receipt
 from kmem.pipelines.machine import Machine
 from kmem.pipelines.receipts import Receipts
 from kmem.pipelines.run import Runner
@@ -66,6 +67,8 @@ class MemoryStages:
         for stage, done in (("encode", encoded), ("embed", embedded)):
             for receipt in done:
                 self.stats.add(stage, receipt.counts, receipt.seconds)
+        if (came := self.stats.counts["encode"][CAME]) != len(cut):
+            raise BuildError(f"{len(cut)} chunks were to be encoded, but {came} were; please report it.")
 
         ids, gone = _ids(self.runner, cut, tasks)
 

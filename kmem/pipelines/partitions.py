@@ -3,15 +3,20 @@
 import hashlib
 import json
 import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from kmem.kbuild.pieces import Piece
+from kmem.kbuild.expand import expand
+from kmem.kbuild.pieces import Piece, pieces
+from kmem.kbuild.readers.config import ReadConfig
 
 PARTITION_BYTES = 32 << 20
 """Of text in a partition; a source that can't be cut makes a larger one."""
+LIMITED_BYTES, BYTES_A_CHUNK, MOST_PARTITIONS = 1 << 16, 1 << 10, 1024
+"""Where only the first chunks are wanted: of text in a partition at least, and for each of them; and about how many partitions at most."""
 MOST_PIECES = 2048
 """Of small files in a partition."""
 
@@ -44,6 +49,20 @@ def gathered(pieces: Sequence[Piece], partition_bytes: int = PARTITION_BYTES) ->
     if group:
         partitions.append(Partition(index=len(partitions), pieces=tuple(group)))
     return partitions
+
+
+def partitioned(
+    sources: Sequence[str], read: ReadConfig, counts: Counter[str], *, partition_bytes: int, limit: int | None
+) -> tuple[list[Partition], int]:
+    """The sources as partitions, and of how much text. With a `limit` of chunks they are small, so that no more is read than is wanted.
+
+    Raises as `pieces`.
+    """
+    size = partition_bytes
+    if limit is not None:
+        whole = sum(max(0, file.size) for file in expand(sources))
+        size = min(partition_bytes, max(LIMITED_BYTES, limit * BYTES_A_CHUNK, whole // MOST_PARTITIONS))
+    return gathered(pieces(sources, read, counts, piece_bytes=size), size), size
 
 
 def waves(partitions: Sequence[Partition], *, limited: bool) -> Iterator[Sequence[Partition]]:

@@ -41,10 +41,10 @@ class Receipts:
 
     def start(self, resolved: Mapping[str, Any]) -> None:
         """Record the resolved configuration, or compare it with the recorded one; raises as `require_same` does."""
-        if self.started:
+        try:  # of two builds that begin at once in an object store, one
+            self.place.create(f"{self.folder}/{EXECUTOR}", _json(resolved))
+        except FileExistsError:
             self.require_same(resolved)
-        else:
-            self._write_json(EXECUTOR, resolved)
 
     def settle(self, found: Mapping[str, Any]) -> None:
         """Record what the sources gave, or compare it with what they gave before; raises as `require_same` does."""
@@ -77,7 +77,8 @@ class Receipts:
 
     def finished(self, index: int) -> Shard | None:
         """The receipt of a shard whose marker is there and whose files are what was written, else None: it is written again."""
-        if self._marker(index) not in self.place.sizes(f"{self.folder}/completions"):
+        marker = self._marker(index)
+        if marker not in self.place.lengths([marker]):
             return None
         try:
             shard = Shard.from_dict(json.loads(self.place.read(self._receipt(index))))
@@ -107,8 +108,9 @@ class Receipts:
         return size == _HEADER_BYTES + 4 * rows * dim
 
     def set_aside(self, index: int, aside: Sequence[tuple[int, str]]) -> None:
-        """Say which rows of a shard stay empty, and why; before the shard is written."""
-        if aside or self.aside(index):
+        """Say which rows of a shard stay empty, and why; before it is written. One that was written with others has to be once more."""
+        if tuple(aside) != self.aside(index):
+            self.place.remove([self._marker(index)])
             self._write_json(f"aside/{index:05d}.json", {"rows": [list(row) for row in aside]})
 
     def aside(self, index: int) -> tuple[tuple[int, str], ...]:
@@ -175,4 +177,8 @@ class Receipts:
         return f"{self.folder}/vectors/{index:05d}.npy"
 
     def _write_json(self, file: str, data: Mapping[str, Any]) -> None:
-        self.place.replace(f"{self.folder}/{file}", json.dumps(data, indent=1, sort_keys=True).encode())
+        self.place.replace(f"{self.folder}/{file}", _json(data))
+
+
+def _json(data: Mapping[str, Any]) -> bytes:
+    return json.dumps(data, indent=1, sort_keys=True).encode()

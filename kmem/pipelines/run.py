@@ -6,10 +6,11 @@ from typing import Any
 
 from kmem.errors import BuildError
 from kmem.kstore.claim import BUILD
-from kmem.kstore.place import Place, place_of
+from kmem.kstore.place import Place
 from kmem.pipelines.executors.local import is_final
 from kmem.pipelines.executors.protocol import Executor, Outcome, Step
 from kmem.pipelines.ledger import Receipt
+from kmem.pipelines.steps.site import opened, site_of
 from kmem.pipelines.tools import Tools
 from kmem.progress import Progress
 
@@ -85,7 +86,7 @@ class Runner:
         task = outcome.task
         first, found = 0, list(task.aside)
         while True:
-            examine = Examine(step=step, place=str(self.place), first=first)
+            examine = Examine(step=step, site=site_of(self.place), first=first)
             (seen,) = self.executor.map(examine, [replace(task, aside=tuple(found))], _unseen)
             if seen.receipt is not None:
                 found += [(int(number), str(reason)) for number, reason in seen.receipt.facts["failed"]]
@@ -122,7 +123,7 @@ class Examine:
     """A step done to each unit of a task alone, from unit `first` on. Before each its number is written down, in case that it kills."""
 
     step: Step
-    place: str
+    site: str
     first: int = 0
 
     @property
@@ -131,7 +132,7 @@ class Examine:
 
     def __call__(self, task: Any, tools: Tools) -> Receipt:
         """A receipt whose fact `failed` is [(number of the unit, reason)]. Raises BuildError where all fail."""
-        place, aside = place_of(self.place), {number for number, _ in task.aside}
+        place, aside = opened(self.site, tools), {number for number, _ in task.aside}
         failed: list[tuple[int, str]] = []
         passed = 0
         for number, unit in enumerate(self._noted(task, tools, place)):

@@ -1,7 +1,8 @@
 """The two long stages of an append, each resumable shard by shard, and what a dry run foretells of them."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import islice
 
 import numpy as np
 
@@ -74,12 +75,11 @@ def estimate(
     encoder: Encoder,
     embedder: Retriever,
     *,
-    to_encode: Sequence[Chunk],
-    to_embed: Sequence[Chunk],
-    chunks: Sequence[Chunk],
+    to_encode: int,
+    to_embed: int,
+    sample: Sequence[Chunk],
 ) -> None:
-    """Encode and embed one batch spread over all `chunks`; extrapolate by tokens to what is still to be done, into `report.seconds`."""
-    sample = list(chunks[:: max(1, len(chunks) // encoder.config.batch_size)])[: encoder.config.batch_size]
+    """Encode and embed one batch, `sample` (see `spread`); extrapolate to so many tokens still to be done, into `report.seconds`."""
     texts = [chunk.reference for chunk in sample]
     sampled = sum(chunk.tokens for chunk in sample)
     for name, work, rest in (("encode", encoder.encode, to_encode), ("embed", embedder.embed, to_embed)):
@@ -89,4 +89,9 @@ def estimate(
         work(texts[:1])  # warm up: weights are read from disk on the first pass
         began = time.perf_counter()
         work(texts)
-        report.seconds[name] = (time.perf_counter() - began) * sum(chunk.tokens for chunk in rest) / sampled
+        report.seconds[name] = (time.perf_counter() - began) * rest / sampled
+
+
+def spread(chunks: Iterable[Chunk], count: int, batch: int) -> list[Chunk]:
+    """At most `batch` of `count` chunks, as far apart as they can be; of the others none is kept."""
+    return list(islice(chunks, 0, None, max(1, count // batch)))[:batch]

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 from kmem.errors import BuildError
@@ -27,6 +28,14 @@ class Stats:
             raise BuildError(f"Stage {stage} lost {left} of {counts.get(CAME, 0)} {unit(stage)} without a reason; please report it.")
         self.counts.setdefault(stage, Counter()).update(counts)
         self.seconds[stage] = self.seconds.get(stage, 0.0) + seconds
+
+    def require_handed_on(self, documents: int) -> None:
+        """Raise BuildError unless each stage so far was given what the one before it had kept. documents: what was given to the chunker."""
+        for before, after in pairwise(self.counts):
+            kept = self.counts[before][KEPT]
+            came = self.counts[after][CAME] if unit(before) == unit(after) else documents
+            if kept != came:
+                raise BuildError(f"Stage {before} kept {kept} {unit(before)}, but stage {after} was given {came}; please report it.")
 
     def reasons(self) -> Counter[str]:
         """Drops, rejections and other counts over all stages, less what each took in and kept."""

@@ -1,6 +1,6 @@
 """The stages from sources to shards of text: read, deduplicate, chunk, deduplicate chunks, cut. No model runs but its tokenizer."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from kmem.errors import SourceNotFoundError
@@ -9,14 +9,14 @@ from kmem.kbuild.pieces import Rejected, require_readable
 from kmem.kbuild.quality.load import load_scorer
 from kmem.kstore.index.retrievers import retriever
 from kmem.pipelines.config import BuildConfig
-from kmem.pipelines.ledger import DROPPED, KEPT, Receipt
+from kmem.pipelines.ledger import DROPPED, KEPT, REJECTED, Receipt
 from kmem.pipelines.partitions import Partition, digest, waves
 from kmem.pipelines.run import Runner
 from kmem.pipelines.stats import Stats
 from kmem.pipelines.steps.chunk import CHUNK, ChunkStep, Sifted
-from kmem.pipelines.steps.cut import Cut, cut_shards
+from kmem.pipelines.steps.cut import CUT, Cut, cut_shards
 from kmem.pipelines.steps.deduplicate import DEDUPLICATE, DEDUPLICATE_CHUNKS, DeduplicateStep, Signed
-from kmem.pipelines.steps.read import EMPTY, READ, ReadStep
+from kmem.pipelines.steps.read import READ, ReadStep
 from kmem.pipelines.steps.score import SCORE, ScoreStep
 from kmem.pipelines.steps.site import site_of
 from kmem.pipelines.tools import Recipe
@@ -43,6 +43,8 @@ class TextStages:
     stats: Stats
     _read: list[Receipt] = field(default_factory=list)
     _chunked: list[Receipt] = field(default_factory=list)
+    _verdicts: dict[int, list[str]] = field(default_factory=dict)
+    """By partition, the keys of the receipts of what dropped some of its documents."""
 
     def prepare(self, partitions: Sequence[Partition], sources: Sequence[str]) -> Prepared:
         """Raises SourceNotFoundError where nothing is left, and what reading raises."""
@@ -50,7 +52,8 @@ class TextStages:
         for wave, group in enumerate(waves(partitions, limited=config.limit is not None)):
             self._read_all(group)
             if config.dedup.mode != OFF:
-                self._deduplicate(wave, DEDUPLICATE, READ, config.dedup, self._read, len(group))
+                verdict = self._deduplicate(wave, DEDUPLICATE, READ, config.dedup, self._read, len(group))
+                self._verdicts |= {partition.index: [verdict.key] for partition in group}
             if config.quality.scorer is not None:
                 self._score_all(group)
             self._cut_all(group)
@@ -68,9 +71,18 @@ class TextStages:
             {source: Rejected(**lost) for receipt in reversed(self._read) for source, lost in receipt.facts["lost"].items()},
         )
         if cut is None or not len(cut):
-            raise SourceNotFoundError(f"Nothing to remember: {', '.join(sources)} {_why(self.stats.reasons())}.")
-        self.stats.add("cut", cut.counts, 0.0)
+            raise SourceNotFoundError(self._nothing(sources))
+        self.stats.add(CUT, cut.counts, 0.0)
+        self.stats.require_handed_on(sum(int(receipt.facts["documents"]) for receipt in self._chunked))
         return Prepared(cut=cut, partitions=len(self._read), sources=sources_of(self._read))
+
+    def _nothing(self, sources: Sequence[str]) -> str:
+        lost = ", ".join(
+            f"{count:,} {reason}" for reason, count in sorted(self.stats.reasons().items()) if reason.startswith((DROPPED, REJECTED))
+        )
+        if lost:
+            return f"Nothing to remember: all of {', '.join(sources)} was set aside ({lost}); name other files, or clean less."
+        return f"Nothing to remember: {', '.join(sources)} gave no text at all; name files with text."
 
     def read_step(self) -> ReadStep:
         """What is done to each partition first."""
@@ -91,7 +103,8 @@ class TextStages:
         name = self.config.quality.scorer or ""
         step = ScoreStep(site=site_of(self.runner.place), quality=self.config.quality, scored_by=load_scorer(name, retriever).digest)
         tasks = [Sifted(index=part.index, key=self._known(part.index), drops=self._drops) for part in group]
-        self._ran(SCORE, self.runner.run(step, tasks))
+        for receipt in self._ran(SCORE, self.runner.run(step, tasks)):
+            self._verdicts.setdefault(receipt.index, []).append(receipt.key)
 
     def _cut_all(self, group: Sequence[Partition]) -> None:
         config = self.config
@@ -102,14 +115,15 @@ class TextStages:
         self._chunked += self._ran(CHUNK, self.runner.run(step, tasks, units=lambda task: sizes[task.index]))
 
     def _known(self, index: int) -> str:
-        """What a partition's documents follow from."""
-        return digest([self._read[index].key, self._read[index].facts["text"]])
+        """What a partition's documents follow from, and which of them are left."""
+        return digest([self._read[index].key, self._read[index].facts["text"], self._verdicts.get(index, [])])
 
-    def _deduplicate(self, wave: int, stage: str, source: str, config: DedupConfig, receipts: list[Receipt], new: int) -> None:
+    def _deduplicate(self, wave: int, stage: str, source: str, config: DedupConfig, receipts: list[Receipt], new: int) -> Receipt:
         step = DeduplicateStep(site=site_of(self.runner.place), dedup=config, source=source, stage=stage)
         keys = tuple(digest([receipt.key, receipt.facts.get("text")]) for receipt in receipts)
         task = Signed(index=wave, first=len(receipts) - new, end=len(receipts), keys=keys)
-        self._ran(stage, self.runner.run(step, [task]))
+        (receipt,) = self._ran(stage, self.runner.run(step, [task]))
+        return receipt
 
     def _ran(self, stage: str, receipts: list[Receipt]) -> list[Receipt]:
         for receipt in receipts:
@@ -124,12 +138,3 @@ def sources_of(read: Sequence[Receipt]) -> dict[str, str]:
     """How many partitions were read, and digests of what was in them."""
     found = {name: digest([receipt.facts[name] for receipt in read]) for name in ("pieces", "stamps", "text")}
     return {"partitions": str(len(read)), **found}
-
-
-def _why(reasons: Mapping[str, int]) -> str:
-    """Why nothing is left: every document was dropped, or there was none."""
-    dropped = sorted((reason, count) for reason, count in reasons.items() if reason.startswith(DROPPED) and reason != EMPTY and count)
-    if not dropped:
-        return "gave no text at all; name files with text"
-    told = ", ".join(f"{reason.removeprefix(DROPPED)} {count:,}" for reason, count in dropped)
-    return f"gave no text that was kept (dropped: {told}); loosen what drops it, or name other files"

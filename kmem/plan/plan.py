@@ -13,6 +13,7 @@ from kmem.plan.hardware import TERA, Hardware
 from kmem.plan.lengths import Lengths
 from kmem.plan.shape import Shape
 from kmem.plan.storage import bank_ledger, index, resident_share, tiers
+from kmem.plan.texts import TextCost
 from kmem.profile import Profile
 
 USES = (0.1, 1.0, 10.0, 100.0, 1_000.0, 10_000.0, 100_000.0)
@@ -40,7 +41,14 @@ class PlanConfig:
             require_uses(each)
 
 
-def plan(shape: Shape, profile: Profile, lengths: Lengths, machine: Hardware, config: PlanConfig | None = None) -> dict[str, Any]:
+def plan(
+    shape: Shape,
+    profile: Profile,
+    lengths: Lengths,
+    machine: Hardware,
+    config: PlanConfig | None = None,
+    texts: TextCost | None = None,
+) -> dict[str, Any]:
     """What memories of that profile cost a model of that shape.
 
     `write_tflop`, `read_tflop`: 10¹² operations a reference (App. A). `break_even`: uses between which a memory is cheapest.
@@ -48,6 +56,7 @@ def plan(shape: Shape, profile: Profile, lengths: Lengths, machine: Hardware, co
     `tiers`: bytes as `Tiers` has them, and `resident_share`, what of the bank fits into RAM beside the index. `index`: as `Index` has it.
     `build`: hours of writing all references. `loading`: seconds of reading one memory from the disk, of encoding it anew and of reading
     its text, and `wins`, whether loading is the fastest. `uses`: TFLOP a reference in each place, and the `cheapest`.
+    `texts`, where its cost was measured: core hours as `TextCost.hours` has them.
     Raises UnknownNameError for an unknown quantiser.
     """
     config = config or PlanConfig()
@@ -75,6 +84,7 @@ def plan(shape: Shape, profile: Profile, lengths: Lengths, machine: Hardware, co
             {"uses": uses, **{home: costs.cost(home).total(uses) / TERA for home in HOMES}, "cheapest": costs.cheapest(uses)}
             for uses in config.uses
         ],
+        **({} if texts is None else {"texts": texts.hours(config.references)}),
     }
 
 

@@ -8,6 +8,7 @@ import pytest
 from kmem.plan import measure
 from tests.cli.conftest import Run
 from tests.cli.test_bad_input import refused
+from tests.plan.test_texts import MEASURED
 
 
 def test_the_preset_as_json(kmem: Run) -> None:
@@ -47,6 +48,14 @@ def test_measure(kmem: Run, tiny_folder: Path, tmp_path: Path, monkeypatch: pyte
     found = json.loads(kmem(*options, "--json").out)["hardware"]
     assert (found["name"], found["ram_gb"], found["facts"]["dtype"]) == ("this machine, changed", 3, "float32")
     assert "this machine, changed: " in kmem(*options).out
+
+
+def test_texts_are_extrapolated(kmem: Run, tmp_path: Path) -> None:
+    (tmp_path / "pipeline.json").write_text(json.dumps(MEASURED))
+    options = ("plan", "--pipeline", tmp_path / "pipeline.json", "--references", 10**7)
+    assert json.loads(kmem(*options, "--json").out)["texts"]["core_h"] == pytest.approx(1.0)
+    assert "cleaning and cutting all texts" in kmem(*options).out
+    refused(kmem("plan", "--pipeline", tmp_path / "gone.json"), "can't be read", "kmem bench pipeline --json")
 
 
 def test_bad_input(kmem: Run, tmp_path: Path, tiny_folder: Path) -> None:

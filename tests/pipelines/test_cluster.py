@@ -7,19 +7,25 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from threading import Event, Thread
 
+import dask
 import psutil  # type: ignore[import-untyped]
 import pytest
+from distributed import LocalCluster
 
-from kmem.errors import WorkersLostError
+from kmem.errors import ConfigError, WorkersLostError
 from kmem.kbuild.dedup.config import DedupConfig
 from kmem.kstore.place import place_of
 from kmem.pipelines.build import build
 from kmem.pipelines.config import BuildConfig, ExecutorConfig
+from kmem.pipelines.executors import cluster as executor
+from kmem.pipelines.executors.cluster import Cluster, Failure, run_task
+from kmem.pipelines.ledger import Receipt
+from kmem.pipelines.tools import Tools
 from tests import s3
 from tests.pipelines.test_build import bank_bytes
 
@@ -45,6 +51,16 @@ def config(tiny_folder: Path, **options: object) -> BuildConfig:
     return BuildConfig(**given, dedup=exact, dedup_chunks=exact)  # type: ignore[arg-type]
 
 
+def worker_processes() -> list[psutil.Process]:
+    """Those of LocalCluster that are alive."""
+    found = []
+    for child in psutil.Process().children(recursive=True):
+        with suppress(psutil.Error):  # it may end while it is looked at
+            if "spawn_main" in " ".join(child.cmdline()):
+                found.append(child)
+    return found
+
+
 @contextmanager
 def killing(times: int, seen: Callable[[], int]) -> Iterator[list[int]]:
     """Kill −9 a random worker process each time that `seen` has grown, so many times → the pids."""
@@ -54,8 +70,7 @@ def killing(times: int, seen: Callable[[], int]) -> Iterator[list[int]]:
     def watch() -> None:
         last = 0
         while not stop.wait(0.01) and len(killed) < times:
-            workers = [child for child in psutil.Process().children(recursive=True) if "spawn_main" in " ".join(child.cmdline())]
-            if seen() > last and workers:
+            if seen() > last and (workers := worker_processes()):
                 last = seen()
                 killed.append(choose.choice(workers).pid)
                 os.kill(killed[-1], signal.SIGKILL)
@@ -84,6 +99,74 @@ def test_invariant_7_workers_killed_at_random_give_the_same_bank(tiny_folder: Pa
     assert len(pids) == kills
     assert report.shards > 5
     assert bank_bytes(killed) == bank_bytes(tmp_path / "whole")
+
+
+def test_a_worker_with_another_kmem_does_nothing() -> None:
+    found = run_task(never, None, ".", "0.0.0")
+    assert isinstance(found, Failure)
+    assert found.final
+    assert isinstance(found.error(), ConfigError)
+    assert "this process 0.0.0: install the same one" in str(found.error())
+
+
+def never(task: object, tools: Tools) -> Receipt:
+    raise AssertionError("this must not be reached")
+
+
+def test_a_scheduler_without_workers_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(executor, "START_S", 0.2)
+    with (
+        LocalCluster(n_workers=0, protocol="tcp://", dashboard_address="127.0.0.1:0", silence_logs=50) as empty,
+        pytest.raises(WorkersLostError, match="has no workers: start some with dask worker tcp:"),
+    ):
+        Cluster(ExecutorConfig(scheduler=empty.scheduler_address), "cpu")
+
+
+def number(task: int, tools: Tools) -> Receipt:
+    return Receipt(index=task)
+
+
+def test_a_scheduler_holds_few_tasks_and_all_are_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And nothing of it can be seen from elsewhere."""
+    monkeypatch.setattr(executor, "AT_ONCE", 3)
+    monkeypatch.setattr(executor, "AHEAD", 1)
+    running = Cluster(ExecutorConfig(workers=1), "cpu")
+    try:
+        held, indices = [], []
+        for outcome in running.map(number, range(20), lambda *_: None):
+            assert outcome.receipt is not None
+            indices.append(outcome.receipt.index)
+            held.append(len(running._client.futures))
+        assert sorted(indices) == list(range(20))
+        assert max(held) < 10  # what was let go is forgotten a little later
+        processes = [psutil.Process(), *psutil.Process().children(recursive=True)]
+        heard = {each.laddr.ip for process in processes for each in process.net_connections("tcp") if each.status == psutil.CONN_LISTEN}
+        assert heard == {"127.0.0.1"}
+    finally:
+        running.close()
+
+
+BARE = """
+import sys
+
+class Bare:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] == "kmem":
+            raise ModuleNotFoundError("No module named 'kmem'")
+
+sys.meta_path.insert(0, Bare())
+"""
+
+
+@pytest.mark.slow
+def test_workers_without_kmem(tiny_folder: Path, pages: Path, tmp_path: Path) -> None:
+    (tmp_path / "bare.py").write_text(BARE)
+    preload = f'["{tmp_path / "bare.py"}"]'
+    with (
+        cluster(tmp_path, 1, DASK_DISTRIBUTED__WORKER__PRELOAD=preload) as (address, _),
+        pytest.raises(WorkersLostError, match=r"can't import kmem .*install kmem"),
+    ):
+        build(pages, out=tmp_path / "bank", config=config(tiny_folder), executor=ExecutorConfig(scheduler=address))
 
 
 @contextmanager
@@ -148,7 +231,8 @@ POISON = """
 import os, signal
 from kmem.kbuild.chunker import Chunker
 from kmem.encoder.encode import Encoder
-cut, encode = Chunker._chunks, Encoder.encode
+if "cut" not in globals():  # Dask runs a preload again in the same module
+    cut, encode = Chunker._chunks, Encoder.encode
 
 def _chunks(self, document, counts):
     if "Table 7 " in document.text:
@@ -165,7 +249,7 @@ Chunker._chunks, Encoder.encode = _chunks, encoding
 
 
 @pytest.mark.slow
-def test_poison_is_set_aside(tiny_folder: Path, pages: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_poison_is_set_aside(tiny_folder: Path, pages: Path, tmp_path: Path) -> None:
     """One document ends whatever process cuts it, one chunk can't be encoded: the rest becomes a bank."""
     import json
 
@@ -173,9 +257,9 @@ def test_poison_is_set_aside(tiny_folder: Path, pages: Path, tmp_path: Path, mon
 
     build(pages, out=tmp_path / "whole", config=config(tiny_folder))
     (tmp_path / "poison.py").write_text(POISON)
-    monkeypatch.setenv("DASK_DISTRIBUTED__WORKER__PRELOAD", f'["{tmp_path / "poison.py"}"]')
     out = tmp_path / "bank"
-    report = build(pages, out=out, config=config(tiny_folder), executor=ExecutorConfig(workers=2, partition_bytes=PARTITION_BYTES))
+    with dask.config.set({"distributed.worker.preload": [str(tmp_path / "poison.py")]}):
+        report = build(pages, out=out, config=config(tiny_folder), executor=ExecutorConfig(workers=2, partition_bytes=PARTITION_BYTES))
     assert report.counts["rejected: ended its worker"] == 1
     assert report.counts["rejected: raised RuntimeError"] == 1
     rejected = [json.loads(line) for line in (out / "build" / "rejected.jsonl").read_text().splitlines()]

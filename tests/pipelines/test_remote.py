@@ -1,6 +1,7 @@
 """Builds and appends into S3 (moto's server): the same bytes as on a disk, and a stopped one goes on."""
 
-from collections.abc import Iterator
+import hashlib
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -8,10 +9,13 @@ import pytest
 
 import kmem
 from kmem import AppendConfig, BuildConfig, append, build
+from kmem.document import Chunk
 from kmem.errors import BankExistsError, BankNotFoundError
 from kmem.kstore.generation import GenerationWriter
-from kmem.kstore.place import place_of
+from kmem.kstore.place import Span, place_of
+from kmem.kstore.place.remote import RemotePlace
 from kmem.kstore.verify import verify
+from kmem.pipelines.records import BATCH_ROWS, CHUNKS, chunks_at, ids_of, write_records
 from tests import s3
 
 
@@ -72,6 +76,31 @@ def test_a_bank_is_built_and_grows_in_s3_as_on_a_disk(bucket: str, tiny_folder: 
             assert hit.text == "Owls hunt mice by night."
             assert newer.read([hit.id]).kv.shape == (1, 2, 64, 8)
             assert verify(bucket, deep=True)["memories_read"] == len(newer)
+
+
+def test_chunks_are_read_where_they_are_looked_at(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = place_of(bucket)
+    texts = [hashlib.sha512(bytes([number % 256, number // 256])).hexdigest() for number in range(4 * BATCH_ROWS)]
+    chunks = [
+        Chunk(id=number, document_id=number, source="s", title="", text=text, start=0, end=len(text), tokens=9)
+        for number, text in enumerate(texts)
+    ]
+    size = write_records(place, "build/chunk/00000.parquet", CHUNKS, chunks).size_bytes
+    fetched: list[int] = []
+    fetch = RemotePlace.fetch
+
+    def counting(remote: RemotePlace, spans: Sequence[Span], *, cold: bool = False) -> None:
+        fetched.extend(len(span.out) for span in spans)
+        fetch(remote, spans, cold=cold)
+
+    monkeypatch.setattr(RemotePlace, "fetch", counting)
+    assert list(chunks_at(place, "build/chunk/00000.parquet", [5, BATCH_ROWS - 1])) == [chunks[5], chunks[BATCH_ROWS - 1]]
+    assert 0 < sum(fetched) < size / 2
+    fetched.clear()
+    assert ids_of(place, "build/chunk/00000.parquet").tolist() == [chunk.id for chunk in chunks]
+    assert 0 < sum(fetched) < size / 2
+    with pytest.raises(FileNotFoundError):
+        ids_of(place, "build/chunk/00001.parquet")
 
 
 def test_what_was_stopped_goes_on_in_s3(bucket: str, tiny_folder: Path, corpus: Path, tmp_path: Path) -> None:

@@ -112,6 +112,9 @@ def test_data_then_receipt_then_marker(tiny_folder: Path, corpus: Path, tmp_path
         receipt = json.loads((tmp_path / "bank" / "build" / "shards" / f"{index:05d}.json").read_text())
         data = [made.index(receipt[name]["file"]) for name in ("kv", "slot_position", "length", "ids", "chunks")]
         assert max(data) < made.index(f"build/shards/{index:05d}.json") < made.index(f"build/completions/{index:05d}")
+    for stage, ending in (("read", "parquet"), ("deduplicate", "npy"), ("chunk", "parquet"), ("deduplicate-chunks", "npy")):
+        order = [made.index(f"build/{stage}/{file}") for file in (f"00000.{ending}", "receipts/00000.json", "completions/00000")]
+        assert order == sorted(order)
 
 
 def test_a_finished_build_resumed_has_nothing_to_do(

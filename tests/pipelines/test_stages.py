@@ -10,10 +10,13 @@ from typing import Any
 import pytest
 
 import kmem
+from kmem.document import Chunk, Document
 from kmem.encoder.encode import Encoder
 from kmem.errors import AttachError, BankNotFoundError, BuildError, KmemError
+from kmem.kbuild.chunker import Chunker
 from kmem.kbuild.language import LanguagesConfig
 from kmem.kbuild.rules.config import RulesConfig
+from kmem.kstore.index.null import Null
 from kmem.kstore.lock import locked
 from kmem.kstore.place import LocalPlace
 from kmem.kstore.writer import BankWriter
@@ -22,9 +25,11 @@ from kmem.pipelines.build import build
 from kmem.pipelines.config import ExecutorConfig, QualityConfig
 from kmem.pipelines.executors.local import InProcess
 from kmem.pipelines.ledger import CAME, KEPT, Receipt, balance
-from kmem.pipelines.run import Runner
+from kmem.pipelines.run import Examine, Runner
 from kmem.pipelines.stats import Stats
 from kmem.pipelines.status import AT_WORK, FINISHED, STOPPED, status
+from kmem.pipelines.steps.encode import EncodeStep, ShardTask
+from kmem.pipelines.steps.read import ReadStep
 from kmem.pipelines.tools import Tools
 from kmem.progress import silent
 from tests.pipelines.test_build import bank_bytes, config
@@ -60,6 +65,98 @@ def test_a_build_goes_on_with_other_workers_and_partitions(
     report = build(corpus, out=killed, config=options, resume=True)
     assert report.shards_reused == report.shards
     assert bank_bytes(killed) == bank_bytes(tmp_path / "whole")
+
+
+def stopped(*_: object, **__: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_documents_are_cut_again_where_others_are_left(tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A build is stopped once its documents are cut, and the first of two copies changes: the second is now kept, and was never cut."""
+    pages = tmp_path / "pages"
+    pages.mkdir()
+    text = "Iron rusts in wet air, and water boils at one hundred degrees. " * 4
+    for name in ("0.txt", "1.txt"):
+        (pages / name).write_text(text)
+    options, where = config(tiny_folder, embedder="bm25", encode=False), ExecutorConfig(partition_bytes=len(text))
+    with monkeypatch.context() as patch:
+        patch.setattr("kmem.pipelines.text.cut_shards", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            build(pages, out=tmp_path / "bank", config=options, executor=where)
+    (pages / "0.txt").write_text("A hash table maps keys to values.")
+    build(pages, out=tmp_path / "bank", config=options, executor=where, resume=True)
+    build(pages, out=tmp_path / "whole", config=options)
+    assert bank_bytes(tmp_path / "bank") == bank_bytes(tmp_path / "whole")
+    with kmem.open(tmp_path / "bank") as bank:
+        assert bank.search("When does iron rust?", k=1)[0].source.endswith("1.txt")
+
+
+def test_a_limit_reads_little_and_changes_nothing(tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = [json.dumps({"id": f"{number}", "text": f"Page {number} says that iron rusts. " * 8}) for number in range(1000)]
+    (tmp_path / "pages.jsonl").write_text("\n".join(lines))
+    options = config(tiny_folder, embedder="bm25", encode=False, limit=9)
+    few = build(tmp_path / "pages.jsonl", out=tmp_path / "few", config=options)
+    monkeypatch.setattr("kmem.pipelines.partitions.LIMITED_BYTES", 1 << 30)
+    every = build(tmp_path / "pages.jsonl", out=tmp_path / "every", config=options)
+    assert (few.chunks, every.chunks, every.counts["documents"]) == (9, 9, 1000)
+    assert few.counts["documents"] < 300
+    assert bank_bytes(tmp_path / "few") == bank_bytes(tmp_path / "every")
+
+
+def test_what_was_found_to_fail_is_not_tried_again(
+    tiny_folder: Path, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a cluster, trying may end a worker again."""
+    verdict, cut = ReadStep._verdict, Chunker._chunks
+
+    def judging(step: ReadStep, document: Document, tools: Tools) -> str | None:
+        if "page 7" in document.text:
+            raise RuntimeError("poison")
+        return verdict(step, document, tools)
+
+    def cutting(chunker: Chunker, document: Document, counts: Counter[str]) -> Iterator[Chunk]:
+        if "page 5" in document.text:
+            raise LookupError("poison")
+        return cut(chunker, document, counts)
+
+    monkeypatch.setattr(ReadStep, "_verdict", judging)
+    monkeypatch.setattr(Chunker, "_chunks", cutting)
+    options = config(tiny_folder, embedder="bm25", encode=False)
+    with monkeypatch.context() as patch:
+        patch.setattr(BankWriter, "commit", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            build(corpus, out=tmp_path / "bank", config=options)
+    monkeypatch.setattr(Examine, "__call__", stopped)
+    report = build(corpus, out=tmp_path / "bank", config=options, resume=True)
+    assert (report.counts["rejected: raised RuntimeError"], report.counts["rejected: raised LookupError"]) == (1, 1)
+    assert report.shards_reused == report.shards
+
+
+@pytest.mark.parametrize("moment", ["__call__", "_written"])
+def test_a_chunk_without_a_vector_is_set_aside_whenever_the_build_is_stopped(
+    moment: str, tiny_folder: Path, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    embed, original = Null.embed, getattr(EncodeStep, moment)
+
+    def embedding(retriever: Null, texts: Sequence[str], *arguments: Any, **named: Any) -> Any:
+        if any("page 7" in text for text in texts):
+            raise RuntimeError("poison")
+        return embed(retriever, texts, *arguments, **named)
+
+    def writing(step: EncodeStep, *arguments: Any) -> Any:
+        if any(type(argument) is ShardTask and argument.aside for argument in arguments):
+            raise KeyboardInterrupt
+        return original(step, *arguments)
+
+    options = config(tiny_folder, embedder="null", encode=False)
+    monkeypatch.setattr(Null, "embed", embedding)
+    gone = build(corpus, out=tmp_path / "whole", config=options).counts["rejected: raised RuntimeError"]
+    with monkeypatch.context() as patch:  # the vectors are there, the shard is still the one from before
+        patch.setattr(EncodeStep, moment, writing)
+        with pytest.raises(KeyboardInterrupt):
+            build(corpus, out=tmp_path / "bank", config=options)
+    assert build(corpus, out=tmp_path / "bank", config=options, resume=True).counts["rejected: raised RuntimeError"] == gone > 0
+    assert bank_bytes(tmp_path / "bank") == bank_bytes(tmp_path / "whole")
 
 
 def test_a_chunk_that_can_not_be_encoded_is_set_aside(
@@ -130,7 +227,7 @@ def test_status_of_a_build_at_work_and_of_a_finished_one(tiny_folder: Path, corp
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"rules": RulesConfig.from_dict({"preset": "none", "min-words": 5000})}, r"gave no text that was kept \(dropped: min-words \d+\)"),
+        ({"rules": RulesConfig.from_dict({"preset": "none", "min-words": 5000})}, r"Nothing to remember: .*dropped: min-words"),
         ({"languages": LanguagesConfig(keep=("english",))}, "Language 'english' is none that is ever told"),
         ({"quality": QualityConfig(scorer="nope")}, "there are general, or a folder that kmem quality train wrote"),
     ],
@@ -188,6 +285,18 @@ def test_what_fails_is_found_one_by_one(tmp_path: Path) -> None:
 def test_what_is_lost_without_a_reason_is_an_error() -> None:
     with pytest.raises(BuildError, match="Stage read lost 1 of 3 documents"):
         Stats().add("read", {CAME: 3, KEPT: 1, "dropped: empty": 1}, 0.0)
+
+
+def test_what_a_stage_kept_must_reach_the_next() -> None:
+    stats = Stats()
+    stats.add("read", {CAME: 3, KEPT: 3}, 0.0)
+    stats.add("chunk", {CAME: 7, KEPT: 7}, 0.0)
+    stats.require_handed_on(3)
+    with pytest.raises(BuildError, match="Stage read kept 3 documents, but stage chunk was given 2"):
+        stats.require_handed_on(2)
+    stats.add("cut", {CAME: 6, KEPT: 6}, 0.0)
+    with pytest.raises(BuildError, match="Stage chunk kept 7 chunks, but stage cut was given 6"):
+        stats.require_handed_on(3)
 
 
 def test_a_bank_without_meaning_is_built_and_refused(tiny_folder: Path, corpus: Path, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ Indyk and Motwani 1998; Leskovec, Rajaraman and Ullman, Mining of Massive Datase
 with a dictionary for each band.
 """
 
+from collections.abc import Callable
 from functools import cache
 
 import numpy as np
@@ -13,6 +14,8 @@ from kmem.jit import compiled
 
 MISSED, IN_VAIN = 0.9, 0.1
 """What a pair that is not found costs, and one that is compared in vain: comparing is cheap and decides, so few may be missed."""
+BLOCK_TEXTS = 1 << 18
+"""Texts whose signatures are looked at before they may be let go."""
 _STEPS = 512
 _NONE = -1
 
@@ -37,12 +40,19 @@ def bands_and_rows(threshold: float, permutations: int) -> tuple[int, int]:
     return best
 
 
-def earlier(minhash: NDArray[np.uint8], texts: NDArray[np.int32], band: int, rows: int) -> NDArray[np.int32]:
+def earlier(
+    minhash: NDArray[np.uint8], texts: NDArray[np.int32], band: int, rows: int, looked: Callable[[], None] | None = None
+) -> NDArray[np.int32]:
     """[len(texts)] for each of some texts, in ascending order, the last one before it with the same band; −1 where there is none.
 
-    minhash [N, permutations], texts: rows of it; the result holds places in `texts`.
+    minhash [N, permutations], texts: rows of it; the result holds places in `texts`. looked: called after each `BLOCK_TEXTS`.
     """
-    keys = _keys(minhash, texts, band * rows, rows)
+    keys = np.empty(len(texts), np.uint64)
+    for start in range(0, len(texts), BLOCK_TEXTS):
+        block = slice(start, start + BLOCK_TEXTS)
+        keys[block] = _keys(minhash, texts[block], band * rows, rows)
+        if looked is not None:
+            looked()
     order = np.argsort(keys, kind="stable").astype(np.int32)  # stable: within a band, ascending
     keys = keys[order]
     same = keys[1:] == keys[:-1]

@@ -18,8 +18,9 @@ def _alike(one, two, minhash, title, numbers, others, least, least_retitled):  #
 
 
 @compiled
-def resolve(before, texts, minhash, title, numbers, others, least, least_retitled, kept):  # type: ignore[no-untyped-def]
-    """Fill `kept` [n]: for a near-duplicate the place of the kept text it is like, −1 for those that are kept.
+def resolve(before, texts, minhash, title, numbers, others, least, least_retitled, kept, start, end):  # type: ignore[no-untyped-def]
+    """Fill `kept` [n] from `start` to `end`, when it is filled before: for a near-duplicate the place of the kept text it is like, −1 for
+    those that are kept.
 
     before [bands, n] int32: for each band, the place before with the same band, or −1 (bands.earlier); altered. texts [n]: the rows of
     minhash [N, permutations], title, numbers and others [N] that are compared. least, least_retitled: values that must agree, under one
@@ -28,7 +29,7 @@ def resolve(before, texts, minhash, title, numbers, others, least, least_retitle
     A text is dropped only for one that is kept and that it is like itself: in a chain A ~ B ~ C, where A and C differ, B goes and C stays.
     """
     bands = before.shape[0]
-    for place in range(before.shape[1]):
+    for place in range(start, end):
         kept[place] = -1
         # A dropped text's own entry leads to a kept one already, so one step passes over any number of copies.
         for band in range(bands):

@@ -4,11 +4,13 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from importlib import import_module
 from importlib.util import find_spec
+from itertools import islice
 from typing import Any
 
-from kmem import errors
-from kmem.errors import KmemError, MissingDependencyError, WorkersLostError
+from kmem import __version__, errors
+from kmem.errors import ConfigError, KmemError, MissingDependencyError, WorkersLostError
 from kmem.pipelines.config import ExecutorConfig
 from kmem.pipelines.executors.local import is_final
 from kmem.pipelines.executors.protocol import Advance, Outcome
@@ -24,8 +26,12 @@ except ImportError as error:
 
 DEATHS = 1
 """Workers that a task may end before it is looked at more closely."""
+_SETTINGS = {"distributed.scheduler.allowed-failures": DEATHS, "distributed.deploy.lost-worker-timeout": "10 minutes"}
+"""A worker that has died is given up unless it is back by then; Dask's 15 seconds are less than loading torch takes on a busy machine."""
 START_S = 60
-"""Seconds in which a scheduler must answer."""
+"""Seconds in which a scheduler must answer, and have a worker."""
+AT_ONCE, AHEAD = 256, 4
+"""Tasks that the scheduler is given at a time, at least, and for each worker: it holds no more than these, however many there are."""
 _TOOLS = Tools()
 """Of this worker process."""
 
@@ -70,13 +76,20 @@ class Cluster:
         self._cluster: Any = None
         address = config.scheduler
         if address is None:
-            with dask.config.set({"distributed.scheduler.allowed-failures": DEATHS}):
-                self._cluster = _started(config, device)
+            self._settings = dask.config.set(_SETTINGS)  # the cluster looks at some of them whenever a worker has died
+            self._cluster = _started(config, device)
             address = self._cluster
         try:
             self._client = Client(address, timeout=START_S, set_as_default=False)
         except (OSError, ValueError) as error:
             raise WorkersLostError(f"No scheduler answers at {address} ({error}): start one with dask scheduler.") from error
+        try:
+            self._client.wait_for_workers(1, timeout=START_S)
+        except TimeoutError as error:
+            self.close()
+            raise WorkersLostError(f"The scheduler at {address} has no workers: start some with dask worker {address}.") from error
+        if config.scheduler is not None:
+            self._require_kmem()
 
     @property
     def workers(self) -> int:
@@ -91,12 +104,18 @@ class Cluster:
 
     def map(self, work: Callable[[Any, Tools], Receipt], tasks: Sequence[Any], advance: Advance) -> Iterator[Outcome]:
         """Raises WorkersLostError when the scheduler goes away."""
-        folder = os.getcwd()
-        futures = {self._client.submit(run_task, work, task, folder, pure=False): task for task in tasks}
-        waiting: Any = as_completed(list(futures), loop=self._client.loop)
+        folder, coming, futures = os.getcwd(), iter(tasks), dict[Any, Any]()
+
+        def submitted(count: int) -> list[Any]:
+            new = {self._client.submit(run_task, work, task, folder, __version__, pure=False): task for task in islice(coming, count)}
+            futures.update(new)
+            return list(new)
+
+        waiting: Any = as_completed(submitted(max(AT_ONCE, AHEAD * self.workers)), loop=self._client.loop)
         try:
             for future in waiting:
                 task = futures.pop(future)
+                waiting.update(submitted(1))
                 yield self._outcome(task, future)
                 future.release()
         except (CommClosedError, CancelledError) as error:
@@ -112,9 +131,21 @@ class Cluster:
         if self._cluster is not None:
             with suppress(Exception):
                 self._cluster.close(timeout=10)
+            self._settings.__exit__(None, None, None)
+
+    def _require_kmem(self) -> None:
+        """A worker that can't import it would end as soon as it was sent a task, and the task would wait for another one for ever."""
+        for worker, found in self._client.run(import_module, "kmem", on_error="return").items():
+            if isinstance(found, BaseException):
+                self.close()
+                raise WorkersLostError(
+                    f"The worker at {worker} can't import kmem ({found}): install kmem {__version__} there, as it is here."
+                )
 
     def _outcome(self, task: Any, future: Any) -> Outcome:
-        if future.status in ("cancelled", "lost") or self._client.status != "running":
+        if (
+            future.status == "cancelled" or self._client.status != "running"
+        ):  # what died with its worker is done again: `lost` is waited for
             raise self._lost()
         try:
             result = future.result()
@@ -122,6 +153,11 @@ class Cluster:
             return Outcome(task=task, error=error)
         except CancelledError as error:
             raise self._lost() from error
+        except CommClosedError:
+            raise
+        except Exception as error:  # whatever a task raises comes as a Failure: this one could not even be begun
+            said = f"{type(error).__name__}: {error}"[:200]
+            raise WorkersLostError(f"The workers can't run kmem ({said}): install kmem {__version__} there, as it is here.") from error
         if isinstance(result, Failure):
             return Outcome(task=task, error=result.error(), final=result.final)
         return Outcome(task=task, receipt=result)
@@ -149,8 +185,11 @@ def _started(config: ExecutorConfig, device: str) -> Any:
     return LocalCluster(processes=True, **options)
 
 
-def run_task(work: Callable[[Any, Tools], Receipt], task: Any, folder: str) -> Receipt | Failure:
-    """In a worker: do it in the client's folder, since sources may be named from there."""
+def run_task(work: Callable[[Any, Tools], Receipt], task: Any, folder: str, version: str) -> Receipt | Failure:
+    """In a worker: do it in the client's folder, since sources may be named from there. Another kmem than the client's does nothing."""
+    if version != __version__:
+        said = f"A worker has kmem {__version__}, this process {version}: install the same one everywhere."
+        return Failure(name=ConfigError.__name__, message=said, final=True)
     with suppress(OSError):
         os.chdir(folder)
     try:

@@ -13,7 +13,7 @@ from kmem.kbuild.dedup.signatures import Signer
 from kmem.kbuild.rejected import Rejected
 from kmem.kstore.place import Place
 from kmem.pipelines.drops import dropped_in
-from kmem.pipelines.ledger import CAME, DROPPED, KEPT, REJECTED, Ledger, Receipt
+from kmem.pipelines.ledger import ASIDE, CAME, DROPPED, KEPT, REJECTED, Ledger, Receipt, as_before
 from kmem.pipelines.partitions import digest
 from kmem.pipelines.records import CHUNKS, documents_of, write_records
 from kmem.pipelines.steps.read import READ, store_rejects
@@ -22,6 +22,8 @@ from kmem.pipelines.steps.site import opened
 from kmem.pipelines.tools import Recipe, Tools, telling
 
 CHUNK = "chunk"
+DOCUMENTS = "documents"
+"""A fact of its receipts: how many documents were to be cut."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,22 +50,28 @@ class ChunkStep:
     def __call__(self, task: Sifted, tools: Tools) -> Receipt:
         place = opened(self.site, tools)
         ledger = Ledger(place, self.stage)
-        key = digest([asdict(self.chunk), asdict(self.dedup), self.recipe.model, task.key, task.aside])
-        if (before := ledger.finished(task.index, key)) is not None:
+        task = as_before(task, ledger.receipt(task.index), self.key)
+        if (before := ledger.finished(task.index, key := self.key(task))) is not None:
             return replace(before, reused=True)
         began = time.perf_counter()
         counts: Counter[str] = Counter()
         rejects: list[dict[str, str]] = []
-        documents = telling(self._documents(place, task, counts, rejects), tools)
+        came = Counter[str]()
+        documents = telling(self._documents(place, task, counts, rejects, came), tools)
         signer = Signer(self.dedup) if self.dedup.mode != "none" else None
         chunks = signing(_counted(self._chunker(tools).run(documents, counts), counts), signer)
         files = write_records(place, ledger.file(task.index, "parquet"), CHUNKS, chunks), *signatures(place, ledger, task.index, signer)
         # A document that can't be cut counts as one chunk that is not there.
         counts[CAME] = counts["chunks"] + sum(count for reason, count in counts.items() if reason.startswith((DROPPED, REJECTED)))
         files = *files, *store_rejects(place, ledger, task.index, rejects)
-        receipt = Receipt(index=task.index, key=key, files=files, counts=dict(counts), seconds=time.perf_counter() - began)
+        seconds, facts = time.perf_counter() - began, {DOCUMENTS: came[DOCUMENTS], ASIDE: task.aside}
+        receipt = Receipt(index=task.index, key=key, files=files, counts=dict(counts), facts=facts, seconds=seconds)
         ledger.finish(receipt)
         return receipt
+
+    def key(self, task: Sifted) -> str:
+        """Of all that the chunks follow from."""
+        return digest([asdict(self.chunk), asdict(self.dedup), self.recipe.model, task.key, task.aside])
 
     def units(self, task: Sifted, tools: Tools) -> Iterator[Document]:
         """Every document that is cut."""
@@ -76,9 +84,12 @@ class ChunkStep:
     def _chunker(self, tools: Tools) -> Chunker:
         return tools.get(("chunker", self.recipe.model, self.chunk), lambda: Chunker(self.recipe.tokenizer(tools), self.chunk))
 
-    def _documents(self, place: Place, task: Sifted, counts: Counter[str], rejects: list[dict[str, str]]) -> Iterator[Document]:
+    def _documents(
+        self, place: Place, task: Sifted, counts: Counter[str], rejects: list[dict[str, str]], came: Counter[str]
+    ) -> Iterator[Document]:
         aside = dict(task.aside)
         for number, document in enumerate(kept_documents(place, task)):
+            came[DOCUMENTS] += 1
             if number in aside:
                 counts[f"{REJECTED}{aside[number]}"] += 1
                 rejects.append(Rejected(source=document.source, reason=aside[number], sample=document.text[:80]).to_dict())

@@ -17,6 +17,7 @@ from kmem.pipelines.steps.chunk import CHUNK
 from kmem.pipelines.steps.encode import KEPT_ROWS, ShardTask
 from kmem.profile import SPAN_TOKENS
 
+CUT = "cut"
 DUPLICATE_ID, OVER_LIMIT = f"{DROPPED}duplicate id", f"{DROPPED}over the limit"
 _IDS_A_BLOCK = 1 << 16
 

@@ -32,6 +32,7 @@ class EmbedStep:
         if not reused:
             aside = {row for row, _ in task.aside}
             texts = [hole(chunk).reference if row in aside else chunk.reference for row, chunk in enumerate(shard_chunks(place, task))]
+            receipts.set_aside(task.index, task.aside)  # before vectors that were made without them can be found
             receipts.save_vectors(task.index, self.recipe.retriever(tools).embed(texts, progress=tools.advance))
         counts = {CAME: task.rows, KEPT: task.rows}
         seconds = time.perf_counter() - began

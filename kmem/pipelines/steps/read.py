@@ -22,7 +22,7 @@ from kmem.kbuild.rules.run import Rules
 from kmem.kstore.place import Place
 from kmem.kstore.stored import StoredFile, store
 from kmem.pipelines.executors.local import is_final
-from kmem.pipelines.ledger import CAME, DROPPED, KEPT, REJECTED, Ledger, Receipt
+from kmem.pipelines.ledger import ASIDE, CAME, DROPPED, KEPT, REJECTED, Ledger, Receipt, as_before
 from kmem.pipelines.partitions import Partition, digest, pieces_digest, stamps_digest
 from kmem.pipelines.records import DOCUMENTS, write_records
 from kmem.pipelines.run import UNREADABLE
@@ -76,8 +76,9 @@ class ReadStep:
         """Raises ConfigError where a partition that was read before holds another text now."""
         place = opened(self.site, tools)
         ledger = Ledger(place, self.stage)
-        key, stamps = self.key(task), stamps_digest(task)
         before = ledger.receipt(task.index)
+        task = as_before(task, before, self.key)
+        key, stamps = self.key(task), stamps_digest(task)
         if before is not None and before.key == key and before.facts["stamps"] == stamps and ledger.whole(before):
             return replace(before, reused=True)
         began = time.perf_counter()
@@ -98,6 +99,7 @@ class ReadStep:
             counts=dict(counts),
             facts={
                 "text": text,
+                ASIDE: task.aside,
                 "stamps": stamps,
                 "pieces": pieces_digest(task),
                 "lost": {source: rejected.to_dict() for source, rejected in seen.lost.items()},

@@ -15,7 +15,7 @@ from kmem.kbuild.quality.step import DROPPED, Quality
 from kmem.kstore.index.retrievers import retriever
 from kmem.pipelines.config import QualityConfig
 from kmem.pipelines.drops import store_rows
-from kmem.pipelines.ledger import CAME, KEPT, REJECTED, Ledger, Receipt
+from kmem.pipelines.ledger import ASIDE, CAME, KEPT, REJECTED, Ledger, Receipt, as_before
 from kmem.pipelines.partitions import digest
 from kmem.pipelines.steps.chunk import Sifted, kept_documents, kept_rows
 from kmem.pipelines.steps.site import opened
@@ -37,8 +37,8 @@ class ScoreStep:
     def __call__(self, task: Sifted, tools: Tools) -> Receipt:
         place = opened(self.site, tools)
         ledger = Ledger(place, self.stage)
-        key = digest([asdict(self.quality), self.scored_by, task.key, task.aside])
-        if (before := ledger.finished(task.index, key)) is not None:
+        task = as_before(task, ledger.receipt(task.index), self.key)
+        if (before := ledger.finished(task.index, key := self.key(task))) is not None:
             return replace(before, reused=True)
         began = time.perf_counter()
         aside, gone = dict(task.aside), list[int]()
@@ -57,9 +57,14 @@ class ScoreStep:
                     gone.append(row)
                     counts[f"{REJECTED}{aside[number]}"] = counts.get(f"{REJECTED}{aside[number]}", 0) + 1
         stored = store_rows(place, ledger.file(task.index, "npy"), np.array(sorted(gone), dtype=np.int64))
-        receipt = Receipt(index=task.index, key=key, files=(stored,), counts=counts, seconds=time.perf_counter() - began)
+        seconds = time.perf_counter() - began
+        receipt = Receipt(index=task.index, key=key, files=(stored,), counts=counts, facts={ASIDE: task.aside}, seconds=seconds)
         ledger.finish(receipt)
         return receipt
+
+    def key(self, task: Sifted) -> str:
+        """Of all that its verdicts follow from."""
+        return digest([asdict(self.quality), self.scored_by, task.key, task.aside])
 
     def units(self, task: Sifted, tools: Tools) -> Iterator[Document]:
         """Every document that is scored."""

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kmem.errors import ConfigError
+from kmem.kbuild.dedup import bands, duplicates, spill
 from kmem.kbuild.dedup.config import DedupConfig
 from kmem.kbuild.dedup.duplicates import EXACT, KEPT, NEAR, find_duplicates
 from kmem.kbuild.dedup.signatures import sign
@@ -144,7 +145,22 @@ def test_nothing_and_signatures_of_another_config() -> None:
 
 def test_bytes_a_text_stay_what_is_promised() -> None:
     signatures = sign([english(11)], CONFIG)
-    held = sum(getattr(signatures, name).nbytes for name in ("exact", "title", "words", "numbers", "others", "minhash"))
+    held = sum(getattr(signatures, name).nbytes for name in ("exact", "title", "words", "numbers", "others"))
     links, sorting, result = 32 * 4, 8 + 8 + 4 + 8, 8 + 1
-    assert held + links + sorting + result <= 340
+    assert held + sorting + result <= 120
+    assert signatures.minhash.nbytes + links <= 256
     assert np.dtype(np.uint8) == signatures.minhash.dtype
+
+
+def test_in_files_it_finds_what_it_finds_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = [english(seed) for seed in range(8)] + [edited(english(seed), seed) for seed in range(4)] + [english(2), chinese(1)]
+    parts = [partial(sign, texts[start : start + 5], CONFIG) for start in range(0, len(texts), 5)]
+    in_memory = find_duplicates(parts, CONFIG)
+    monkeypatch.setattr(spill, "IN_MEMORY_BYTES", 0)
+    monkeypatch.setattr(bands, "BLOCK_TEXTS", 3)
+    monkeypatch.setattr(duplicates, "BLOCK_TEXTS", 3)
+    in_files = find_duplicates(parts, CONFIG)
+    assert sum(int(one.drop.sum()) for one in in_memory) == 5
+    for one, other in zip(in_memory, in_files, strict=True):
+        assert one.of.tolist() == other.of.tolist()
+        assert one.reason.tolist() == other.reason.tolist()

@@ -1,0 +1,96 @@
+"""A layer against masks written out, against what was published, and at its limits."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from kmem.models.bmojo import naive
+from kmem.models.bmojo.attention import BMojoMixer
+from tests.models.bmojo.shapes import STORES, model
+
+LENGTH = 50
+EXACT = [
+    *(pytest.param({"variant": name}, id=name) for name in ("bmojo", "bmojo_f", "swa", "swa_wide", "random_m", "oldest_m")),
+    *(pytest.param(more, id=name) for name, more in STORES.items() if "retrieved" not in name),
+    pytest.param({"eidetic": None, "retrieve_above": 8, "retrieve": 64}, id="retrieval that covers a growing store"),
+    pytest.param({"eidetic": 20, "retrieve_above": 8, "retrieve": 20}, id="retrieval that covers a bounded store"),
+]
+
+
+def layer(**changes: Any) -> BMojoMixer:
+    mixer = model(**changes).model.layers[1].mixer
+    assert isinstance(mixer, BMojoMixer)
+    return mixer
+
+
+def hidden(length: int = LENGTH, *, rows: int = 2, seed: int = 0) -> Tensor:
+    return torch.randn(rows, length, 32, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+@pytest.mark.parametrize("changes", EXACT)
+@pytest.mark.parametrize("length", [1, 13, LENGTH])
+def test_the_layer_equals_masks_over_all_tokens(changes: dict[str, Any], length: int) -> None:
+    mixer, given = layer(**changes), hidden(length)
+    torch.testing.assert_close(mixer(given, {}, 0)[0], naive.mix(mixer, given), rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("changes", EXACT)
+def test_gradients_equal_those_through_masks(changes: dict[str, Any]) -> None:
+    mixer, gradients = layer(**changes), []
+    for mix in (lambda given: mixer(given, {}, 0)[0], lambda given: naive.mix(mixer, given)):
+        given = hidden().requires_grad_()
+        gradients.append(torch.autograd.grad(mix(given).sin().sum(), [given, *mixer.parameters()]))
+    for found, expected in zip(*gradients, strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-8, atol=1e-10)
+
+
+def test_gradients_reach_every_parameter_and_stored_token() -> None:
+    """A token that left the window moves the last output only as a stored one (or through the state, which is off here)."""
+    mixer = layer(fading=0)
+    given = hidden().requires_grad_()
+    output, state = mixer(given, {}, 0)
+    (moved,) = torch.autograd.grad(output[0, -1].sum(), given)
+    reached = moved[0].abs().sum(-1).nonzero().flatten().tolist()
+    assert len(reached) == 5 + 6  # of the last chunk two tokens, of the one before four
+    assert reached[-6:] == list(range(LENGTH - 6, LENGTH))
+    assert state["eidetic_priority"].shape == (2, 5)
+
+    learner = model()
+    learner(input_ids := torch.arange(40)[None], labels=input_ids).loss.backward()
+    assert all(parameter.grad is not None and parameter.grad.abs().sum() > 0 for parameter in learner.parameters())
+
+
+def test_b_mojo_f_is_what_was_published() -> None:
+    """Query t: keys of tokens [t − w + 1, t] and of read-outs [t − 2w + 1, t − w], one softmax (spec §B2)."""
+    mixer, given, width = layer(variant="bmojo_f", fading=None), hidden(), 12
+    assert mixer.fading is not None
+    attention, read_out = mixer.attention, mixer.fading(given, {})[0]
+    query, own, faded = attention.queries(given, 0), attention.keys(given, 0), attention.keys(read_out, 0)
+    ahead = torch.arange(LENGTH)[:, None] - torch.arange(LENGTH)
+    seen = torch.cat([(ahead >= 0) & (ahead < width), (ahead >= width) & (ahead < 2 * width)], dim=1)
+    key, value = (torch.cat(parts, dim=2).repeat_interleave(2, dim=1) for parts in zip(own, faded, strict=True))
+    expected = (query @ key.mT * 8**-0.5).masked_fill(~seen, -torch.inf).softmax(-1) @ value
+    torch.testing.assert_close(mixer(given, {}, 0)[0], attention.merged(expected), rtol=1e-10, atol=1e-10)
+
+
+@torch.no_grad()
+def test_a_store_of_everything_and_no_fading_is_full_attention() -> None:
+    full = model(variant="transformer")
+    stored = model(eidetic=None, fading=0)
+    stored.load_state_dict(full.state_dict())
+    ids = torch.arange(48)[None]
+    torch.testing.assert_close(stored(ids).logits, full(ids).logits, rtol=1e-10, atol=1e-10)
+
+
+@torch.no_grad()
+def test_what_is_stored_is_recalled_and_what_is_not_is_gone() -> None:
+    """One odd token among equal ones, far behind the window: only `bmojo` still sees it; `oldest_m` holds others."""
+    plain = hidden(1, rows=1).expand(-1, LENGTH, -1).clone()
+    odd = plain.clone()
+    odd[:, 11] = hidden(1, rows=1, seed=5)[:, 0]
+    for variant, recalls in (("bmojo", True), ("oldest_m", False), ("swa_wide", False)):
+        mixer = layer(variant=variant, fading=0)
+        difference = (mixer(odd, {}, 0)[0] - mixer(plain, {}, 0)[0])[0, -1].abs().max()
+        assert (difference > 1e-3) == recalls, variant

@@ -1,0 +1,76 @@
+"""The memory of workers on more text than they could hold: MEGABYTES of it, 200 unless $KMEM_BOUNDED_MB says otherwise (10000: issue 7)."""
+
+import logging
+import os
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Event, Thread
+
+import psutil  # type: ignore[import-untyped]
+import pytest
+
+from kmem.encoder.defaults import SMOLLM2
+from kmem.pipelines.build import build
+from kmem.pipelines.config import BuildConfig, ExecutorConfig
+
+MEGABYTES = int(os.environ.get("KMEM_BOUNDED_MB", "200"))
+MOST_BYTES = 4 << 30
+EVERY_S = 0.2
+DOCUMENT_WORDS = 600
+
+
+def write_synthetic(path: Path, size_bytes: int) -> int:
+    """JSON lines of drawn words, one document in eight a copy of the one before → how many documents."""
+    draw, written, documents = random.Random(0), 0, 0
+    vocabulary = ["".join(draw.choices("abcdefghijklmnopqrstuvwxyz", k=draw.randint(2, 9))) for _ in range(20_000)]
+    with path.open("w", encoding="ascii") as file:
+        while written < size_bytes:
+            if documents % 8 != 7:
+                words = draw.choices(vocabulary, k=DOCUMENT_WORDS)
+                text = ". ".join(" ".join(words[at : at + 12]).capitalize() for at in range(0, DOCUMENT_WORDS, 12))
+            written += file.write(f'{{"id": "{documents}", "text": "{text}."}}\n')
+            documents += 1
+    return documents
+
+
+@contextmanager
+def watched() -> Iterator[dict[int, int]]:
+    """Peak bytes in memory of each worker process, by pid."""
+    peaks: dict[int, int] = {}
+    stop = Event()
+
+    def watch() -> None:
+        while not stop.wait(EVERY_S):
+            for child in psutil.Process().children(recursive=True):
+                try:
+                    if "spawn_main" in " ".join(child.cmdline()):
+                        peaks[child.pid] = max(peaks.get(child.pid, 0), child.memory_info().rss)
+                except psutil.Error:
+                    continue
+
+    thread = Thread(target=watch)
+    thread.start()
+    try:
+        yield peaks
+    finally:
+        stop.set()
+        thread.join()
+
+
+@pytest.mark.slow
+@pytest.mark.real
+@pytest.mark.timeout(0)
+def test_a_worker_s_memory_is_bounded(tmp_path: Path) -> None:
+    documents = write_synthetic(tmp_path / "synthetic.jsonl", MEGABYTES * 10**6)
+    config = BuildConfig(model=SMOLLM2, embedder="null", encode=False)
+    with watched() as peaks:
+        report = build(tmp_path / "synthetic.jsonl", out=tmp_path / "bank", config=config, executor=ExecutorConfig(workers=2))
+    gibibytes = [round(peak / 2**30, 2) for peak in peaks.values()]
+    logging.getLogger(__name__).info("%s MB, %s chunks: %s GiB", MEGABYTES, report.chunks, gibibytes)  # --log-cli-level=info shows it
+    assert report.counts["documents"] == documents
+    assert report.counts["dropped: exact duplicate"] == documents // 8
+    assert report.chunks > MEGABYTES * 1000
+    assert len(peaks) >= 2
+    assert max(peaks.values()) <= MOST_BYTES, f"{gibibytes} GiB"
