@@ -1,6 +1,6 @@
 """The stages from sources to shards of text: read, deduplicate, chunk, deduplicate chunks, cut. No model runs but its tokenizer."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from kmem.errors import SourceNotFoundError
@@ -16,7 +16,7 @@ from kmem.pipelines.stats import Stats
 from kmem.pipelines.steps.chunk import CHUNK, ChunkStep, Sifted
 from kmem.pipelines.steps.cut import CUT, Cut, cut_shards
 from kmem.pipelines.steps.deduplicate import DEDUPLICATE, DEDUPLICATE_CHUNKS, DeduplicateStep, Signed
-from kmem.pipelines.steps.read import EMPTY, READ, ReadStep
+from kmem.pipelines.steps.read import READ, ReadStep
 from kmem.pipelines.steps.score import SCORE, ScoreStep
 from kmem.pipelines.steps.site import site_of
 from kmem.pipelines.tools import Recipe
@@ -71,10 +71,18 @@ class TextStages:
             {source: Rejected(**lost) for receipt in reversed(self._read) for source, lost in receipt.facts["lost"].items()},
         )
         if cut is None or not len(cut):
-            raise SourceNotFoundError(f"Nothing to remember: {', '.join(sources)} {_why(self.stats.reasons())}.")
+            raise SourceNotFoundError(self._nothing(sources))
         self.stats.add(CUT, cut.counts, 0.0)
         self.stats.require_handed_on(sum(int(receipt.facts["documents"]) for receipt in self._chunked))
         return Prepared(cut=cut, partitions=len(self._read), sources=sources_of(self._read))
+
+    def _nothing(self, sources: Sequence[str]) -> str:
+        lost = ", ".join(
+            f"{count:,} {reason}" for reason, count in sorted(self.stats.reasons().items()) if reason.startswith((DROPPED, REJECTED))
+        )
+        if lost:
+            return f"Nothing to remember: all of {', '.join(sources)} was set aside ({lost}); name other files, or clean less."
+        return f"Nothing to remember: {', '.join(sources)} gave no text at all; name files with text."
 
     def read_step(self) -> ReadStep:
         """What is done to each partition first."""
@@ -130,15 +138,3 @@ def sources_of(read: Sequence[Receipt]) -> dict[str, str]:
     """How many partitions were read, and digests of what was in them."""
     found = {name: digest([receipt.facts[name] for receipt in read]) for name in ("pieces", "stamps", "text")}
     return {"partitions": str(len(read)), **found}
-
-
-def _why(reasons: Mapping[str, int]) -> str:
-    """Why nothing is left: every document was dropped or set aside, or there was none."""
-    told = []
-    for kind in (DROPPED, REJECTED):
-        found = sorted((reason.removeprefix(kind), count) for reason, count in reasons.items() if reason.startswith(kind) and count)
-        named = [f"{reason} {count:,}" for reason, count in found if kind + reason != EMPTY]
-        told += [f"{kind}{', '.join(named)}"] if named else []
-    if not told:
-        return "gave no text at all; name files with text"
-    return f"gave no text that was kept ({'; '.join(told)}); loosen what drops it, or name other files"

@@ -238,7 +238,7 @@ def test_status_of_a_build_at_work_and_of_a_finished_one(tiny_folder: Path, corp
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"rules": RulesConfig.from_dict({"preset": "none", "min-words": 5000})}, r"gave no text that was kept \(dropped: min-words \d+\)"),
+        ({"rules": RulesConfig.from_dict({"preset": "none", "min-words": 5000})}, r"Nothing to remember: .*dropped: min-words"),
         ({"languages": LanguagesConfig(keep=("english",))}, "Language 'english' is none that is ever told"),
         ({"quality": QualityConfig(scorer="nope")}, "there are general, or a folder that kmem quality train wrote"),
     ],
