@@ -172,6 +172,7 @@ def _write(
             index.embedder,
             config=as_asked(index),
             number=manifest.number + 1,
+            embed_queries=embedder.embed_queries,
         )
         generations = (*generations, writer.finished(written, metadata))
     commit(place, manifest.changed(generations, index, set(manifest.deleted) - revived))

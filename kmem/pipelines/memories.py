@@ -85,6 +85,7 @@ class MemoryStages:
                 IndexConfig(factory=config.index),
                 texts=texts,
                 fill=fill if fill.worthwhile else None,
+                embed_queries=lambda asked: machine.recipe.retriever(machine.tools).embed_queries(asked),
             )
         machine.clock.mark("index")
         ready(reused)
