@@ -85,8 +85,8 @@ def test_queries_and_passages_get_the_prefixes_that_the_model_declares(folder: P
     assert (identity["dim"], identity["query_prefix"], identity["passage_prefix"]) == (HIDDEN, "query: ", "passage: ")
     assert not {"query_prefix", "passage_prefix"} & plain.identity().keys()
     texts = ["试用期", "hash table"]
-    assert np.allclose(declared.embed_queries(texts), plain.embed([f"query: {text}" for text in texts]), atol=1e-6)
-    assert np.allclose(declared.embed(texts), plain.embed_queries([f"passage: {text}" for text in texts]), atol=1e-6)
+    assert np.allclose(declared.embed_queries(texts), plain.embed_queries([f"query: {text}" for text in texts]), atol=1e-6)
+    assert np.allclose(declared.embed(texts), plain.embed([f"passage: {text}" for text in texts]), atol=1e-6)
     assert np.allclose(np.linalg.norm(declared.embed(texts), axis=1), 1, atol=1e-5)
     assert identity == Embedder(str(folder)).identity()  # nothing in it is drawn at random
     tokens = declared._model.tokenizer("试用期\t x", add_special_tokens=True)["input_ids"]

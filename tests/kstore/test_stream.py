@@ -1,5 +1,6 @@
 """Shards that are written side by side: the same bytes as one after another, and whatever goes wrong is told once all are at rest."""
 
+import shutil
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -153,18 +154,18 @@ def test_copies_side_by_side_are_the_same_bytes(path: Path, tmp_path: Path, monk
 
 @pytest.mark.parametrize("row", [4, 10])
 def test_an_error_in_any_shard_leaves_no_bank_and_can_be_repeated(path: Path, tmp_path: Path, row: int) -> None:
-    merge([path, path], tmp_path / "whole", shard_bytes=1000)
+    again = shutil.copytree(path, tmp_path / "again")
+    merge([path, again], tmp_path / "whole", shard_bytes=1000)
     shard = path / f"memories.zarr/g0000/kv/c.{row // 3}.0.0.0"
     data = bytearray(shard.read_bytes())
     data[row % 3 * RECORD_BYTES] ^= 1
     threads = threading.active_count()
     with damaged(shard, bytes(data)), pytest.raises(CorruptBankError, match=rf"c\.{row // 3}\.0\.0\.0: row {row % 3} has crc32c"):
-        merge([path, path], tmp_path / "new", shard_bytes=1000)
+        merge([path, again], tmp_path / "new", shard_bytes=1000)
     assert threading.active_count() == threads
-    with pytest.raises(BankNotFoundError, match="unfinished build"):
+    with pytest.raises(BankNotFoundError, match="no such folder"):
         open_bank(tmp_path / "new")
-    assert not list((tmp_path / "new").rglob("*.partial"))
-    merge([path, path], tmp_path / "new", shard_bytes=1000)
+    merge([path, again], tmp_path / "new", shard_bytes=1000)
     assert contents(tmp_path / "new") == contents(tmp_path / "whole")
 
 
