@@ -79,3 +79,15 @@ def plain(data: Any) -> Any:
     if isinstance(data, dict):
         return {name: plain(value) for name, value in data.items()}
     return [plain(entry) for entry in data] if isinstance(data, list | tuple) else data
+
+
+def differing(recorded: Mapping[str, Any], now: Mapping[str, Any], at: str = "") -> list[str]:
+    """What is no longer as it was recorded, a phrase each: `task.pairs was 8, is now 16`."""
+    found: list[str] = []
+    for name in sorted(recorded.keys() | now.keys()):
+        before, after = recorded.get(name), now.get(name)
+        if isinstance(before, Mapping) and isinstance(after, Mapping):
+            found += differing(before, after, f"{at}{name}.")
+        elif before != after:
+            found.append(f"{at}{name} was {before}, is now {after}")
+    return found
