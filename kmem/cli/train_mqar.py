@@ -79,7 +79,7 @@ def estimate_table(recipe: Recipe, found: "Estimate") -> Table:
 
 def _with(options: dict[str, Any], *, variant: str | None, seed: int | None, steps: int | None) -> dict[str, Any]:
     """A recipe's options with those of the command line on top."""
-    given = {name: value for name, value in (("variant", variant), ("seed", seed)) if value is not None}
+    given: dict[str, Any] = {name: value for name, value in (("variant", variant), ("seed", seed)) if value is not None}
     training = options.get("training") or {}
     if steps is not None:
         if not isinstance(training, dict):

@@ -74,15 +74,8 @@ def load_trained(file: Path) -> Trained:
 def _report(trainer: Trainer, progress: Progress) -> dict[str, Any]:
     """What is worth keeping of a run. Accuracies are of the weights in float32, on examples that were not trained on."""
     recipe, losses = trainer.recipe, trainer.losses
-    found = recall(
-        trainer.model,
-        recipe.task,
-        JUDGED,
-        seed=JUDGES_SEED + recipe.seed,
-        batch_size=recipe.training.batch_size,
-        name="recall",
-        progress=progress,
-    )
+    judges = JUDGES_SEED + recipe.seed
+    found = recall(trainer.model, recipe.task, JUDGED, seed=judges, name="recall", progress=progress)
     reach = sure_reach(recipe)
     return {
         "accuracy": found.accuracy(),

@@ -46,7 +46,7 @@ def test_seeds_and_variants_differ_and_learning_lowers_the_loss() -> None:
     for _ in range(20):
         loss = query_loss(first.model, batch)
         first.optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]  # torch has no annotation there
         first.optimizer.step()
     assert float(query_loss(first.model, batch).detach()) < before - 0.1
 
