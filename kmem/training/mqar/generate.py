@@ -5,8 +5,9 @@ then (T − 2N)/2 slots of two tokens, of which each key takes one, drawn withou
 token. The label, the key's value, stands at the query itself; answers are no input. Left out are its passes above one, which don't run,
 and its demand for more words than tokens, which nothing needs; random filler is seeded as all else is, and, as there, may be any token.
 
-`scattered` has T/2 such slots, of which 2N are drawn alike; they are matched at random, and of each two the earlier holds a pair and the
-later its query. So pairs lie anywhere, and neither the first tokens nor the last are those to keep.
+`scattered` has T/2 such slots. Pairs stand in N of the first T/2 − N, drawn evenly. Then each in turn, in random order, draws its query's
+slot among the free ones behind it, at i slots' distance with weight i^(a−1): Zoology's law of gaps, counted from each pair. So pairs lie
+anywhere, and neither the first tokens nor the last are those to keep.
 """
 
 from typing import NamedTuple
@@ -65,5 +66,13 @@ def _zoology(random: np.random.Generator, count: int, task: TaskConfig) -> tuple
 
 
 def _scattered(random: np.random.Generator, count: int, task: TaskConfig) -> tuple[Numbers, Numbers]:
-    slots = np.sort(_distinct(random, count, task.tokens // 2, 2 * task.pairs).reshape(count, task.pairs, 2), axis=2)
-    return 2 * slots[:, :, 0], 2 * slots[:, :, 1]
+    slots = task.tokens // 2
+    pairs = _distinct(random, count, slots - task.pairs, task.pairs)
+    queries, taken = np.empty_like(pairs), np.zeros((count, slots), dtype=bool)
+    np.put_along_axis(taken, pairs, True, axis=1)
+    for number in range(task.pairs):
+        gaps = np.arange(slots) - pairs[:, number, None]
+        weights = (task.power - 1) * np.log(np.maximum(gaps, 1)) + random.gumbel(size=gaps.shape)
+        queries[:, number] = np.where(taken | (gaps < 1), -np.inf, weights).argmax(axis=1)
+        np.put_along_axis(taken, queries[:, number, None], True, axis=1)
+    return 2 * pairs, 2 * queries

@@ -14,8 +14,8 @@ class TaskConfig:
     """layout: `zoology`, all pairs first, then queries; `scattered`, pairs and queries anywhere. See generate.py.
 
     vocab_size: tokens; 0 is filler, the rest of the first half are keys, the second half values. tokens: of a sequence. pairs: in it, each
-    asked once. filler: what stands elsewhere, `zeros` or `random` tokens of the whole vocabulary. power: how the gaps of `zoology` are
-    spread, 1 = evenly. Raises ConfigError and UnknownNameError for what can't be laid out.
+    asked once. filler: what stands elsewhere, `zeros` or `random` tokens of the whole vocabulary. power: how gaps are spread,
+    1 = evenly, near 0 = mostly short. Raises ConfigError and UnknownNameError for what can't be laid out.
     """
 
     layout: str = "scattered"

@@ -71,14 +71,23 @@ def test_zoology_gaps_follow_the_power_law() -> None:
     assert np.abs(np.bincount(second, minlength=4) / 20_000 - after).max() < 0.015
 
 
-def test_scattered_pairs_lie_anywhere() -> None:
-    """Slots are drawn evenly, and of two the earlier is the pair: at slot s of S it stands with chance 2(S − 1 − s) / S(S − 1)."""
-    task = TaskConfig(vocab_size=24, tokens=20, pairs=1)
+def test_scattered_gaps_follow_the_power_law_from_each_pair() -> None:
+    """10 tokens, 1 pair: it stands in each of the first 4 slots alike; from slot 2 the query is 1 or 2 slots away, weights 1 and 2^−½."""
+    task = TaskConfig(vocab_size=24, tokens=10, pairs=1, power=0.5)
     inputs, _, distances = made(task, 20_000)
-    slots = (inputs[:, 1::2] > 0).int().argmax(1).numpy()
-    expected = 2 * (9 - np.arange(10)) / 90
-    assert np.abs(np.bincount(slots, minlength=10) / 20_000 - expected).max() < 0.015
-    assert set(distances.flatten().tolist()) == {0, *range(1, 18, 2)}
+    slots = (inputs[:, 1::2] > 0).int().argmax(1)
+    assert np.abs(np.bincount(slots.numpy(), minlength=5) / 20_000 - [0.25, 0.25, 0.25, 0.25, 0]).max() < 0.015
+    gaps = (distances[slots == 2].max(1).values + 1) // 2
+    assert float((gaps == 1).float().mean()) == pytest.approx(1 / (1 + 2**-0.5), abs=0.03)
+    assert set(gaps.tolist()) == {1, 2}
+
+
+def test_scattered_pairs_lie_anywhere_but_where_no_query_would_fit() -> None:
+    inputs, _, distances = made(TaskConfig(vocab_size=64, tokens=40, pairs=5, power=1.0), 20_000)
+    places = (inputs[:, 1::2] > 0).float().mean(0)
+    assert places[:15].tolist() == pytest.approx([5 / 15] * 15, abs=0.015)
+    assert places[15:].tolist() == [0.0] * 5
+    assert int(distances.max()) == 37
 
 
 @pytest.mark.parametrize("task", [SCATTERED, ZOOLOGY])
