@@ -27,11 +27,11 @@ class ModelConfig:
     head_dim: int = 16
     window: int = 16
     chunk: int = 8
-    fading: int = 16
+    fading: int = 8
     eidetic: int = 96
     innovation: str = "average"
     average_tokens: int = 4
-    state_size: int = 8
+    state_size: int = 4
     state_heads: int = 2
     initializer_range: float = 0.1
 

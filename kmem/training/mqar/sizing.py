@@ -1,8 +1,8 @@
 """Equal memory: each variant is given what costs as many bytes as `bmojo`, or the least beyond.
 
-Bytes are those of the cache after reading a sequence of zeros, priorities and convolutions counted in. A control never has fewer, with two
-exceptions that are said wherever they are shown: `swa_wide` sees as many keys as `bmojo` has in window and store together, whatever they
-cost, and `transformer` keeps everything.
+Bytes are those of the cache after reading a sequence of zeros, priorities and convolutions counted in. A control never has fewer, but for
+`random_m` and `oldest_m`, which have the same store and lack only the tokens that a prediction is made of, and `swa_wide`, which sees as
+many keys as `bmojo` has in window and store together. `transformer` keeps everything.
 """
 
 from collections.abc import Callable
