@@ -185,6 +185,7 @@ def _reference_view(
         rotated_query=rotated_query,
         rotated_key=rotated_key,
         value=value,
+        hidden=projections.hidden[:, reference],
         valid=valid,
         scaling=projections.scaling,
         chunk_ids=ids,
