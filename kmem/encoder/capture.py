@@ -16,7 +16,9 @@ from kmem.errors import UnsupportedModelError
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Projections:
-    """One layer's attention: its input hidden [B, T, C]; query [B, Q, T, D], key and value [B, H, T, D], all after RoPE; cos and sin [B, T, ·]."""
+    """What one layer's attention is given, hidden [B, T, C], and makes of it: query [B, Q, T, D], key and value [B, H, T, D], all after
+    RoPE; cos and sin [B, T, ·].
+    """
 
     layer: int
     module: nn.Module

@@ -11,6 +11,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTra
 from transformers.initialization import no_init_weights
 from transformers.utils import logging as hf_logging
 
+import kmem.models.bmojo  # noqa: F401  # the Auto classes are to know it
 from kmem.arguments import require_name
 from kmem.encoder.anatomy import examine
 from kmem.encoder.defaults import AUTO, DEVICE, DTYPE
