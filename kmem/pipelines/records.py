@@ -14,18 +14,6 @@ from kmem.kstore.place import Place, Span
 from kmem.kstore.stored import StoredFile, store_stream
 
 DOCUMENTS = pa.schema([("source", pa.string()), ("title", pa.string()), ("text", pa.string())])
-CHUNKS = pa.schema(
-    [
-        ("id", pa.int64()),
-        ("document_id", pa.int64()),
-        ("source", pa.string()),
-        ("title", pa.string()),
-        ("text", pa.string()),
-        ("start", pa.int64()),
-        ("end", pa.int64()),
-        ("tokens", pa.int32()),
-    ]
-)
 BATCH_ROWS = 1024
 BATCH_CHARACTERS = 4 << 20
 """A batch ends with whichever is reached first."""

@@ -11,11 +11,12 @@ from kmem.kbuild.chunker import Chunker, ChunkerConfig
 from kmem.kbuild.dedup.config import DedupConfig
 from kmem.kbuild.dedup.signatures import Signer
 from kmem.kbuild.rejected import Rejected
+from kmem.kstore.chunks import CHUNKS
 from kmem.kstore.place import Place
 from kmem.pipelines.drops import dropped_in
 from kmem.pipelines.ledger import ASIDE, CAME, DROPPED, KEPT, REJECTED, Ledger, Receipt, as_before
 from kmem.pipelines.partitions import digest
-from kmem.pipelines.records import CHUNKS, documents_of, write_records
+from kmem.pipelines.records import documents_of, write_records
 from kmem.pipelines.steps.read import READ, store_rejects
 from kmem.pipelines.steps.sign import signatures, signing
 from kmem.pipelines.steps.site import opened
