@@ -19,7 +19,7 @@ from kmem.kbuild.readers import ReadConfig
 from kmem.kbuild.sources import documents
 from tests.kbuild.conftest import WriteDictionary
 
-SHARED = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
+SHARED = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
 PACKINGS: dict[str, Callable[[bytes], bytes]] = {"": bytes, ".gz": gzip.compress, ".zst": zstandard.ZstdCompressor().compress}
 
 
