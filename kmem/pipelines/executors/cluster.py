@@ -12,7 +12,7 @@ from typing import Any
 from kmem import __version__, errors
 from kmem.errors import ConfigError, KmemError, MissingDependencyError, WorkersLostError
 from kmem.pipelines.config import ExecutorConfig
-from kmem.pipelines.executors.local import is_final
+from kmem.pipelines.executors.local import is_final, kind_of
 from kmem.pipelines.executors.protocol import Advance, Outcome
 from kmem.pipelines.ledger import Receipt
 from kmem.pipelines.tools import Tools
@@ -50,7 +50,7 @@ class Failure:
     def of(cls, error: Exception) -> "Failure":
         number, file = (error.errno, error.filename) if isinstance(error, OSError) else (None, None)
         message = str(error) if number is None else os.strerror(number)
-        return cls(name=type(error).__name__, message=message, number=number, file=file and str(file), final=is_final(error))
+        return cls(name=kind_of(error), message=message, number=number, file=file and str(file), final=is_final(error))
 
     def error(self) -> Exception:
         """The same error, as far as it is one of ours or of the system's."""
@@ -150,7 +150,7 @@ class Cluster:
         try:
             result = future.result()
         except KilledWorker as error:
-            return Outcome(task=task, error=error)
+            return Outcome(task=task, error=error, died=True)
         except CancelledError as error:
             raise self._lost() from error
         except CommClosedError:
