@@ -144,7 +144,10 @@ class Examine:
         return self.step.stage
 
     def __call__(self, task: Any, tools: Tools) -> Receipt:
-        """A receipt whose fact `failed` is [(number of the unit, reason)], and `units` how many there are. Raises BuildError where all fail."""
+        """A receipt whose facts are `failed`, [(number of the unit, reason)], and `units`, how many there are.
+
+        Raises BuildError where all fail.
+        """
         place, aside = opened(self.site, tools), {number for number, _ in task.aside}
         failed: list[tuple[int, str]] = []
         passed, units, read = 0, 0, self.step.units(task, tools)

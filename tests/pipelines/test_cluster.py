@@ -3,6 +3,7 @@
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -109,7 +110,7 @@ def test_a_worker_with_another_kmem_does_nothing() -> None:
     assert "this process 0.0.0: install the same one" in str(found.error())
 
 
-def never(task: object, tools: Tools) -> Receipt:
+def never(*_: object) -> Receipt:
     raise AssertionError("this must not be reached")
 
 
@@ -120,6 +121,33 @@ def test_a_scheduler_without_workers_is_not_waited_for(monkeypatch: pytest.Monke
         pytest.raises(WorkersLostError, match="has no workers: start some with dask worker tcp:"),
     ):
         Cluster(ExecutorConfig(scheduler=empty.scheduler_address), "cpu")
+
+
+def test_a_scheduler_that_does_not_answer_is_told_within_seconds(
+    tiny_folder: Path, pages: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before a model is loaded. The port is one that nobody listens at."""
+    assert executor.ANSWER_S <= 5
+    monkeypatch.setattr(executor, "ANSWER_S", 0.3)
+    monkeypatch.setattr("kmem.pipelines.machine.load_encoder", never)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        address = f"tcp://127.0.0.1:{taken.getsockname()[1]}"
+        with pytest.raises(WorkersLostError, match=rf"^No scheduler answers at --scheduler {address} \(not within 0\.3 seconds\)"):
+            build(pages, out=tmp_path / "bank", config=config(tiny_folder), executor=ExecutorConfig(scheduler=address))
+    with pytest.raises(WorkersLostError, match=r"No scheduler answers at --scheduler nowhere \(.*missing port"):
+        Cluster(ExecutorConfig(scheduler="nowhere"), "cpu")
+
+
+def test_workers_that_do_not_start_are_one_sentence_and_leave_no_setting(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "broken.py").write_text("raise RuntimeError('no such thing')")
+    with dask.config.set({"distributed.worker.preload": [str(tmp_path / "broken.py")]}):
+        before = dask.config.get("distributed.deploy.lost-worker-timeout")
+        with pytest.raises(WorkersLostError, match=r"^The worker processes of --workers 1 could not be started \(") as raised:
+            Cluster(ExecutorConfig(workers=1), "cpu")
+        assert "\n" not in str(raised.value)
+        assert dask.config.get("distributed.deploy.lost-worker-timeout") == before
+    assert "Traceback" not in capfd.readouterr().err
 
 
 def number(task: int, tools: Tools) -> Receipt:
@@ -138,6 +166,7 @@ def test_a_scheduler_holds_few_tasks_and_all_are_done(monkeypatch: pytest.Monkey
             indices.append(outcome.receipt.index)
             held.append(len(running._client.futures))
         assert sorted(indices) == list(range(20))
+        assert running.announcement.startswith("1 worker; Dask's") or running.announcement.startswith("1 worker at ")
         assert max(held) < 10  # what was let go is forgotten a little later
         processes = [psutil.Process(), *psutil.Process().children(recursive=True)]
         heard = {each.laddr.ip for process in processes for each in process.net_connections("tcp") if each.status == psutil.CONN_LISTEN}

@@ -125,8 +125,8 @@ class ReadStep:
         return digest([asdict(self.read), asdict(self.rules), asdict(self.languages), asdict(self.dedup), pieces_digest(task), task.aside])
 
     def _read(self, task: Partition, seen: _Seen, *, going_on: bool = False) -> Iterator[Document | Unread]:
-        """The documents, and what stands before those of a piece, or for one that can't be read. going_on: with the next piece, where memory
-        is too little for one.
+        """The documents, and what stands before those of a piece, or for one that can't be read. going_on: with the next piece, where there
+        is too little memory for one.
         """
         number = 0
         unreadable = {at: reason for at, reason in task.aside if reason.endswith(WHILE_READ)}
