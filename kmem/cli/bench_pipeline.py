@@ -10,6 +10,7 @@ from rich.table import Table
 from kmem.bench.pipeline.config import PipelineConfig
 from kmem.cli.bench_json import JSON_FILE, STANDARD_OUTPUT, require_folder, write_json
 from kmem.cli.render import output, progress_bars
+from kmem.cli.usage import naming_flags
 from kmem.encoder.defaults import SMOLLM2
 from kmem.figures import require_png
 
@@ -17,6 +18,7 @@ DEFAULT = PipelineConfig()
 
 
 def pipeline(
+    context: typer.Context,
     model: str = typer.Option(SMOLLM2, help="Whose tokenizer chunks are counted in."),
     corpus: list[str] = typer.Option(list(DEFAULT.corpora), help="Where documents come from; may be given several times."),
     documents: int = typer.Option(DEFAULT.documents, help="Documents among which copies are planted."),
@@ -32,9 +34,10 @@ def pipeline(
     require_folder("--picture", picture)
     if picture is not None:
         require_png(Path(picture))
-    config = PipelineConfig(
-        corpora=tuple(corpus), documents=documents, planted=planted, megabytes=megabytes, chunks=tuple(chunks), rounds=rounds
-    )
+    with naming_flags(context, {"corpus": "corpora"}):
+        config = PipelineConfig(
+            corpora=tuple(corpus), documents=documents, planted=planted, megabytes=megabytes, chunks=tuple(chunks), rounds=rounds
+        )
     from kmem.bench.pipeline.measure import measure_pipeline
     from kmem.encoder.load import load_tokenizer
 

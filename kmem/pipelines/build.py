@@ -165,7 +165,7 @@ class _Work:
 
         def ready(reused: int) -> None:
             """Before the commit: a build that dies right after it has said all the same what it did."""
-            report.shards_reused, report.counts = reused, self._counts()
+            report.shards_reused, report.counts, report.flow = reused, self._counts(), self.stats.flow()
             gather_rejects(self.place)
             draw(self.place, self.stats.to_dict(), cut)
             receipts.note(report.to_dict() | {STAGES: self.stats.to_dict(), VERSIONS: versions()})
@@ -201,6 +201,7 @@ class _Work:
             dry_run=dry_run,
             profile=profile.name,
             counts=self._counts(),
+            flow=self.stats.flow(),
             chunks=len(cut),
             tokens=cut.tokens,
             slots=profile.slots,

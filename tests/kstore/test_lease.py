@@ -85,7 +85,12 @@ def test_a_clock_that_is_wrong_kills_nobody(place: Place) -> None:
     """Its lease looks run out, but is renewed while it is watched."""
     slow, file = replace(Lease.mine(), machine="another", renewed=0.0), f"{LEASES}/000001.json"
     place.replace(file, slow.to_bytes())
-    renewing = Thread(target=lambda: (time.sleep(0.05), place.replace(file, replace(slow, renewed=15.0).to_bytes())))
+
+    def renew() -> None:
+        time.sleep(0.05)
+        place.replace(file, replace(slow, renewed=15.0).to_bytes())
+
+    renewing = Thread(target=renew)
     renewing.start()
     with pytest.raises(BankExistsError, match="Another build"), leased(place):
         pass
