@@ -18,7 +18,7 @@ from kmem.pipelines.receipts import EMBEDDED, STAGES, STATS
 from kmem.pipelines.stats import IN_ORDER
 from kmem.pipelines.watch import PROGRESS
 
-STATES = FINISHED, AT_WORK, STOPPED = "finished", "at work", "stopped"
+FINISHED, AT_WORK, STOPPED = "finished", "at work", "stopped"
 _FOLDERS = {"completions": "encode", EMBEDDED: "embed"}
 """What stages leave that have no folder of their name."""
 

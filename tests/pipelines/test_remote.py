@@ -15,6 +15,7 @@ from kmem import AppendConfig, BuildConfig, append, build
 from kmem.document import Chunk
 from kmem.errors import BankExistsError, BankNotFoundError
 from kmem.kstore import lease
+from kmem.kstore.chunks import CHUNKS
 from kmem.kstore.claim import LEASES
 from kmem.kstore.generation import GenerationWriter
 from kmem.kstore.lease import Lease
@@ -22,7 +23,7 @@ from kmem.kstore.place import Span, place_of
 from kmem.kstore.place.remote import RemotePlace
 from kmem.kstore.verify import verify
 from kmem.kstore.writer import is_committed
-from kmem.pipelines.records import BATCH_ROWS, CHUNKS, chunks_at, ids_of, write_records
+from kmem.pipelines.records import BATCH_ROWS, chunks_at, ids_of, write_records
 from kmem.pipelines.status import FINISHED, status
 from tests import s3
 
