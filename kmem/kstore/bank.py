@@ -293,10 +293,14 @@ class Bank:
 
     def all_references(self) -> Iterator[str]:
         """The text behind every memory on disk, in the order of `all_ids`."""
+        return (chunk.reference for chunk in self.all_chunks())
+
+    def all_chunks(self) -> Iterator[Chunk]:
+        """The chunk behind every memory on disk, in the order of `all_ids`."""
         for number, shard in enumerate(self._parts.shards):
             for start in range(0, shard.rows, TEXTS_AT_ONCE):
                 rows = range(start, min(start + TEXTS_AT_ONCE, shard.rows))
-                yield from (chunk.reference for chunk in self._chunks.chunks(number, rows))
+                yield from self._chunks.chunks(number, rows)
 
     def vectors(self, ids: Sequence[int]) -> NDArray[np.float32]:
         """[n, dim] the vectors that were indexed for these ids; dim 0 where the index holds words alone."""
