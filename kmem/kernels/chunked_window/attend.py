@@ -1,11 +1,16 @@
 """The fast path: each block's keys side by side, and torch's own attention over all blocks at once."""
 
+from functools import lru_cache
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from kmem.kernels.chunked_window.blocks import Blocks
 from kmem.kernels.chunked_window.layout import Eidetic, KeyValue, Window
+
+KEPT_NUMBERS = 1 << 22
+"""Masks of up to so many numbers are kept for the next layer."""
 
 
 def attend(
@@ -20,21 +25,17 @@ def attend(
 ) -> Tensor:
     """Arguments as `naive.attend`'s; the output [B, Q, T, D] is of the query's type. Memory grows with T, never with its square.
 
-    Raises ConfigError when the keys don't reach back as far as the first query sees.
+    Blocks are torch's batch and rows its heads, so that all rows share a mask. Raises ConfigError when the keys don't reach back as far as
+    the first query sees.
     """
     blocks = Blocks.of(window, end - query.shape[2], end)
     batch, heads = near.key.shape[:2]
-    key, value, visible = _beside(blocks, near, fading)
-    visible = visible.expand(batch, *visible.shape)  # [B, K, size, n]
-    if eidetic is not None:
-        key = torch.cat([eidetic.key.transpose(1, 2), key], dim=3)
-        value = torch.cat([eidetic.value.transpose(1, 2), value], dim=3)
-        visible = torch.cat([eidetic.filled[:, :, None].expand(-1, -1, blocks.size, -1), visible], dim=3)
-    rows = torch.unflatten(blocks.queries(query).flatten(0, 1), 1, (heads, -1)).flatten(2, 3)  # [B·K, H, G·size, D]
-    mask = visible.flatten(0, 1)[:, None].repeat(1, 1, rows.shape[2] // blocks.size, 1)
-    output = F.scaled_dot_product_attention(rows, key.flatten(0, 1), value.flatten(0, 1), attn_mask=mask, scale=scaling)
-    output = torch.unflatten(output, 2, (-1, blocks.size)).flatten(1, 2)  # [B·K, Q, size, D]
-    return blocks.outputs(torch.unflatten(output, 0, (batch, -1)))
+    key, value = blocks.keys(near, fading, eidetic)
+    rows = torch.unflatten(blocks.queries(query), 2, (heads, -1)).flatten(3, 4).flatten(1, 2)  # [K, B·H, G·size, D]
+    mask = _mask(blocks, eidetic, fades=fading is not None, shared=query.shape[1] // heads, like=rows)
+    output = F.scaled_dot_product_attention(rows, key.flatten(1, 2), value.flatten(1, 2), attn_mask=mask, scale=scaling)
+    output = torch.unflatten(torch.unflatten(output, 2, (-1, blocks.size)), 1, (batch, heads))  # [K, B, H, G, size, D]
+    return blocks.outputs(output.flatten(2, 3))
 
 
 def attend_retrieved(
@@ -53,19 +54,38 @@ def attend_retrieved(
     """
     blocks = Blocks.of(window, end - query.shape[2], end)
     batch, heads, length = *near.key.shape[:2], query.shape[2]
-    key, value, visible = _beside(blocks, near, fading)
-    key, value = (part.expand(-1, length, -1, -1, -1) for part in (key, value))
-    key = torch.cat([eidetic.key.transpose(1, 2), key], dim=3).flatten(0, 1)  # [B·T, H, R + n, D]
-    value = torch.cat([eidetic.value.transpose(1, 2), value], dim=3).flatten(0, 1)
-    seen = visible[0, None, :, None].expand(batch, -1, heads, -1)
+    beside = [part.transpose(0, 1).expand(-1, length, -1, -1, -1) for part in blocks.keys(near, fading, None)]  # [B, T, H, n, D]
+    key, value = (torch.cat([own.transpose(1, 2), part], dim=3).flatten(0, 1) for own, part in zip(eidetic, beside, strict=False))
+    seen = blocks.visible(fades=fading is not None, device=query.device)[0, None, :, None].expand(batch, -1, heads, -1)
     mask = torch.cat([eidetic.filled.transpose(1, 2), seen], dim=3).flatten(0, 1)[:, :, None]
     rows = torch.unflatten(query, 1, (heads, -1)).permute(0, 3, 1, 2, 4).flatten(0, 1)  # [B·T, H, G, D]
     output = F.scaled_dot_product_attention(rows, key, value, attn_mask=mask.expand(-1, -1, rows.shape[2], -1), scale=scaling)
     return torch.unflatten(output, 0, (batch, length)).permute(0, 2, 3, 1, 4).flatten(1, 2)
 
 
-def _beside(blocks: Blocks, near: KeyValue, fading: KeyValue | None) -> tuple[Tensor, Tensor, Tensor]:
-    """Fading and window keys and values [B, K, H, n, D] of each block, and which each query sees [K, size, n]."""
-    parts = [blocks.near(near)] if fading is None else [blocks.fading(fading), blocks.near(near)]
-    keys, values, masks = zip(*parts, strict=True)
-    return torch.cat(keys, dim=3), torch.cat(values, dim=3), torch.cat(masks, dim=2)
+def _mask(blocks: Blocks, eidetic: Eidetic | None, *, fades: bool, shared: int, like: Tensor) -> Tensor:
+    """What is added to scores [K, B·H, G·size, n] of queries `like`: 0 for a key that is seen, −∞ for others; of size 1 where all agree."""
+    stored = 0 if eidetic is None else eidetic.key.shape[3]
+    keys = stored + sum(width for _, width in blocks.spans(fades=fades))
+    kept = blocks.count * shared * blocks.size * keys <= KEPT_NUMBERS
+    near = (_kept_positions if kept else _positions)(blocks, stored, fades, shared, like.dtype, like.device)
+    if eidetic is None or bool(eidetic.filled.all()):
+        return near
+    filled = eidetic.filled.transpose(0, 1)  # [K, B, M]
+    alike = bool((filled == filled[:, :1]).all())
+    filled = filled[:, :1] if alike else filled.repeat_interleave(eidetic.key.shape[1], dim=1)
+    free = torch.zeros_like(filled, dtype=like.dtype).masked_fill_(~filled, -torch.inf)[:, :, None]  # [K, 1 or B·H, 1, M]
+    size = (*free.shape[:2], near.shape[2], -1)
+    return torch.cat([free.expand(size), near[..., stored:].expand(size)], dim=3)
+
+
+@torch.inference_mode(False)  # a mask made by inference can't be used by training
+def _positions(blocks: Blocks, stored: int, fades: bool, shared: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """[K or 1, 1, G·size, stored + n] of a full store."""
+    seen = F.pad(blocks.visible(fades=fades, device=device), [stored, 0], value=True)
+    if bool((seen == seen[:1]).all()):
+        seen = seen[:1]
+    return torch.zeros(seen.shape, dtype=dtype, device=device).masked_fill_(~seen, -torch.inf).repeat(1, shared, 1)[:, None]
+
+
+_kept_positions = lru_cache(maxsize=4)(_positions)

@@ -1,5 +1,7 @@
 """Rotary positions (arXiv 2104.09864), halves rotated as in Llama."""
 
+from functools import lru_cache
+
 import torch
 from torch import Tensor
 
@@ -9,10 +11,17 @@ def rotate(part: Tensor, first: int, base: float | None) -> Tensor:
     if base is None:
         return part
     wide = torch.promote_types(part.dtype, torch.float32)
-    length, dim = part.shape[-2:]
-    places = torch.arange(first, first + length, device=part.device, dtype=wide)
-    frequencies = base ** (torch.arange(0, dim, 2, device=part.device, dtype=wide) / -dim)
-    angles = places[:, None] * frequencies
+    cos, sin = _turns(first, *part.shape[-2:], base, wide, part.device)
     left, right = part.to(wide).chunk(2, dim=-1)
-    cos, sin = angles.cos(), angles.sin()
-    return torch.cat([left * cos - right * sin, right * cos + left * sin], dim=-1).to(part.dtype)
+    turned = [torch.addcmul(left * cos, right, sin, value=-1), torch.addcmul(right * cos, left, sin)]
+    return torch.cat(turned, dim=-1).to(part.dtype)
+
+
+@lru_cache(maxsize=4)  # queries, keys and read-outs of all layers ask for the same
+@torch.inference_mode(False)  # what is made by inference can't be used by training
+def _turns(first: int, length: int, dim: int, base: float, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Cosines and sines [T, D/2]."""
+    places = torch.arange(first, first + length, device=device, dtype=dtype)
+    frequencies = base ** (torch.arange(0, dim, 2, device=device, dtype=dtype) / -dim)
+    angles = places[:, None] * frequencies
+    return angles.cos(), angles.sin()
