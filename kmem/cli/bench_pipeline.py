@@ -8,10 +8,9 @@ import typer
 from rich.table import Table
 
 from kmem.bench.pipeline.config import PipelineConfig
-from kmem.cli.bench_json import JSON_FILE, STANDARD_OUTPUT, require_folder, write_json
+from kmem.cli.bench_json import JSON_FILE, STANDARD_OUTPUT, require_outputs, write_json
 from kmem.cli.render import output, progress_bars
 from kmem.encoder.defaults import SMOLLM2
-from kmem.figures import require_png
 
 DEFAULT = PipelineConfig()
 
@@ -28,10 +27,7 @@ def pipeline(
     picture: str | None = typer.Option(None, metavar="PNG", help="Draw the rates of the stages and the cost of a chunk."),
 ) -> None:
     """Are copies found among real documents, how fast is each stage on a core, and does a chunk cost the same in a large corpus?"""
-    require_folder("--json", json_file)
-    require_folder("--picture", picture)
-    if picture is not None:
-        require_png(Path(picture))
+    require_outputs(json_file, picture)
     config = PipelineConfig(
         corpora=tuple(corpus), documents=documents, planted=planted, megabytes=megabytes, chunks=tuple(chunks), rounds=rounds
     )

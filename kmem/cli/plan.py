@@ -8,13 +8,12 @@ import typer
 from rich.table import Table
 
 from kmem.arguments import require_count
-from kmem.cli.bench_json import require_folder
+from kmem.cli.bench_json import require_picture
 from kmem.cli.device import known_device
 from kmem.cli.render import JSON_OPTION, counted, human_bytes, human_seconds, output, print_json, working
 from kmem.encoder.defaults import AUTO, DEVICE
 from kmem.encoder.presets import PREFIX
 from kmem.errors import ConfigError
-from kmem.figures import require_png
 from kmem.plan.choice import HOMES, choice
 from kmem.plan.hardware import HARDWARE, TERA, Hardware, hardware
 from kmem.plan.lengths import Lengths
@@ -76,9 +75,7 @@ def plan(
     as_json: bool = JSON_OPTION,
 ) -> None:
     """What would memories cost, and what belongs in them? Memory³'s cost model for a model, a corpus and a machine, without building."""
-    require_folder("--picture", picture)
-    if picture is not None:
-        require_png(Path(picture))
+    require_picture(picture)
     texts = None if pipeline is None else text_cost(pipeline)
     changed = {"layers": layers, "width": width, "query_heads": query_heads, "heads": heads}
     shape = _shape(preset, model, {**changed, "head_dim": head_dim, "mlp_width": mlp_width, "vocabulary": vocabulary})

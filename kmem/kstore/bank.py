@@ -50,7 +50,7 @@ class Hit:
     """A memory that a search found; `text` is `document[start:end]`. What `score` is, higher being nearer, depends on the bank's retriever:
 
     the cosine to the query for one of vectors, the BM25 sum for `bm25` (above 0, without a ceiling), for `hybrid` the mean of
-    both, each in standard deviations above that of its best. Scores of two banks with words, or of two retrievers, don't compare.
+    both, each in standard deviations above the mean of its list. Scores of two banks with words, or of two retrievers, don't compare.
     """
 
     id: int

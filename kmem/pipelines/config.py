@@ -38,8 +38,8 @@ class QualityConfig:
 class BuildConfig:
     """How to turn sources into a bank.
 
-    profile: a shipped name (`smollm2-720`), `memory3`, `uniform8`, the path of a profile's JSON file, or `auto`: `smollm2-720` where the
-    model has its shape, else `uniform8`. selector: overrides the profile's.
+    profile: a shipped name (`smollm2-720`), `memory3`, `uniform8`, the path of a profile's JSON file, or `auto`: the shipped
+    one with most slots for the model's shape, else `uniform8`. selector: overrides the profile's.
     embedder: a retriever by name (kstore/index/retrievers.py). query_prefix, passage_prefix: what a sentence-transformers model wants
     before each, None = what it declares itself.
     index: `auto`, by the number of rows, or a FAISS factory string: `Flat`, `IVF1024,Flat`, `IVF1024,PQ48[,RFlat]`, `HNSW32`.

@@ -17,7 +17,7 @@ from kmem.pipelines.receipts import STAGES, STATS
 from kmem.pipelines.stats import IN_ORDER
 from kmem.pipelines.watch import ALIVE_S, PROGRESS
 
-STATES = FINISHED, AT_WORK, STOPPED = "finished", "at work", "stopped"
+FINISHED, AT_WORK, STOPPED = "finished", "at work", "stopped"
 _FOLDERS = {"completions": "encode", "vectors": "embed"}
 """What stages leave that have no folder of their name."""
 

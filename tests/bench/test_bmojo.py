@@ -36,10 +36,12 @@ def test_figures_are_ratios_within_a_round() -> None:
         ("bmojo", 8192): [8.8, 17.6, 35.2],
         ("transformer", 1024): [1.0, 1.0, 1.0],
         ("transformer", 8192): [26.4, 70.4, 140.8],
+        ("transformer_equal_layers", 8192): [17.6, 35.2, 35.2],
     }
     figures = length_figures(seconds, (1024, 8192))
     assert figures["cost_flat"] == pytest.approx(1.1)
     assert figures["over_transformer_8k"] == pytest.approx(4.0)
+    assert figures["over_transformer_equal_layers_8k"] == pytest.approx(2.0)
     assert figures["us_per_token"]["bmojo"]["1024"] == pytest.approx(2e6 / 1024, rel=1e-4)
 
 
@@ -68,14 +70,17 @@ def test_parameters_are_those_of_the_model_that_is_built() -> None:
 
     built: Any = BMojoForCausalLM(config())
     assert parameters(config()) == sum(part.numel() for part in built.parameters())
-    with pytest.raises(ConfigError, match="swa of this width has more than 2000 parameters"):
+    with pytest.raises(ConfigError, match="1 layers of swa in this width have more than 2000 parameters"):
         equal_to(SHAPE, "swa", 2000)
 
 
 def test_the_wide_hybrid_sees_as_many_keys() -> None:
     made = configs(TINY)
     assert (made["hybrid"].window, made["hybrid_equal_memory"].window) == (12, 12 + 12 + 5)
-    assert made["bmojo"].num_hidden_layers == SHAPE["num_hidden_layers"]
+    layers = {name: own.num_hidden_layers for name, own in made.items()}
+    assert (layers["bmojo"], layers["hybrid"], layers["transformer_equal_layers"]) == (2, 4, 2)
+    numbers = [parameters(own) for own in made.values()]
+    assert max(numbers) < 1.01 * min(numbers)
 
 
 @pytest.mark.parametrize("wrong", [{"lengths": (64,)}, {"lengths": (64, 32)}, {"rounds": 0}, {"lengths": (0, 5)}])

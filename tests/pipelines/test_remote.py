@@ -11,11 +11,12 @@ import kmem
 from kmem import AppendConfig, BuildConfig, append, build
 from kmem.document import Chunk
 from kmem.errors import BankExistsError, BankNotFoundError
+from kmem.kstore.chunks import CHUNKS
 from kmem.kstore.generation import GenerationWriter
 from kmem.kstore.place import Span, place_of
 from kmem.kstore.place.remote import RemotePlace
 from kmem.kstore.verify import verify
-from kmem.pipelines.records import BATCH_ROWS, CHUNKS, chunks_at, ids_of, write_records
+from kmem.pipelines.records import BATCH_ROWS, chunks_at, ids_of, write_records
 from tests import s3
 
 

@@ -9,7 +9,7 @@ import torch
 
 from kmem.bench.bmojo.config import BMojoBenchConfig
 from kmem.bench.bmojo.memory import peak_bytes
-from kmem.bench.bmojo.sides import BMOJO, HYBRID, HYBRID_WIDE, TRANSFORMER, Learner, Reader, built, configs
+from kmem.bench.bmojo.sides import BMOJO, EQUAL_LAYERS, TRANSFORMER, Learner, Reader, built, configs
 from kmem.bench.pairs import in_turn, paired, timed
 from kmem.models.bmojo import BMojoCache, BMojoForCausalLM
 from kmem.models.bmojo.equal import parameters
@@ -28,9 +28,9 @@ def measure_bmojo(config: BMojoBenchConfig, *, device: str = "cpu", progress: Pr
 
     `us_per_token` of `bmojo`, read in pieces, and of `transformer`, read at once, its faster way; `cost_flat`: the largest over the
     smallest of the former, medians of ratios to the shortest text's within a round. `over_transformer`: by length, transformer's time over
-    that of `bmojo`; `over_transformer_8k` at LENGTH_ASKED. `state_bytes` after a text; `peak_bytes`: the most that torch held while it was
-    read in pieces, without the weights; `memory_flat`: the largest over the smallest of `bmojo`.
-    `train_step_over_*`: seconds of a step of `bmojo` over those of the other.
+    that of `bmojo`; `over_transformer_8k` at LENGTH_ASKED, and beside it over the transformer of as many layers. `state_bytes` after a
+    text; `peak_bytes`: the most that torch held while it was read in pieces, without the weights; `memory_flat`: the largest over the
+    smallest of `bmojo`. `train_step_over_*`: seconds of a step of `bmojo` over those of the other, see `sides.configs`.
     """
     place = torch.device(device)
     made = configs(config)
@@ -49,11 +49,12 @@ def measure_bmojo(config: BMojoBenchConfig, *, device: str = "cpu", progress: Pr
             piece=config.piece if name == BMOJO else length,
             texts=max(1, config.read_tokens // length),
         )
-        for name in (BMOJO, TRANSFORMER)
+        for name in (BMOJO, TRANSFORMER, EQUAL_LAYERS)
         for length, ids in texts.items()
+        if name != EQUAL_LAYERS or length == LENGTH_ASKED
     }
     batch = tokens(config.train_rows, config.train_tokens)
-    learners = {name: Learner.of(model, batch) for name, model in models.items()}
+    learners = {name: Learner.of(model, batch) for name, model in models.items() if name != EQUAL_LAYERS}
     for reader in (readers[name, config.lengths[0]] for name in (BMOJO, TRANSFORMER)):
         reader()  # warms up
     progress("read", 0, config.rounds)
@@ -75,7 +76,7 @@ def measure_bmojo(config: BMojoBenchConfig, *, device: str = "cpu", progress: Pr
         **length_figures(seconds, config.lengths),
         **memory,
         "memory_flat": round(max(memory["peak_bytes"][BMOJO].values()) / min(memory["peak_bytes"][BMOJO].values()), PLACES),
-        **{f"train_step_over_{name}": paired(steps[BMOJO], steps[name]) for name in (HYBRID, HYBRID_WIDE, TRANSFORMER)},
+        **{f"train_step_over_{name}": paired(steps[BMOJO], own) for name, own in steps.items() if name != BMOJO},
         "train_step_s": {name: round(median(own), PLACES) for name, own in steps.items()},
         "asked": ASKED,
         "asked_at_most": AT_MOST,
@@ -104,9 +105,13 @@ def length_figures(seconds: Mapping[tuple[str, int], Sequence[float]], lengths: 
     per_token = {key: [value / key[1] for value in own] for key, own in seconds.items()}
     growth = [paired(per_token[BMOJO, length], per_token[BMOJO, lengths[0]]) for length in lengths]
     over = {length: paired(seconds[TRANSFORMER, length], seconds[BMOJO, length]) for length in lengths}
+    asked = {}
+    if LENGTH_ASKED in over:
+        equal_layers = paired(seconds[EQUAL_LAYERS, LENGTH_ASKED], seconds[BMOJO, LENGTH_ASKED])
+        asked = {"over_transformer_8k": over[LENGTH_ASKED], "over_transformer_equal_layers_8k": equal_layers}
     return {
         "cost_flat": round(max(growth) / min(growth), PLACES),
-        **({"over_transformer_8k": over[LENGTH_ASKED]} if LENGTH_ASKED in over else {}),
+        **asked,
         "over_transformer": {str(length): ratio for length, ratio in over.items()},
         "us_per_token": {
             name: {str(length): round(MICROSECONDS * median(per_token[name, length]), PLACES) for length in lengths}

@@ -18,7 +18,9 @@ def draw_cost(figures: Mapping[str, Any], path: Path) -> None:
         above.plot([int(length) for length in costs], list(costs.values()), "o-", color=color, label=name)
         for key, style, said in (("state_bytes", "o-", "held"), ("peak_bytes", "o--", "at most")):
             sizes = figures[key][name]
-            below.plot([int(length) for length in sizes], [size / MIB for size in sizes.values()], style, color=color, label=f"{name}, {said}")
+            below.plot(
+                [int(length) for length in sizes], [size / MIB for size in sizes.values()], style, color=color, label=f"{name}, {said}"
+            )
     for axes, label in ((above, "µs a token"), (below, "MiB, without weights")):
         axes.set_xscale("log", base=2)
         axes.set_yscale("log")

@@ -11,20 +11,27 @@ from kmem.models.bmojo import BMojoCache, BMojoConfig, BMojoForCausalLM
 from kmem.models.bmojo.equal import equal_to, parameters
 
 BMOJO, TRANSFORMER, HYBRID = "bmojo", "transformer", "hybrid"
-HYBRID_WIDE = "hybrid_equal_memory"
+EQUAL_MEMORY, EQUAL_MLP, EQUAL_LAYERS = "hybrid_equal_memory", "hybrid_equal_mlp", "transformer_equal_layers"
 
 
 def configs(config: BMojoBenchConfig) -> dict[str, BMojoConfig]:
-    """Models of equal parameters. `hybrid` has the window of `bmojo`; HYBRID_WIDE sees as many keys as that in window, store and fading."""
+    """Models of equal parameters.
+
+    `hybrid` is made of the same parts as `bmojo`: two layers for each of its layers, a state space and a window, with thinner MLPs.
+    EQUAL_MEMORY: the same with as many keys in its window as `bmojo` has in window, store and fading memory. EQUAL_MLP: with as many layers
+    as leave MLPs about as wide as those of `bmojo`, as `transformer` is made. EQUAL_LAYERS: a transformer of as many layers, MLPs wider.
+    """
     shape = {**config.shape, "variant": BMOJO}
     bmojo = BMojoConfig(**shape)
-    numbers = parameters(bmojo)
+    numbers, layers = parameters(bmojo), bmojo.num_hidden_layers
     keys = bmojo.window + (bmojo.fading or 0) + (bmojo.eidetic or 0)
     return {
         BMOJO: bmojo,
-        HYBRID: equal_to(shape, HYBRID, numbers),
-        HYBRID_WIDE: equal_to({**shape, "window": keys}, HYBRID, numbers),
+        HYBRID: equal_to(shape, HYBRID, numbers, layers=2 * layers),
+        EQUAL_MEMORY: equal_to({**shape, "window": keys}, HYBRID, numbers, layers=2 * layers),
+        EQUAL_MLP: equal_to(shape, HYBRID, numbers),
         TRANSFORMER: equal_to(shape, TRANSFORMER, numbers),
+        EQUAL_LAYERS: equal_to(shape, TRANSFORMER, numbers, layers=layers),
     }
 
 

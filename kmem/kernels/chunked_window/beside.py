@@ -60,4 +60,7 @@ def _added(blocks: Tensor, lead: int, length: int, count: int, size: int) -> Ten
     for first in range(0, width, size):
         piece = blocks[:, :, :, first : first + size]
         torch.unflatten(total.narrow(2, first, count * size), 2, (count, size))[:, :, :, : piece.shape[3]].add_(piece)
-    return F.pad(total, [0, 0, -lead, length + lead - rows])
+    first, last = min(max(0, lead), rows), max(0, min(rows, lead + length))
+    if first >= last:  # the blocks end before the part begins
+        return blocks.new_zeros(batch, heads, length, dim)
+    return F.pad(total[:, :, first:last], [0, 0, first - lead, length + lead - last])

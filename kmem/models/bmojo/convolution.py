@@ -29,7 +29,7 @@ class CausalConvolution(nn.Module):
 
 
 class _Taps(torch.autograd.Function):
-    """F.conv1d with a group a channel, tap by tap over [B, T, C]: what conv1d gives lies channel by channel, which all behind it pays for."""
+    """F.conv1d with a group a channel, tap by tap over [B, T, C]: conv1d's output lies channel by channel, which all behind it pays for."""
 
     @staticmethod
     def forward(ctx: Any, joined: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -56,7 +56,7 @@ class _Taps(torch.autograd.Function):
 class ConvolutionMixer(nn.Module):
     """Out of a token and the few before it: convolution times gate."""
 
-    def __init__(self, config: BMojoConfig, layer: int) -> None:
+    def __init__(self, config: BMojoConfig) -> None:
         super().__init__()
         self.conv1d = CausalConvolution(config.hidden_size, config.conv_kernel)
         self.gate_proj = nn.Linear(config.hidden_size, config.hidden_size, bias=False)

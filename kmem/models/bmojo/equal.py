@@ -16,24 +16,23 @@ def parameters(config: BMojoConfig) -> int:
         return sum(part.numel() for part in BMojoForCausalLM(config).parameters())
 
 
-def equal_to(shape: Mapping[str, Any], variant: str, numbers: int) -> BMojoConfig:
-    """`variant` with `numbers` parameters, less or more half a channel of each MLP: as wide as the shape, and with as many layers as leaves
-    its MLPs nearest to the shape's; their width is then what makes the sum.
+def equal_to(shape: Mapping[str, Any], variant: str, numbers: int, *, layers: int | None = None) -> BMojoConfig:
+    """`variant` with `numbers` parameters, up to half a channel of each MLP, and as wide as the shape: the width of its MLPs makes the sum.
 
-    shape: arguments of BMojoConfig; variant, num_hidden_layers and intermediate_size are chosen here. Raises ConfigError where a
-    single layer is too large already.
+    shape: arguments of BMojoConfig; variant, num_hidden_layers and intermediate_size are chosen here. layers: None = as many as leave MLPs
+    nearest to the shape's. Raises ConfigError where the layers are too large without an MLP already.
     """
     wanted = BMojoConfig(**shape).intermediate_size
     fitting: list[BMojoConfig] = []
-    for layers in range(1, numbers):
-        thin, thick = (_with(shape, variant, layers, width) for width in (1, 2))
-        bare, channel = parameters(thin), parameters(thick) - parameters(thin)
-        width = 1 + round((numbers - bare) / channel)
+    for count in (layers,) if layers else range(1, numbers):
+        thin, thick = (parameters(_with(shape, variant, count, width)) for width in (1, 2))
+        width = 1 + round((numbers - thin) / (thick - thin))
         if width < 1:
             break
-        fitting.append(_with(shape, variant, layers, width))
+        fitting.append(_with(shape, variant, count, width))
     if not fitting:
-        raise ConfigError(f"{variant} of this width has more than {numbers} parameters with one layer; give more, or a smaller vocabulary.")
+        said = f"{layers or 1} layers of {variant} in this width have more than {numbers} parameters without an MLP"
+        raise ConfigError(f"{said}; give more, or a smaller vocabulary.")
     return min(fitting, key=lambda config: abs(config.intermediate_size - wanted))
 
 

@@ -15,7 +15,7 @@ from kmem.identity import content_id
 from kmem.kbuild.dedup.config import DedupConfig
 from kmem.kbuild.dedup.signatures import Signer
 from kmem.kbuild.language import Languages, LanguagesConfig
-from kmem.kbuild.pieces import Piece, Rejected, read_piece
+from kmem.kbuild.pieces import EMPTY, Piece, Rejected, read_piece
 from kmem.kbuild.readers.config import ReadConfig
 from kmem.kbuild.rules.config import RulesConfig
 from kmem.kbuild.rules.run import Rules
@@ -31,7 +31,6 @@ from kmem.pipelines.steps.site import opened
 from kmem.pipelines.tools import Tools, telling
 
 READ = "read"
-EMPTY = "dropped: empty"
 MOST_SAMPLES = 10_000
 """Rejected records of a partition that are written down; all are counted."""
 CHANGED = "the text of the sources changed, or their order or place"

@@ -43,7 +43,7 @@ def test_of_many_edited_copies_nearly_all_are_found_and_nothing_else() -> None:
 
 
 @given(st.lists(st.integers(0, 5), max_size=24), st.lists(st.integers(0, 24), max_size=3), st.booleans())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_how_texts_are_divided_changes_nothing_and_no_cluster_is_emptied(drawn: list[int], cuts: list[int], near: bool) -> None:
     texts = [english(seed, 60) if not near else edited(english(seed, 60), place) for place, seed in enumerate(drawn)]
     bounds = sorted({0, len(texts), *(min(cut, len(texts)) for cut in cuts)})
