@@ -1,0 +1,15 @@
+"""`kmem train NAME`: train a model of ours by a recipe. One file a command."""
+
+import typer
+
+from kmem.cli import train_mqar
+
+app = typer.Typer(help="Train models that remember by themselves, by a recipe in YAML.", no_args_is_help=True)
+
+
+@app.callback()
+def common() -> None:
+    """Makes a group of one command a group."""
+
+
+app.command("mqar")(train_mqar.mqar)
