@@ -9,11 +9,11 @@ import torch
 from kmem.errors import CorruptBankError
 from kmem.models.bmojo import BMojoForCausalLM
 from kmem.progress import Progress, silent
-from kmem.training.mqar.checkpoint import read, write
 from kmem.training.mqar.recall import recall
 from kmem.training.mqar.recipe import Recipe, checked
 from kmem.training.mqar.sizing import config_of, sure_reach
 from kmem.training.mqar.trainer import Trainer
+from kmem.training.stored import read, write
 
 JUDGED = 128
 """Sequences that a finished run is judged by."""

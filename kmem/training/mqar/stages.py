@@ -1,9 +1,8 @@
-"""What a step learns from, and how fast."""
+"""What a step learns from."""
 
-import math
 from dataclasses import dataclass, replace
 
-from kmem.training.mqar.recipe import Recipe, TrainingConfig
+from kmem.training.mqar.recipe import Recipe
 from kmem.training.mqar.task import TaskConfig
 
 
@@ -24,11 +23,3 @@ def stage(recipe: Recipe, step: int) -> Stage:
     pairs = training.curriculum[number]
     tokens = max(4 * pairs, task.tokens * pairs // task.pairs // 2 * 2)
     return Stage(task=replace(task, pairs=pairs, tokens=tokens), batch_size=max(1, training.batch_size * task.tokens // tokens))
-
-
-def learning_rate(training: TrainingConfig, step: int) -> float:
-    """Up in a straight line, then down as half a cosine to 0."""
-    if step < training.warmup_steps:
-        return training.learning_rate * (step + 1) / training.warmup_steps
-    done = (step - training.warmup_steps) / max(1, training.steps - training.warmup_steps)
-    return training.learning_rate * (1 + math.cos(math.pi * done)) / 2

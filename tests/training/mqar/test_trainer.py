@@ -7,12 +7,13 @@ import pytest
 import torch
 
 from kmem.errors import ConfigError, CorruptBankError
-from kmem.training.mqar.checkpoint import read, write
 from kmem.training.mqar.generate import IGNORED
 from kmem.training.mqar.recall import recall
 from kmem.training.mqar.run import checkpoint_of, load_trained, train
-from kmem.training.mqar.stages import learning_rate, stage
+from kmem.training.mqar.stages import stage
 from kmem.training.mqar.trainer import Trainer, query_loss
+from kmem.training.stored import read, write
+from kmem.training.trainer import learning_rate
 from tests.training.mqar.tiny import TRAINING, recipe
 
 
