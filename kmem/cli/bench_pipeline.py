@@ -10,12 +10,14 @@ from rich.table import Table
 from kmem.bench.pipeline.config import PipelineConfig
 from kmem.cli.bench_json import JSON_FILE, STANDARD_OUTPUT, require_outputs, write_json
 from kmem.cli.render import output, progress_bars
+from kmem.cli.usage import naming_flags
 from kmem.encoder.defaults import SMOLLM2
 
 DEFAULT = PipelineConfig()
 
 
 def pipeline(
+    context: typer.Context,
     model: str = typer.Option(SMOLLM2, help="Whose tokenizer chunks are counted in."),
     corpus: list[str] = typer.Option(list(DEFAULT.corpora), help="Where documents come from; may be given several times."),
     documents: int = typer.Option(DEFAULT.documents, help="Documents among which copies are planted."),
@@ -28,9 +30,10 @@ def pipeline(
 ) -> None:
     """Are copies found among real documents, how fast is each stage on a core, and does a chunk cost the same in a large corpus?"""
     require_outputs(json_file, picture)
-    config = PipelineConfig(
-        corpora=tuple(corpus), documents=documents, planted=planted, megabytes=megabytes, chunks=tuple(chunks), rounds=rounds
-    )
+    with naming_flags(context, {"corpus": "corpora"}):
+        config = PipelineConfig(
+            corpora=tuple(corpus), documents=documents, planted=planted, megabytes=megabytes, chunks=tuple(chunks), rounds=rounds
+        )
     from kmem.bench.pipeline.measure import measure_pipeline
     from kmem.encoder.load import load_tokenizer
 

@@ -81,7 +81,7 @@ class MemoryStages:
                 vectors,
                 ids,
                 machine.embedder,
-                IndexConfig(factory=config.index),
+                IndexConfig(factory=config.index, target_recall=config.target_recall),
                 texts=texts,
                 fill=fill if fill.worthwhile else None,
                 embed_queries=lambda asked: machine.recipe.retriever(machine.tools).embed_queries(asked),

@@ -74,7 +74,8 @@ class ChunkStep:
         return kept_documents(opened(self.site, tools), task)
 
     def alone(self, unit: Document, task: Sifted, tools: Tools) -> None:
-        for _ in self._chunker(tools).run([unit], Counter()):
+        signer = Signer(self.dedup) if self.dedup.mode != "none" else None
+        for _ in signing(self._chunker(tools).run([unit], Counter()), signer):
             pass
 
     def _chunker(self, tools: Tools) -> Chunker:
