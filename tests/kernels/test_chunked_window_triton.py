@@ -44,9 +44,10 @@ def check(
     if stored:
         chunks = len(window.chunks(past, end))
         filled = torch.rand(2, chunks, stored, generator=generator).to(DEVICE) < 0.7
-        clean = [states(own, chunks, stored).masked_fill(~filled[:, None, ..., None], 0) for _ in range(2)]
-        eidetic = Eidetic(*(part.double() for part in clean), filled)
-        poisoned = Eidetic(*(part.masked_fill(~filled[:, None, ..., None], float("nan")) for part in clean), filled)
+        empty = ~filled[:, None, ..., None]
+        key, value = (states(own, chunks, stored).masked_fill(empty, 0) for _ in range(2))
+        eidetic = Eidetic(key.double(), value.double(), filled)
+        poisoned = Eidetic(key.masked_fill(empty, float("nan")), value.masked_fill(empty, float("nan")), filled)
     query = states(query_heads, length)
     wide = [KeyValue(*(part.double() for part in pair)) if pair is not None else None for pair in (near, fading)]
     assert wide[0] is not None

@@ -11,6 +11,7 @@ from kmem.kernels.ssd_scan.triton import ssd_scan
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 1e-3}
+Given = tuple[Tensor, Tensor, Tensor, Tensor]
 
 
 @pytest.fixture(autouse=True)
@@ -22,7 +23,7 @@ def _uninitialised_memory_is_nan() -> Iterator[None]:
 
 def inputs(
     length: int, *, heads: int = 4, groups: int = 2, dim: int = 12, width: int = 20, dtype: torch.dtype = torch.float32, fade: float = 0.3
-) -> list[Tensor]:
+) -> Given:
     """Value, log_decay, key and query as a model hands them over: keys and queries are parts of a longer tensor."""
     random = torch.Generator().manual_seed(length)
 
@@ -31,13 +32,13 @@ def inputs(
 
     joined = noise(groups, 2 * width + 3).to(dtype)
     decay = -fade * torch.nn.functional.softplus(noise(heads))
-    return [noise(heads, dim).to(dtype), decay, joined[..., 3 : width + 3], joined[..., width + 3 :]]
+    return noise(heads, dim).to(dtype), decay, joined[..., 3 : width + 3], joined[..., width + 3 :]
 
 
-def check(given: list[Tensor], state: Tensor | None = None) -> None:
+def check(given: Given, state: Tensor | None = None) -> None:
     """Against the recurrence in float64, by norm."""
-    wide = [part.double() for part in given]
-    expected = naive.ssd_scan(*wide, None if state is None else state.double())
+    value, log_decay, key, query = (part.double() for part in given)
+    expected = naive.ssd_scan(value, log_decay, key, query, None if state is None else state.double())
     for found, exact in zip(ssd_scan(*given, state), expected, strict=True):
         assert found.dtype == torch.float32
         assert found.isfinite().all()
@@ -70,6 +71,7 @@ def test_what_fades_after_much_has_faded_is_as_exact() -> None:
 
 def test_no_token_changes_nothing() -> None:
     state = torch.randn(2, 4, 12, 20, device=DEVICE)
-    output, last = ssd_scan(*[part[:, :0] for part in inputs(5)], state)
+    value, log_decay, key, query = (part[:, :0] for part in inputs(5))
+    output, last = ssd_scan(value, log_decay, key, query, state)
     assert output.shape == (2, 0, 4, 12)
     assert torch.equal(last, state)

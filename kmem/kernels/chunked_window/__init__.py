@@ -24,8 +24,8 @@ def attend(
 ) -> Attended:
     """Arguments and results as `naive.attend`'s; the output of the query's type, with lse in float32 or wider.
 
-    By Triton on a CUDA device that has it, unless a gradient is wanted; else by blocks. Raises ConfigError when the keys don't reach back as
-    far as the first query sees.
+    By Triton on a CUDA device that has it, unless a gradient is wanted; else by blocks. Raises ConfigError when the keys don't reach back
+    as far as the first query sees.
     """
     given = [query, *near, *(fading or ()), *(() if eidetic is None else eidetic[:2])]
     suits = query.device.type == "cuda" and query.dtype.itemsize <= 4 and not is_learning(*given)

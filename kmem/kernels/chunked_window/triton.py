@@ -210,7 +210,8 @@ def attend(
 
 def blocks_for(rows: int, dim: int, element_bytes: int) -> tuple[int, int, int]:
     """Rows and keys of a block, and warps, for chunks of `rows` rows; chosen by what compiles for sm_90 without spilling much. Unmeasured:
-    no GPU was lent."""
+    no GPU was lent.
+    """
     swift = element_bytes == 2 and dim <= 128
     size = min(64 if dim <= 128 else 16, max(16, triton.next_power_of_2(rows)))
     return size, 64 if swift and size == 64 else 32, 4 if swift else 8

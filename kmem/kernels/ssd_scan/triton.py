@@ -73,10 +73,9 @@ def carry(  # type: ignore[no-untyped-def]
     number = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     exists = number < SIZE
     own = (row * heads + head) * SIZE + number
+    now = tl.zeros((BLOCK,), tl.float32)
     if BEGINS:
-        now = tl.load(state + own, mask=exists, other=0.0).to(tl.float32)
-    else:
-        now = tl.zeros((BLOCK,), tl.float32)
+        now += tl.load(state + own, mask=exists, other=0.0).to(tl.float32)
     for chunk in range(chunks):
         unit = (row * chunks + chunk) * heads + head
         fresh = tl.load(added + unit * SIZE + number, mask=exists, other=0.0)
