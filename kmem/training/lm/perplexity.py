@@ -21,7 +21,7 @@ def perplexity(model: BMojoForCausalLM, stream: Tensor, length: int, *, every: i
     device, training = next(model.parameters()).device, model.training
     model.eval()
     total = torch.zeros((), dtype=torch.float64)
-    for pieces in stream.view(-1, length).split(max(1, AT_ONCE // length)):
+    for pieces in torch.split(stream.view(-1, length), max(1, AT_ONCE // length)):
         ids = pieces.to(device)
         logits = model(ids, use_cache=False).logits[:, :-1]
         losses = F.cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten(), reduction="none").view(len(ids), -1)
