@@ -2,14 +2,8 @@
 
 import typer
 
-from kmem.cli import train_mqar
+from kmem.cli import train_lm, train_mqar
 
 app = typer.Typer(help="Train models that remember by themselves, by a recipe in YAML.", no_args_is_help=True)
-
-
-@app.callback()
-def common() -> None:
-    """Makes a group of one command a group."""
-
-
 app.command("mqar")(train_mqar.mqar)
+app.command("lm")(train_lm.lm)

@@ -57,7 +57,7 @@ class Reader:
         with torch.inference_mode():
             for _ in range(self.texts):
                 cache = BMojoCache(len(self.model.model.layers))
-                for part in self.ids.split(self.piece, dim=1):
+                for part in torch.split(self.ids, self.piece, dim=1):
                     self.model(part, past_key_values=cache, use_cache=True, logits_to_keep=1)
         wait(self.ids.device)
         return cache

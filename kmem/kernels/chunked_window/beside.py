@@ -29,7 +29,7 @@ class _Beside(torch.autograd.Function):
         return torch.cat(blocks, dim=3)
 
     @staticmethod
-    @torch.autograd.function.once_differentiable  # type: ignore[untyped-decorator]  # torch is untyped here
+    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         count, size, at = ctx.count, ctx.size, ctx.stored
         stored = gradient[..., :at, :].permute(1, 2, 0, 3, 4) if at else None

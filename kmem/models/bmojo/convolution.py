@@ -43,7 +43,7 @@ class _Taps(torch.autograd.Function):
         return output
 
     @staticmethod
-    @torch.autograd.function.once_differentiable  # type: ignore[untyped-decorator]  # torch is untyped here
+    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         joined, weight = ctx.saved_tensors
         length, moved, taps = gradient.shape[1], torch.zeros_like(joined), []

@@ -41,8 +41,8 @@ class TrainingConfig:
     """steps: updates of `batch_size` sequences, AdamW; the rate rises over `warmup_steps`, then falls as a cosine to 0. clip: of the norm
     of the gradient.
 
-    slow: variants that learn more slowly, and get `slow_steps`. curriculum: so many pairs at first, for `curriculum_steps` each, in sequences
-    shorter in proportion and as many tokens a batch. checkpoint_steps: between two checkpoints.
+    slow: variants that learn more slowly, and get `slow_steps`. curriculum: so many pairs at first, for `curriculum_steps` each, in
+    sequences shorter in proportion and as many tokens a batch. checkpoint_steps: between two checkpoints.
     """
 
     steps: int = 600
