@@ -176,7 +176,8 @@ def bytes_table(figures: dict[str, Any]) -> Table:
         "memories of one text, RAM tier", human_bytes(tiers["ram_bytes"]), f"{tiers['resident_share']:.2%} of the bank fits into RAM"
     )
     table.add_row("its prompt's, device tier", human_bytes(tiers["device_bytes"]), "bf16")
-    table.add_row("search index, in RAM", human_bytes(index["ram_bytes"]), f"{index['factory']}, {index['dim']} numbers a vector")
+    later = f"; {index['waits_for']} once there are rows enough" if index["waits_for"] else ""
+    table.add_row("search index, in RAM", human_bytes(index["ram_bytes"]), f"{index['factory']}, {index['dim']} numbers a vector{later}")
     versus = "loading wins" if loading["wins"] else "loading loses"
     table.add_row(
         "loading a memory", _milliseconds(loading["load_s"]), f"{versus}: encoding takes {_figure(loading['encode_over_load'])}× as long"

@@ -439,9 +439,11 @@ def open_bank(
     `always` (True).
     Raises UnknownNameError for another `verify`, BankNotFoundError when there is none, CorruptBankError when a file is missing, has
     another length or was altered, FormatVersionError when kmem is too old for it, IdentityMismatchError when `embedder` did not make its
-    index.
+    index, WrongTypeError when it is a name.
     """
     place, verify = place_of(path_or_url(path, "The bank")), verify_of(verify)
+    if isinstance(embedder, str):
+        raise WrongTypeError(f"embedder is {embedder!r}, a name and no retriever; leave it out, the bank records which one made its index.")
     if place.folder is not None and not place.folder.is_dir():
         raise BankNotFoundError(f"There is no bank at {place}: {'that is a file' if place.folder.exists() else 'no such folder'}.")
     manifest, let_go = held_manifest(place)

@@ -43,6 +43,12 @@ def test_tables_say_what_belongs_where(kmem: Run, tmp_path: Path) -> None:
     assert "never cheapest" in kmem("plan", "--every", 10**6, "--profile", tmp_path / "dense.json").out
 
 
+def test_an_index_that_waits_for_rows_says_so(kmem: Run) -> None:
+    waits = "IDMap2,Flat, 384 numbers a vector; IVF1024,Flat once there are rows enough"
+    assert waits in kmem("plan", "--references", 1000, "--index", "IVF1024,Flat").out
+    assert "once there are" not in kmem("plan", "--references", 2000, "--index", "IVF1024,Flat").out
+
+
 def test_flags_change_a_field(kmem: Run, tiny_folder: Path) -> None:
     options = ("--heads", 4, "--profile", "uniform8", "--references", 2000, "--flops", 1e12, "-k", 2, "--quantiser", "vq")
     found = json.loads(kmem("plan", *options, "--json").out)

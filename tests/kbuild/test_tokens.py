@@ -14,8 +14,9 @@ from kmem.kbuild.chunker import Chunker, ChunkerConfig
 from kmem.kbuild.tokens import NaiveMeter, meter_for
 from kmem.kbuild.tokens.backend import BackendMeter, backend_of
 from kmem.kbuild.tokens.meter import Meter
+from kmem.kbuild.tokens.parts import parts_of
 from kmem.kbuild.tokens.patterns import Classes, word_pattern
-from kmem.kbuild.tokens.words import WordMeter
+from kmem.kbuild.tokens.words import WordMeter, byte_symbols
 from tests.kbuild.conftest import SENTENCES, fast
 from tests.tiny import byte_tokenizer
 
@@ -47,6 +48,7 @@ TEXTS = st.one_of(
     st.text(alphabet=" \n\t\r\u3000\x1ca.'s1é哈。<", max_size=200),
     st.lists(st.sampled_from(PIECES), max_size=60).map("".join),
 )
+SYMBOLS = byte_symbols()
 LLAMA3 = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 QWEN2 = LLAMA3.replace("{1,3}", "")
 
@@ -137,6 +139,54 @@ def test_words_are_those_of_the_library(name: str, text: str) -> None:
     assert pattern is not None
     if Classes().agree(text):
         assert pattern.findall(text) == [text[start:end] for _, (start, end) in backend.pre_tokenizer.pre_tokenize_str(text)]
+
+
+def joined_bytes() -> PreTrainedTokenizerFast:
+    """A byte-level BPE that joins 一个, and the last byte of 数 with the first of 据 wherever such bytes meet."""
+    backend = Tokenizer(models.BPE(vocab={symbol: at for at, symbol in enumerate(sorted(SYMBOLS.values()))}, merges=[]))
+    spelled = {text: [SYMBOLS[byte] for byte in text.encode()] for text in "一个数据"}
+    whole, merges = dict[str, str](), list[tuple[str, str]]()
+    for character in "一个":
+        first, second, third = spelled[character]
+        merges += [(first, second), (first + second, third)]
+        whole[character] = first + second + third
+    merges += [(whole["一"], whole["个"]), (spelled["数"][-1], spelled["据"][0])]
+    vocabulary = backend.get_vocab() | {"".join(pair): 256 + at for at, pair in enumerate(merges)}
+    backend = Tokenizer(models.BPE(vocab=vocabulary, merges=merges))
+    backend.pre_tokenizer = plain()
+    return fast(backend)
+
+
+@pytest.mark.parametrize("tokenizer", [joined_bytes(), BY_WORDS["gpt2"], BY_WORDS["smollm2"]])
+@settings(max_examples=100, deadline=None)
+@given(word=st.text(alphabet="一个数据散列函数决定 a，é𠀀", min_size=1, max_size=12))
+@example(word="一个数据")
+def test_a_run_of_chinese_has_the_tokens_of_its_parts(tokenizer: PreTrainedTokenizerFast, word: str) -> None:
+    backend = tokenizer.backend_tokenizer
+    parts = parts_of(backend, SYMBOLS)
+    assert parts is not None
+
+    def spelled(text: str) -> str:
+        return "".join(SYMBOLS[byte] for byte in text.encode())
+
+    assert "".join(parts.of(word)) == word
+    joined = [token.value for token in backend.model.tokenize(spelled(word))]
+    assert joined == [token.value for part in parts.of(word) for token in backend.model.tokenize(spelled(part))]
+
+
+def test_a_run_of_chinese_is_cut_wherever_nothing_joins() -> None:
+    parts = parts_of(joined_bytes().backend_tokenizer, SYMBOLS)
+    assert parts is not None
+    assert list(parts.of("个一个的")) == ["个", "一个", "的"]
+    assert list(parts.of("的数据数一")) == ["的", "数据", "数", "一"]  # 据 begins with the byte that 数's last one is joined with
+    assert list(parts.of(" 的个a一b")) == [" 的", "个a一b"]
+    assert list(parts.of("的个")) == ["的", "个"]
+
+
+def test_words_are_left_whole_where_parts_might_differ(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert parts_of(BY_WORDS["llama3"].backend_tokenizer, SYMBOLS) is None  # a part may stand in its vocabulary though nothing joins to it
+    monkeypatch.setattr("kmem.kbuild.tokens.parts._MOST_JOINTS", 1)
+    assert parts_of(joined_bytes().backend_tokenizer, SYMBOLS) is None
 
 
 def test_the_classes_of_the_characters_that_texts_are_made_of_agree() -> None:

@@ -8,7 +8,7 @@ import pytest
 import safetensors.numpy
 from numpy.typing import NDArray
 
-from kmem.errors import ConfigError, CorruptBankError, IdentityMismatchError, MemoryNotFoundError
+from kmem.errors import ConfigError, CorruptBankError, IdentityMismatchError, MemoryNotFoundError, WrongTypeError
 from kmem.kstore.bank import open_bank
 from kmem.kstore.digest import digest_of
 from kmem.kstore.fields import Fields
@@ -307,6 +307,14 @@ def test_names() -> None:
     for name in ("hybrid:bm25", "hybrid:hybrid"):
         with pytest.raises(ConfigError, match="name one of vectors"):
             retriever(name)
+    for name in ("BM25", "bm25:minilm", "Hybrid:minilm", "hidden:minilm", "hybrid:MiniLM"):
+        with pytest.raises(ConfigError, match="is none of minilm, multilingual, bm25, hybrid, null, hidden; only hybrid takes another"):
+            retriever(name)
+
+
+def test_a_name_is_no_retriever(path: Path) -> None:
+    with pytest.raises(WrongTypeError, match="embedder is 'bm25', a name and no retriever; leave it out"):
+        open_bank(path, "bm25")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("factory", "kind"), [("IVF2,Flat", "ivf"), ("IVF2,PQ4x4,RFlat", "ivfpq"), ("HNSW4", "hnsw")])

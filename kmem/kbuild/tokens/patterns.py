@@ -103,9 +103,9 @@ class Classes:
     def agree(self, text: str) -> bool:
         if self._ascii and text.isascii():
             return True
-        new = set(text) - self._agreed
-        if not new:
+        if self._agreed.issuperset(text):
             return True
+        new = set(text) - self._agreed
         for split, ours in self._theirs:
             outside = {character for piece, _ in split.pre_tokenize_str("".join(new)) for character in piece}
             new = {character for character in new if (ours.match(character) is None) == (character in outside)}

@@ -7,12 +7,15 @@ ends inside it; only what stands before and after them is cut into words again.
 import re
 from array import array
 from bisect import bisect_right
+from collections.abc import Sequence
+from functools import cached_property
 from itertools import accumulate
 
 from tokenizers import Tokenizer as Backend
 
 from kmem.kbuild.tokens.backend import BackendMeter
 from kmem.kbuild.tokens.meter import BLOCK_CHARACTERS, Measured
+from kmem.kbuild.tokens.parts import Parts, parts_of
 from kmem.kbuild.tokens.patterns import Classes, composed, composes, word_pattern
 
 _WORDS_KEPT = 1 << 18
@@ -29,20 +32,38 @@ class _Counts(dict[str, int]):
     """Word → its tokens, asked of the model when first met."""
 
     def __init__(self, backend: Backend) -> None:
+        self._backend = backend
         self._tokenize = backend.model.tokenize
         self._composes = composes(backend)
         self._classes = Classes()
-        self._symbols = _byte_symbols()
+        self._symbols = byte_symbols()
 
     def __missing__(self, word: str) -> int:
-        if not self._classes.agree(word) or (self._composes and not composed(word)):
+        parts = self.parts(word)
+        if len(parts) > 1:
+            count = sum(map(self.__getitem__, parts))
+        elif not self._classes.agree(word) or (self._composes and not composed(word)):
             raise _UnknownError(word)
-        count = len(self._tokenize(word.encode().decode("latin-1").translate(self._symbols)))
+        else:
+            count = len(self._tokenize(self._spelled(word)))
         if len(word) <= _LONGEST_KEPT:
             if len(self) >= _WORDS_KEPT:
                 self.clear()
             self[word] = count
         return count
+
+    def parts(self, word: str) -> Sequence[str]:
+        """What a word consists of that has its tokens by itself."""
+        return (word,) if word.isascii() or self._parts is None else self._parts.of(word)
+
+    @cached_property
+    def _parts(self) -> Parts | None:
+        return parts_of(self._backend, self._symbols)
+
+    def _spelled(self, word: str) -> str:
+        if word.isascii() and word.isprintable():  # a space is the only such character that isn't its own symbol
+            return word.replace(" ", self._symbols[ord(" ")])
+        return word.encode().decode("latin-1").translate(self._symbols)
 
 
 class WordMeter:
@@ -76,13 +97,28 @@ class WordMeter:
 
     def ends(self, word: str) -> list[int]:
         """Where the tokens of one word end, in characters."""
+        if self.counts[word] == 1 and not word[-1].isspace():
+            return [len(word)]
         found = self._ends.get(word)
         if found is None:
-            found = list(accumulate(self._other.ends(word), max))
+            found = self._located(word)
             if len(word) <= _LONGEST_KEPT:
                 if len(self._ends) >= _WORDS_KEPT:
                     self._ends.clear()
                 self._ends[word] = found
+        return found
+
+    def _located(self, word: str) -> list[int]:
+        parts = self.counts.parts(word)
+        if len(parts) == 1:
+            return list(accumulate(self._other.ends(word), max))
+        found, start = list[int](), 0
+        for part in parts:
+            if len(part) == 1:
+                found += [start + 1] * self.counts[part]
+            else:
+                found += [start + end for end in self.ends(part)]
+            start += len(part)
         return found
 
     def _has_added(self, text: str) -> bool:
@@ -152,7 +188,7 @@ def word_meter(backend: Backend, other: BackendMeter) -> WordMeter | None:
     return WordMeter(backend, pattern, other)
 
 
-def _byte_symbols() -> dict[int, str]:
+def byte_symbols() -> dict[int, str]:
     """Byte → the character that stands for it in a byte-level vocabulary: itself where it can be seen, else one from U+0100 on."""
     seen = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     unseen = [byte for byte in range(256) if byte not in seen]

@@ -4,31 +4,33 @@ import torch
 from torch import Tensor, nn
 
 Rotation = tuple[Tensor, Tensor]
-"""cos and sin [B or 1, T, D], float32 or wider."""
+"""cos and sin [B or 1, T, D], float32 or wider; D is 0 where there are no positions."""
 
 
 class RotaryEmbedding(nn.Module):
-    """base: None = no positions, every angle is 0."""
+    """base: None = no positions."""
 
     def __init__(self, dim: int, base: float | None) -> None:
         super().__init__()
-        self.dim, self.base = dim, base
+        self.dim, self.base = (0, 1.0) if base is None else (dim, base)
 
     def forward(self, hidden: Tensor, position_ids: Tensor) -> Rotation:
         """Of tokens at position_ids [B or 1, T], in the type that numbers like `hidden` are rotated in."""
         wide = torch.promote_types(hidden.dtype, torch.float32)
-        halves = torch.arange(0, self.dim, 2, device=hidden.device, dtype=wide)
-        frequencies = halves * 0 if self.base is None else self.base ** (halves / -self.dim)
-        angles = position_ids[..., None].to(wide) * frequencies
-        angles = torch.cat([angles, angles], dim=-1)[..., : self.dim]
+        frequencies = self.base ** (torch.arange(0, self.dim, 2, device=hidden.device, dtype=wide) / -max(1, self.dim))
+        angles = (position_ids[..., None].to(wide) * frequencies).repeat(1, 1, 2)
         return angles.cos(), angles.sin()
 
 
 def rotate(part: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """[B, H, T, D] queries or keys, rotated."""
-    wide = part.to(cos.dtype)
-    left, right = wide.chunk(2, dim=-1)
-    return (wide * cos[:, None] + torch.cat([-right, left], dim=-1) * sin[:, None]).to(part.dtype)
+    half = cos.shape[-1] // 2
+    if not half:
+        return part
+    cos, sin = cos[:, None, :, :half], sin[:, None, :, :half]
+    left, right = part.to(cos.dtype).chunk(2, dim=-1)
+    turned = [torch.addcmul(left * cos, right, sin, value=-1), torch.addcmul(right * cos, left, sin)]
+    return torch.cat(turned, dim=-1).to(part.dtype)
 
 
 def apply_rotary_pos_emb(query: Tensor, key: Tensor, cos: Tensor, sin: Tensor) -> Rotation:
