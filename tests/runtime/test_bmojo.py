@@ -101,7 +101,8 @@ def test_reading_equals_masks_over_tokens_and_memories(changes: dict[str, Any]) 
 def test_gradients_equal_those_through_masks() -> None:
     built, ids = reader(), context(30, rows=1)
     memories = two_memories(built)
-    weight: Any = built.model.layers[0].mixer.attention.k_proj.weight
+    layers: Any = built.model.layers
+    weight = layers[0].mixer.attention.k_proj.weight
     with kmem.attach(built, memories):
         (found,) = torch.autograd.grad(built(ids).logits.sin().sum(), weight)
     (expected,) = torch.autograd.grad(by_hand(built, ids, memories).sin().sum(), weight)
