@@ -53,13 +53,14 @@ class ChunkStep:
         task = as_before(task, ledger.receipt(task.index), self.key)
         if (before := ledger.finished(task.index, key := self.key(task))) is not None:
             return replace(before, reused=True)
+        chunker = self._chunker(tools)
         began = time.perf_counter()
         counts: Counter[str] = Counter()
         rejects: list[dict[str, str]] = []
         came = Counter[str]()
         documents = telling(self._documents(place, task, counts, rejects, came), tools)
         signer = Signer(self.dedup) if self.dedup.mode != "none" else None
-        chunks = signing(_counted(self._chunker(tools).run(documents, counts), counts), signer)
+        chunks = signing(_counted(chunker.run(documents, counts), counts), signer)
         files = write_records(place, ledger.file(task.index, "parquet"), CHUNKS, chunks), *signatures(place, ledger, task.index, signer)
         # A document that can't be cut counts as one chunk that is not there.
         counts[CAME] = counts["chunks"] + sum(count for reason, count in counts.items() if reason.startswith((DROPPED, REJECTED)))
