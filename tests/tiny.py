@@ -36,6 +36,7 @@ from kmem.encoder.encode import Encoder, EncoderConfig
 from kmem.identity import content_id
 from kmem.kstore.quant import quantiser
 from kmem.kstore.writer import BankWriter
+from kmem.models.bmojo import BMojoConfig, BMojoForCausalLM
 from kmem.profile import Profile
 
 VOCABULARY = 259
@@ -79,6 +80,7 @@ def _configs() -> dict[str, tuple[type[PreTrainedModel], PretrainedConfig]]:
         ),
         "granite": (GraniteForCausalLM, GraniteConfig(**SHAPE, logits_scaling=8.0)),
         "cohere": (CohereForCausalLM, CohereConfig(**SHAPE, logit_scale=0.25)),
+        "bmojo": (BMojoForCausalLM, BMojoConfig(**SHAPE, window=16, chunk=8, eidetic=12, state_size=8, state_heads=4)),
         "gemma2": (Gemma2ForCausalLM, Gemma2Config(**SHAPE, head_dim=12, query_pre_attn_scalar=20, final_logit_softcapping=2.0)),
     }
 
@@ -87,7 +89,9 @@ SHORT_WINDOWED = ("mistral, window 16", "gemma3, window 16")
 """The same with a sliding window that test prompts outgrow."""
 SCALED_LOGITS = ("granite", "cohere", "gemma2")
 """Models whose logits are not what their output embeddings give: scaled or capped."""
-ARCHITECTURES = tuple(name for name in _configs() if name not in (*SHORT_WINDOWED, *SCALED_LOGITS))
+BMOJO = "bmojo"
+"""Ours, whose attention is not one softmax over all that came before."""
+ARCHITECTURES = tuple(name for name in _configs() if name not in (*SHORT_WINDOWED, *SCALED_LOGITS, BMOJO))
 
 
 def tiny_model(architecture: str = "llama", *, dtype: torch.dtype = torch.float32, seed: int = 0) -> PreTrainedModel:

@@ -22,7 +22,7 @@ from kmem.memories import Memories
 from kmem.progress import Progress, silent
 from kmem.runtime.schedule import Ids
 from kmem.training.passages import Passage, passages
-from kmem.training.probes import Probe, reference_ids
+from kmem.training.probes import TEXT_PREFIX, Probe, behind_texts, reference_ids
 from kmem.training.probes.title import title
 
 AMONG = 5
@@ -143,9 +143,5 @@ def read(model: PreTrainedModel, asked: Asked, memories: Memories, reads: Sequen
 
 def with_texts(tokenizer: PreTrainedTokenizerBase, asked: Asked, index: int) -> list[int]:
     """The question behind the texts of the five passages found for it, the best one nearest, as `text` has it with one."""
-    begin = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
-    prefix: list[int] = tokenizer("Reference:", add_special_tokens=False)["input_ids"]
-    newline: list[int] = tokenizer("\n", add_special_tokens=False)["input_ids"]
-    texts = [[*prefix, *reference_ids(tokenizer, asked.pool[row]), *newline] for row in reversed(asked.found[index])]
-    question = asked.probes[index].nothing_context[len(begin) :]
-    return [*begin, *(token for text in texts for token in text), *question]
+    references = [reference_ids(tokenizer, asked.pool[row]) for row in reversed(asked.found[index])]
+    return behind_texts(tokenizer, asked.probes[index], references, prefix=TEXT_PREFIX, suffix="\n")

@@ -23,7 +23,7 @@ from kmem.profile import SPAN_TOKENS, Profile
 from kmem.progress import Progress, silent
 from kmem.runtime.attach import attach
 from kmem.training.passages import Passage
-from kmem.training.probes import Probe, make_probe
+from kmem.training.probes import Probe, behind_texts, make_probe
 
 ANSWER_TOKENS = 16
 PROMPTS = {"question_answer": "Question: {question}\nAnswer:", "q_a": "Q: {question}\nA:", "bare": "{question}\n"}
@@ -126,9 +126,7 @@ def _probes(tokenizer: PreTrainedTokenizerBase, questions: Sequence[Question], t
 
 def text_in_bracket(tokenizer: PreTrainedTokenizerBase, probe: Probe, profile: Profile) -> list[int]:
     """The question behind the reference as text, between the profile's prefix and suffix."""
-    begin = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
-    prefix, suffix = (list(tokenizer(text, add_special_tokens=False)["input_ids"]) for text in (profile.prefix, profile.suffix))
-    return [*begin, *prefix, *probe.reference, *suffix, *probe.nothing_context[len(begin) :]]
+    return behind_texts(tokenizer, probe, [probe.reference], prefix=profile.prefix, suffix=profile.suffix)
 
 
 def answer(

@@ -8,10 +8,9 @@ import typer
 from rich.table import Table
 
 from kmem.bench.compression.config import CompressionConfig
-from kmem.cli.bench_json import JSON_FILE, STANDARD_OUTPUT, require_folder, write_json
+from kmem.cli.bench_json import JSON_FILE, STANDARD_OUTPUT, require_outputs, write_json
 from kmem.cli.render import human_bytes, output, progress_bars
 from kmem.encoder.defaults import SMOLLM2
-from kmem.figures import require_png
 
 DEFAULT = CompressionConfig()
 NOTHING = "–"
@@ -27,10 +26,7 @@ def compression(
     json_file: str | None = JSON_FILE,
 ) -> None:
     """What does each quantiser keep of a memory, at how many bytes? With Memory³'s ledger: 7.17 PB → 45.9 TB → 4.02 TB."""
-    for option, file in (("--json", json_file), ("--picture", picture)):
-        require_folder(option, file)
-    if picture is not None:
-        require_png(Path(picture))
+    require_outputs(json_file, picture)
     config = CompressionConfig(corpus=corpus, profile=profile, articles=articles, learning=learning)
     from kmem.bench.compression.measure import measure_compression
     from kmem.encoder.load import load_model

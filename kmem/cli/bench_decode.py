@@ -7,12 +7,11 @@ import typer
 from rich.table import Table
 
 from kmem.bench.decode.config import NEW_TOKENS, SHORT, DecodeConfig
-from kmem.cli.bench_json import JSON_FILE, STANDARD_OUTPUT, require_folder, write_json
+from kmem.cli.bench_json import JSON_FILE, STANDARD_OUTPUT, require_outputs, write_json
 from kmem.cli.device import known_device
 from kmem.cli.render import human_bytes, output, progress_bars
 from kmem.encoder.defaults import DEVICE, DTYPE, SMOLLM2
 from kmem.encoder.presets import usual_profile
-from kmem.figures import require_png
 
 DEFAULT = DecodeConfig()
 
@@ -43,10 +42,7 @@ def decode(
     json_file: str | None = JSON_FILE,
 ) -> None:
     """How many tokens a second, and how long until the first, with nothing, with memories, with the same references' text in the prompt?"""
-    require_folder("--json", json_file)
-    require_folder("--picture", picture)
-    if picture is not None:
-        require_png(Path(picture))
+    require_outputs(json_file, picture)
     config = DecodeConfig(
         rounds=rounds,
         full=full,

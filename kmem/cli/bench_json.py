@@ -1,4 +1,4 @@
-"""The JSON object of a benchmark: where it goes, and that it can go there."""
+"""The JSON object of a benchmark, and its picture: where they go, and that they can go there."""
 
 import json
 from collections.abc import Mapping
@@ -8,6 +8,7 @@ from typing import Any
 import typer
 
 from kmem.errors import ConfigError
+from kmem.figures import require_png
 
 STANDARD_OUTPUT = "-"
 JSON_FILE = typer.Option(None, "--json", metavar="FILE", help="Write the JSON object here, - for standard output.")
@@ -19,6 +20,19 @@ def require_folder(option: str, file: str | None) -> None:
         raise ConfigError(f"{option} {file} is a folder; name a file in it.")
     if file not in (None, STANDARD_OUTPUT) and not Path(str(file)).parent.is_dir():
         raise ConfigError(f"{option} {file}: there is no folder {Path(str(file)).parent}; make it first.")
+
+
+def require_outputs(json_file: str | None, picture: str | None) -> None:
+    """Raise ConfigError, before hours of measuring, for a file of figures or a picture that can't be written."""
+    require_folder("--json", json_file)
+    require_picture(picture)
+
+
+def require_picture(file: str | None) -> None:
+    """The same of `--picture` alone."""
+    require_folder("--picture", file)
+    if file is not None:
+        require_png(Path(file))
 
 
 def write_json(name: str, figures: Mapping[str, Any], file: str | None) -> bool:

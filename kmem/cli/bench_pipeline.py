@@ -8,16 +8,17 @@ import typer
 from rich.table import Table
 
 from kmem.bench.pipeline.config import PipelineConfig
-from kmem.cli.bench_json import JSON_FILE, STANDARD_OUTPUT, require_folder, write_json
+from kmem.cli.bench_json import JSON_FILE, STANDARD_OUTPUT, require_outputs, write_json
 from kmem.cli.render import output, progress_bars
+from kmem.cli.usage import naming_flags
 from kmem.encoder.defaults import SMOLLM2
-from kmem.figures import require_png
 
 DEFAULT = PipelineConfig()
 
 
 def pipeline(
-    model: str = typer.Option(SMOLLM2, help="Whose tokenizer chunks are counted in."),
+    context: typer.Context,
+    model: str = typer.Option(SMOLLM2, help="Whose tokens chunks are counted in, and what encodes them."),
     corpus: list[str] = typer.Option(list(DEFAULT.corpora), help="Where documents come from; may be given several times."),
     documents: int = typer.Option(DEFAULT.documents, help="Documents among which copies are planted."),
     planted: int = typer.Option(DEFAULT.planted, help="Copies of each kind among them: exact, edited, reordered."),
@@ -26,24 +27,22 @@ def pipeline(
     rounds: int = typer.Option(DEFAULT.rounds, help="Times that each stage is timed, and built by one worker process and by two."),
     encoded: int = typer.Option(DEFAULT.encoded, help="Chunks that those builds encode; 0 starts no workers."),
     json_file: str | None = JSON_FILE,
-    picture: str | None = typer.Option(None, metavar="PNG", help="Draw the rates of the stages and the cost of a chunk."),
+    picture: str | None = typer.Option(None, metavar="PNG", help="Draw rates, workers, the cost of a chunk, and copies found."),
 ) -> None:
     """Are copies found among real documents, how fast is each stage on a core, does a chunk cost the same in a large corpus, and are two
     worker processes twice as fast as one?
     """
-    require_folder("--json", json_file)
-    require_folder("--picture", picture)
-    if picture is not None:
-        require_png(Path(picture))
-    config = PipelineConfig(
-        corpora=tuple(corpus),
-        documents=documents,
-        planted=planted,
-        megabytes=megabytes,
-        chunks=tuple(chunks),
-        rounds=rounds,
-        encoded=encoded,
-    )
+    require_outputs(json_file, picture)
+    with naming_flags(context, {"corpus": "corpora"}):
+        config = PipelineConfig(
+            corpora=tuple(corpus),
+            documents=documents,
+            planted=planted,
+            megabytes=megabytes,
+            chunks=tuple(chunks),
+            rounds=rounds,
+            encoded=encoded,
+        )
     from kmem.bench.pipeline.measure import measure_pipeline
     from kmem.encoder.load import load_tokenizer
 

@@ -8,10 +8,9 @@ import typer
 from rich.table import Table
 
 from kmem.bench.config import QualityConfig
-from kmem.cli.bench_json import JSON_FILE, require_folder, write_json
+from kmem.cli.bench_json import JSON_FILE, STANDARD_OUTPUT, require_outputs, write_json
 from kmem.cli.render import human_bytes, output, progress_bars
 from kmem.encoder.defaults import SMOLLM2
-from kmem.figures import require_png
 
 DEFAULT = QualityConfig()
 
@@ -36,14 +35,11 @@ def quality(
     from kmem.encoder.load import load_model
     from kmem.encoder.profiles import dense_profile
 
-    require_folder("--json", json_file)
-    require_folder("--picture", picture)
-    if picture is not None:
-        require_png(Path(picture))
+    require_outputs(json_file, picture)
     asked = [] if questions is None else load_questions(questions)
     config = QualityConfig(corpus=corpus, articles=articles, profiles=tuple(profile) if profile else None, pool=pool, full=full)
     loaded, tokenizer = load_model(model)
-    with progress_bars(quiet=json_file == "-") as progress:
+    with progress_bars(quiet=json_file == STANDARD_OUTPUT) as progress:
         figures = measure_quality(loaded, tokenizer, config, progress=progress)
         if asked:
             chosen = chosen_profiles(loaded, config)

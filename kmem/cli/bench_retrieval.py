@@ -8,10 +8,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from kmem.bench.retrieval.config import OTHER_POOL, POOL, RetrievalConfig
-from kmem.cli.bench_json import JSON_FILE, STANDARD_OUTPUT, require_folder, write_json
+from kmem.cli.bench_json import JSON_FILE, STANDARD_OUTPUT, require_outputs, write_json
 from kmem.cli.render import output, progress_bars
 from kmem.encoder.defaults import SMOLLM2
-from kmem.figures import require_png
 
 DEFAULT = RetrievalConfig()
 
@@ -34,10 +33,7 @@ def retrieval(
     json_file: str | None = JSON_FILE,
 ) -> None:
     """Which retriever finds the article that a sentence without its title's words is from, and in how many milliseconds?"""
-    for option, file in (("--json", json_file), ("--picture", picture)):
-        require_folder(option, file)
-    if picture is not None:
-        require_png(Path(picture))
+    require_outputs(json_file, picture)
     config = RetrievalConfig(
         corpora=tuple(corpus) if corpus else DEFAULT.corpora,
         retrievers=tuple(retriever) if retriever else None,

@@ -10,11 +10,12 @@ from rich.text import Text
 from kmem.cli.device import known_device
 from kmem.cli.render import JSON_OPTION, counted, human_bytes, human_seconds, output, print_json, progress_bars, say
 from kmem.cli.stopped import saying_how_to_go_on
-from kmem.cli.usage import UsageError
+from kmem.cli.usage import UsageError, naming_flags
 from kmem.kbuild.rules.config import RulesConfig
 from kmem.paths import is_bank_folder
 from kmem.pipelines.config import BuildConfig, ExecutorConfig
 from kmem.pipelines.options import options_of, read_options
+from kmem.pipelines.stats import CHUNKS
 
 if TYPE_CHECKING:
     from kmem.pipelines.report import BuildReport
@@ -63,6 +64,9 @@ def build(
     index: str = typer.Option(
         DEFAULT.index, help="Search index: auto (by rows), Flat, IVF1024,Flat, IVF1024,PQ48 (,RFlat ranks again), HNSW32; any numbers."
     ),
+    target_recall: float = typer.Option(
+        DEFAULT.target_recall, help="Share of the five nearest that a search of an index which isn't exact finds; more is slower."
+    ),
     dtype: str = typer.Option(DEFAULT.dtype, help="Precision the model encodes in: auto (float32 with --no-encode), float32, bfloat16."),
     device: str = typer.Option(DEFAULT.device, help="cpu or cuda.", callback=known_device),
     limit: int | None = typer.Option(DEFAULT.limit, help="Chunks at most."),
@@ -96,7 +100,12 @@ def build(
     as_json: bool = JSON_OPTION,
 ) -> None:
     """Turn documents into a **bank** of explicit memories that the model can read while it generates."""
-    options = options_of(read_options(config) if config else {}, _given(context))
+    with naming_flags(context, _FLAGS | {name: f"dedup.{option}" for name, option in _BOTH.items()}):
+        _build(context, config, print_config=print_config, dry_run=dry_run, resume=resume, as_json=as_json)
+
+
+def _build(context: typer.Context, config: str | None, *, print_config: bool, dry_run: bool, resume: bool, as_json: bool) -> None:
+    options = options_of(read_options(config) if config is not None else {}, _given(context))
     if print_config:
         typer.echo(options.to_yaml(), nl=False)
         return
@@ -146,12 +155,19 @@ def kept_shards(out: str) -> str | None:
 
 
 def summary(report: "BuildReport", done: str) -> Table:
-    """One screen: what was done to the bank, what came in, what was kept, bytes and time."""
+    """One screen: what was done to the bank, what came in, what of it was lost and why, what was kept, bytes and time."""
     table = Table(title=Text(f"{done} {report.bank}"), show_header=False, title_justify="left")
+    told = {"documents"}
+    for kind, flow in report.flow.items():
+        table.add_row(f"{kind} in", f"{flow['in']:,}")
+        for reason, count in flow["lost"].items():
+            table.add_row(Text(f"  {reason}"), f"{count:,}")
+        kept = f"{flow['kept']:,}" if kind != CHUNKS else f"{flow['kept']:,} ({counted(report.tokens, 'token')})"
+        table.add_row(f"{kind} kept", kept)
+        told |= flow["lost"].keys()
     for reason, count in sorted(report.counts.items()):
-        if count:
-            table.add_row(reason, f"{count:,}")
-    table.add_row("chunks", f"{report.chunks:,} ({counted(report.tokens, 'token')})")
+        if count and reason not in told:
+            table.add_row(Text(reason), f"{count:,}")
     table.add_row("profile", report.profile)
     table.add_row("a memory", f"{report.slots} slots, {human_bytes(report.record_bytes)}")
     reused = f", {report.shards_reused} of them from before" if report.shards_reused else ""

@@ -92,6 +92,8 @@ def main() -> None:
         _refuse(explain(error))
     except KmemError as error:
         _refuse(str(error))
+    except MemoryError:
+        _refuse("this process ran out of memory: close others, or run it where there is more.")
     except OSError as error:
         _refuse(_unusable(error))
 

@@ -8,13 +8,13 @@ import typer
 from rich.table import Table
 
 from kmem.arguments import require_count
-from kmem.cli.bench_json import require_folder
+from kmem.cli.bench_json import require_picture
 from kmem.cli.device import known_device
 from kmem.cli.render import JSON_OPTION, counted, human_bytes, human_seconds, output, print_json, working
-from kmem.encoder.defaults import AUTO, DEVICE
+from kmem.encoder.defaults import AUTO, DEVICE, GEMMA3, SMOLLM2
 from kmem.encoder.presets import PREFIX
 from kmem.errors import ConfigError
-from kmem.figures import require_png
+from kmem.hub import require_known
 from kmem.plan.choice import HOMES, choice
 from kmem.plan.hardware import HARDWARE, TERA, Hardware, hardware
 from kmem.plan.lengths import Lengths
@@ -76,9 +76,7 @@ def plan(
     as_json: bool = JSON_OPTION,
 ) -> None:
     """What would memories cost, and what belongs in them? Memory³'s cost model for a model, a corpus and a machine, without building."""
-    require_folder("--picture", picture)
-    if picture is not None:
-        require_png(Path(picture))
+    require_picture(picture)
     texts = None if pipeline is None else text_cost(pipeline)
     changed = {"layers": layers, "width": width, "query_heads": query_heads, "heads": heads}
     shape = _shape(preset, model, {**changed, "head_dim": head_dim, "mlp_width": mlp_width, "vocabulary": vocabulary})
@@ -114,6 +112,8 @@ def _shape(preset: str | None, model: str | None, changed: dict[str, int | None]
     if preset is not None and model is not None:
         raise ConfigError(f"--preset {preset} and --model {model} are two shapes; leave one of them out.")
     if model is not None and not model.startswith(PREFIX):
+        if model not in (SMOLLM2, GEMMA3):
+            require_known(model)  # before torch is imported, which takes seconds
         from kmem.plan.model import model_shape
 
         shape = model_shape(model)
@@ -176,13 +176,17 @@ def bytes_table(figures: dict[str, Any]) -> Table:
         "memories of one text, RAM tier", human_bytes(tiers["ram_bytes"]), f"{tiers['resident_share']:.2%} of the bank fits into RAM"
     )
     table.add_row("its prompt's, device tier", human_bytes(tiers["device_bytes"]), "bf16")
-    table.add_row("search index, in RAM", human_bytes(index["ram_bytes"]), f"{index['factory']}, {index['dim']} numbers a vector")
+    later = f"; {index['waits_for']} once there are rows enough" if index["waits_for"] else ""
+    table.add_row("search index, in RAM", human_bytes(index["ram_bytes"]), f"{index['factory']}, {index['dim']} numbers a vector{later}")
     versus = "loading wins" if loading["wins"] else "loading loses"
     table.add_row(
         "loading a memory", _milliseconds(loading["load_s"]), f"{versus}: encoding takes {_figure(loading['encode_over_load'])}× as long"
     )
     table.add_row("encoding it anew", _milliseconds(loading["encode_s"]), "")
     table.add_row("reading its text", _milliseconds(loading["text_s"]), "")
+    build = figures["build"]
+    files = f"at most, and {human_bytes(build['dedup_file_bytes'])} of temporary files, in one process of the build"
+    table.add_row("looking for copies among all texts", human_bytes(build["dedup_ram_bytes"]), files)
     if texts := figures.get("texts"):
         low, high = (human_seconds(texts[name] * HOUR_S) for name in ("core_h", "grown_core_h"))
         measured = f"one core; measured up to {texts['measured_chunks']:,} chunks, where a chunk took {texts['ms_per_chunk']:.3g} ms"

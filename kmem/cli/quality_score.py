@@ -15,10 +15,9 @@ from rich.table import Table
 from rich.text import Text
 
 from kmem.arguments import require_count
-from kmem.cli.bench_json import require_folder
+from kmem.cli.bench_json import require_folder, require_picture
 from kmem.cli.render import JSON_OPTION, output, print_json, printable, working
 from kmem.errors import ConfigError
-from kmem.figures import require_png
 from kmem.written import whole_text
 
 if TYPE_CHECKING:
@@ -44,9 +43,7 @@ def score(
     from kmem.kstore.index.embed import Embedder
 
     require_folder("--out", out)
-    require_folder("--picture", picture)
-    if picture is not None:
-        require_png(Path(picture))
+    require_picture(picture)
     if limit is not None:
         require_count(limit, "limit")
     if out is not None:

@@ -24,11 +24,13 @@ def query(
     from kmem.kstore.bank import open_bank
 
     with open_bank(bank, hidden=hidden_states(model)) as opened:
-        hits = opened.search(text, k=top_k)
+        hits, memories = opened.search(text, k=top_k), len(opened)
     if as_json:
         print_json({"query": text, "hits": [asdict(hit) for hit in hits]})
         return
     console = output()
+    if not hits:
+        console.print("Nothing was found: " + ("no memory shares a word with the query." if memories else "every memory was deleted."))
     for hit in hits:
         head = Text.assemble((f"{hit.score:.3f}", "bold"), "  ", (str(hit.id), "cyan"), "  ", printable(hit.source))
         console.print(head, soft_wrap=True)

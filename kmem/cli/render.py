@@ -69,7 +69,7 @@ def human_seconds(seconds: float) -> str:
     if seconds < 120:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 120 else f"{minutes / 60:.1f} h"
+    return f"{minutes} min" if minutes < 120 else f"{minutes / 60:,.1f} h"
 
 
 @contextmanager

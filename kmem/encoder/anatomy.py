@@ -18,7 +18,9 @@ MASKED_KINDS = ("full_attention", "sliding_attention")
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Anatomy:
-    """decoder: the module whose forward takes input_ids; attentions: its L attention modules; H, Q and D as in the shape alphabet."""
+    """decoder: the module whose forward takes input_ids; attentions: the attention modules of its L layers, where some have none (a state
+    space of B'MOJO) of those that do; H, Q and D as in the shape alphabet.
+    """
 
     decoder: nn.Module
     attentions: tuple[nn.Module, ...]
@@ -40,7 +42,7 @@ def examine(model: PreTrainedModel) -> Anatomy:
     query_heads = config.num_attention_heads
     return Anatomy(
         decoder=decoder,
-        attentions=tuple(_attention_of(layer) for layer in decoder.layers),  # type: ignore[misc]
+        attentions=tuple(_attention_of(layer) for _, layer in _attending(decoder)),  # type: ignore[misc]
         heads=_heads(config),
         query_heads=query_heads,
         head_dim=getattr(config, "head_dim", None) or config.hidden_size // query_heads,
@@ -49,6 +51,11 @@ def examine(model: PreTrainedModel) -> Anatomy:
 
 def _heads(config: Any) -> int:
     return int(getattr(config, "num_key_value_heads", None) or config.num_attention_heads)
+
+
+def _attending(decoder: nn.Module) -> list[tuple[int, nn.Module]]:
+    """Layers with their numbers, less those that say they don't attend."""
+    return [(index, layer) for index, layer in enumerate(decoder.layers) if getattr(layer, "attends", True)]  # type: ignore[arg-type]
 
 
 def _attention_of(layer: nn.Module) -> nn.Module | None:
@@ -85,8 +92,10 @@ def _layer_obstacles(decoder: nn.Module, config: Any) -> Iterator[str]:
     for kind in getattr(config, "layer_types", None) or ():
         if kind not in MASKED_KINDS:
             yield f"it has layers of kind {kind!r} (supported: {', '.join(MASKED_KINDS)})"
-    heads = _heads(config)
-    for index, layer in enumerate(decoder.layers):  # type: ignore[arg-type]
+    heads, attending = _heads(config), _attending(decoder)
+    if not attending:
+        yield "none of its layers attends, and memories are read by attention"
+    for index, layer in attending:
         attention = _attention_of(layer)
         if attention is None:
             yield f"layer {index} ({type(layer).__name__}) has no softmax attention of its own"

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from kmem.encoder.anatomy import Anatomy
 from kmem.encoder.capture import Projections, run_prefix
 from kmem.profile import SPAN_TOKENS, Align, Profile
 
@@ -51,8 +52,10 @@ def bracket_of(profile: Profile, tokenizer: PreTrainedTokenizerBase) -> Bracket:
     return Bracket(prefix=(*start_tokens(tokenizer), *prefix), suffix=tuple(suffix), align=profile.align)
 
 
-def encode_bracket(model: PreTrainedModel, bracket: Bracket, layers: int) -> Tensor:
+def encode_bracket(model: PreTrainedModel, bracket: Bracket, anatomy: Anatomy) -> Tensor:
     """[L, 2, H, P, D] keys (after RoPE) and values of prefix and suffix at every layer; the suffix sees only the prefix."""
+    if not bracket.prefix and not bracket.suffix:
+        return torch.zeros(anatomy.layers, 2, anatomy.heads, 0, anatomy.head_dim, dtype=model.dtype)
     ids = torch.tensor([[*bracket.prefix, *bracket.suffix]], device=model.device)
     positions = torch.tensor([[*bracket.prefix_positions(), *bracket.suffix_positions()]], device=model.device)
     captured: list[Tensor] = []
@@ -60,5 +63,5 @@ def encode_bracket(model: PreTrainedModel, bracket: Bracket, layers: int) -> Ten
     def keep(projections: Projections) -> None:
         captured.append(torch.stack([projections.key[0], projections.value[0]]))
 
-    run_prefix(model, ids, torch.ones_like(ids), positions, last_layer=layers - 1, receive=keep)
+    run_prefix(model, ids, torch.ones_like(ids), positions, last_layer=anatomy.layers - 1, receive=keep)
     return torch.stack(captured).cpu()

@@ -16,10 +16,13 @@ from kmem.errors import UnsupportedModelError
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Projections:
-    """One layer's attention inputs: query [B, Q, T, D], key and value [B, H, T, D], all after RoPE; cos and sin [B, T, ·]."""
+    """What one layer's attention is given, hidden [B, T, C], and makes of it: query [B, Q, T, D], key and value [B, H, T, D], all after
+    RoPE; cos and sin [B, T, ·].
+    """
 
     layer: int
     module: nn.Module
+    hidden: Tensor
     query: Tensor
     key: Tensor
     value: Tensor
@@ -39,29 +42,45 @@ class Recorder:
 
     def __init__(self, receive: Callable[[Projections], None], last_layer: int) -> None:
         self.receive, self.last_layer = receive, last_layer
+        self.hidden: Tensor | None = None
         self.rotation: tuple[Tensor, Tensor] | None = None
 
-    def note_rotation(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def note_inputs(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self.hidden = args[0] if args else kwargs.get("hidden_states")
         self.rotation = kwargs.get("position_embeddings")
         if self.rotation is None:
             raise UnsupportedModelError(f"{type(module).__name__} is not given its rotary embedding by name, so it can't be undone.")
+        if self.hidden is None:
+            raise UnsupportedModelError(f"{type(module).__name__} is not given its hidden states first, so tokens can't be judged by them.")
 
     def attend(
         self, module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, options: dict[str, Any]
     ) -> tuple[Tensor, Tensor | None]:
-        assert self.rotation is not None  # note_rotation ran just before, on the same module
+        assert self.hidden is not None  # note_inputs ran just before, on the same module
+        assert self.rotation is not None
         layer = int(module.layer_idx)  # type: ignore[arg-type]
-        scaling = scaling_of(query, options)
         cos, sin = self.rotation
-        self.receive(Projections(layer=layer, module=module, query=query, key=key, value=value, cos=cos, sin=sin, scaling=scaling))
+        self.receive(
+            Projections(
+                layer=layer,
+                module=module,
+                hidden=self.hidden,
+                query=query,
+                key=key,
+                value=value,
+                cos=cos,
+                sin=sin,
+                scaling=scaling_of(query, options),
+            )
+        )
         if layer == self.last_layer:
             raise _LastLayerReached
         return base_attention(module)(module, query, key, value, mask, **options)
 
 
 @contextmanager
-def _noting_rotation(anatomy: Anatomy, recorder: Recorder) -> Iterator[None]:
-    handles = [attention.register_forward_pre_hook(recorder.note_rotation, with_kwargs=True) for attention in anatomy.attentions]
+def _noting_inputs(anatomy: Anatomy, recorder: Recorder) -> Iterator[None]:
+    handles = [attention.register_forward_pre_hook(recorder.note_inputs, with_kwargs=True) for attention in anatomy.attentions]
     try:
         yield
     finally:
@@ -84,5 +103,5 @@ def run_prefix(
     """
     anatomy = examine(model)
     recorder = Recorder(receive, last_layer)
-    with torch.inference_mode(), hooked(model), _noting_rotation(anatomy, recorder), handling(recorder), suppress(_LastLayerReached):
+    with torch.inference_mode(), hooked(model), _noting_inputs(anatomy, recorder), handling(recorder), suppress(_LastLayerReached):
         anatomy.decoder(input_ids=input_ids, attention_mask=attention_mask, position_ids=position_ids, use_cache=False)

@@ -58,7 +58,7 @@ class Encoder:
         self.spec = MemorySpec(
             profile=profile,
             identity=identify(model, tokenizer, profile, self.bracket),
-            bracket=encode_bracket(model, self.bracket, anatomy.layers),
+            bracket=encode_bracket(model, self.bracket, anatomy),
             head_dim=anatomy.head_dim,
             bracket_tokens=(*self.bracket.prefix, *self.bracket.suffix),
         )
@@ -185,6 +185,7 @@ def _reference_view(
         rotated_query=rotated_query,
         rotated_key=rotated_key,
         value=value,
+        hidden=projections.hidden[:, reference],
         valid=valid,
         scaling=projections.scaling,
         chunk_ids=ids,

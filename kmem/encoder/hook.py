@@ -110,9 +110,9 @@ def _put_back(model: PreTrainedModel) -> None:
 
 def base_attention(module: nn.Module) -> Attention:
     """What a layer of a hooked model would call if it were not hooked."""
-    name = _base_names.get(id(module.config), "sdpa")
-    eager = getattr(sys.modules[type(module).__module__], "eager_attention_forward", None)
-    base: Attention = ALL_ATTENTION_FUNCTIONS.get_interface(name, eager)
+    name, modeling = _base_names.get(id(module.config), "sdpa"), sys.modules[type(module).__module__]
+    functions = getattr(modeling, "ALL_ATTENTION_FUNCTIONS", ALL_ATTENTION_FUNCTIONS)  # a model may have its own under these names
+    base: Attention = functions.get_interface(name, getattr(modeling, "eager_attention_forward", None))
     return base
 
 

@@ -11,6 +11,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTra
 from transformers.initialization import no_init_weights
 from transformers.utils import logging as hf_logging
 
+import kmem.models.bmojo  # noqa: F401  # the Auto classes are to know it
 from kmem.arguments import require_name
 from kmem.encoder.anatomy import examine
 from kmem.encoder.defaults import AUTO, DEVICE, DTYPE
@@ -29,7 +30,7 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
     """The tokenizer alone, for whoever only shows tokens. Raises ModelNotFoundError."""
     if name.startswith(PREFIX):
         return preset_tokenizer(name.removeprefix(PREFIX))
-    return _loading(name, "tokenizer", AutoTokenizer.from_pretrained)
+    return _loading(name, _place(name), "tokenizer", AutoTokenizer.from_pretrained)
 
 
 def require_tokenizer(tokenizer: PreTrainedTokenizerBase, identity: Identity) -> None:
@@ -53,11 +54,13 @@ def load_model(name: str, *, dtype: str = DTYPE, device: str = DEVICE) -> tuple[
     require_name(name, "The model")
     require_device(device)
     found = precision(dtype, device)
-    tokenizer = load_tokenizer(name)
     if name.startswith(PREFIX):
+        tokenizer = load_tokenizer(name)
         return seeded_model(name.removeprefix(PREFIX), dtype=found, device=device), tokenizer
-    model = _loading(name, "model", partial(AutoModelForCausalLM.from_pretrained, dtype=found))
-    model.config._name_or_path = name if name in PACKAGED else _place(name)[0]
+    place = _place(name)  # once: without internet the hub takes seconds not to answer
+    tokenizer = _loading(name, place, "tokenizer", AutoTokenizer.from_pretrained)
+    model = _loading(name, place, "model", partial(AutoModelForCausalLM.from_pretrained, dtype=found))
+    model.config._name_or_path = name if name in PACKAGED else place[0]
     model = model.to(device).eval()
     examine(model)
     return model, tokenizer
@@ -68,7 +71,7 @@ def load_outline(name: str) -> PreTrainedModel:
     require_name(name, "The model")
     if name.startswith(PREFIX):
         return seeded_model(name.removeprefix(PREFIX), device="meta")
-    model: PreTrainedModel = _loading(name, "configuration", _outline)
+    model: PreTrainedModel = _loading(name, _place(name), "configuration", _outline)
     examine(model)
     return model
 
@@ -109,12 +112,12 @@ def _place(name: str) -> tuple[str, bool]:
     return place, local
 
 
-def _loading(name: str, what: str, load: Callable[..., Any]) -> Any:
-    """Call `load` with the place of a named model; whatever transformers says becomes one sentence."""
-    place, local = _place(name)
+def _loading(name: str, place: tuple[str, bool], what: str, load: Callable[..., Any]) -> Any:
+    """Call `load` with the `_place` of a named model; whatever transformers says becomes one sentence."""
+    folder, local = place
     try:
         with _without_progress_bar():
-            return load(place, local_files_only=local)
+            return load(folder, local_files_only=local)
     except MemoryError:
         raise
     except Exception as error:  # tokenizers raises nothing narrower for a file cut short

@@ -16,6 +16,7 @@ from typing import Any
 from kmem.arguments import require_count
 from kmem.document import Document
 from kmem.errors import ConfigError, MissingDependencyError
+from kmem.kbuild.kept import kept
 
 UNKNOWN = "und"
 """The code of a text in no language that is told: numbers, code, a name."""
@@ -64,13 +65,7 @@ class Languages:
 
     def run(self, documents: Iterable[Document], counts: Counter[str] | None = None) -> Iterator[Document]:
         """The documents in the asked languages, in order; `counts` receives `dropped: language <code>`."""
-        counts = Counter() if counts is None else counts
-        for document in documents:
-            reason = self.verdict(document.text)
-            if reason is None:
-                yield document
-            else:
-                counts[f"dropped: {reason}"] += 1
+        return kept(documents, self.verdict, counts)
 
 
 def detect(text: str, *, characters: int = _CHARACTERS) -> tuple[str, float]:

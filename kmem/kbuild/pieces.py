@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from kmem.kbuild.readers.reading import TO_THE_END
 from kmem.kbuild.readers.remote import unreachable
 from kmem.kbuild.rejected import Reject, Rejected
 
-__all__ = ["PIECE_BYTES", "Piece", "Rejected", "pieces", "read_piece", "require_readable"]
+__all__ = ["EMPTY", "PIECE_BYTES", "Piece", "Rejected", "pieces", "read_piece", "require_readable"]
 
 PIECE_BYTES = 32 << 20
 DOCUMENTS = "documents"
@@ -40,10 +40,6 @@ class Piece:
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> "Piece":
-        return cls(**{field.name: data[field.name] for field in fields(cls)})
 
 
 def pieces(sources: Sequence[str], config: ReadConfig, counts: Counter[str], *, piece_bytes: int = PIECE_BYTES) -> list[Piece]:

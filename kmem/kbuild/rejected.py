@@ -1,8 +1,7 @@
 """What can't be read is set aside: where it is, why, how it begins."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, fields
-from typing import Any
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 
 from kmem.errors import SourceError
 
@@ -21,10 +20,6 @@ class Rejected:
 
     def to_dict(self) -> dict[str, str]:
         return asdict(self)
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> "Rejected":
-        return cls(**{field.name: str(data[field.name]) for field in fields(cls)})
 
 
 Reject = Callable[[Rejected], None]

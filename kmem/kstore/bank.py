@@ -50,7 +50,7 @@ class Hit:
     """A memory that a search found; `text` is `document[start:end]`. What `score` is, higher being nearer, depends on the bank's retriever:
 
     the cosine to the query for one of vectors, the BM25 sum for `bm25` (above 0, without a ceiling), for `hybrid` the mean of
-    both, each in standard deviations above that of its best. Scores of two banks with words, or of two retrievers, don't compare.
+    both, each in standard deviations above the mean of its list. Scores of two banks with words, or of two retrievers, don't compare.
     """
 
     id: int
@@ -293,10 +293,14 @@ class Bank:
 
     def all_references(self) -> Iterator[str]:
         """The text behind every memory on disk, in the order of `all_ids`."""
+        return (chunk.reference for chunk in self.all_chunks())
+
+    def all_chunks(self) -> Iterator[Chunk]:
+        """The chunk behind every memory on disk, in the order of `all_ids`."""
         for number, shard in enumerate(self._parts.shards):
             for start in range(0, shard.rows, TEXTS_AT_ONCE):
                 rows = range(start, min(start + TEXTS_AT_ONCE, shard.rows))
-                yield from (chunk.reference for chunk in self._chunks.chunks(number, rows))
+                yield from self._chunks.chunks(number, rows)
 
     def vectors(self, ids: Sequence[int]) -> NDArray[np.float32]:
         """[n, dim] the vectors that were indexed for these ids; dim 0 where the index holds words alone."""
@@ -435,9 +439,11 @@ def open_bank(
     `always` (True).
     Raises UnknownNameError for another `verify`, BankNotFoundError when there is none, CorruptBankError when a file is missing, has
     another length or was altered, FormatVersionError when kmem is too old for it, IdentityMismatchError when `embedder` did not make its
-    index.
+    index, WrongTypeError when it is a name.
     """
     place, verify = place_of(path_or_url(path, "The bank")), verify_of(verify)
+    if isinstance(embedder, str):
+        raise WrongTypeError(f"embedder is {embedder!r}, a name and no retriever; leave it out, the bank records which one made its index.")
     if place.folder is not None and not place.folder.is_dir():
         raise BankNotFoundError(f"There is no bank at {place}: {'that is a file' if place.folder.exists() else 'no such folder'}.")
     manifest, let_go = held_manifest(place)

@@ -19,10 +19,9 @@ from kmem.kstore.place import Place
 from kmem.kstore.place.protocol import RESTORE
 from kmem.kstore.stored import read_verified, require_unaltered
 
-SCHEMA = pa.schema(
+CHUNKS = pa.schema(
     [
         ("id", pa.int64()),
-        ("row", pa.int64()),
         ("document_id", pa.int64()),
         ("source", pa.string()),
         ("title", pa.string()),
@@ -30,13 +29,12 @@ SCHEMA = pa.schema(
         ("start", pa.int64()),
         ("end", pa.int64()),
         ("tokens", pa.int32()),
-        ("sha256", pa.string()),
     ]
 )
+"""A Chunk's fields."""
+_STORED = CHUNKS.insert(1, pa.field("row", pa.int64())).append(pa.field("sha256", pa.string()))
 """`row` counts within the generation; `sha256` is the hex digest of the reference text in UTF-8."""
 
-_FIELDS = [name for name in SCHEMA.names if name not in ("row", "sha256")]
-"""Columns that are a Chunk's."""
 GROUP_ROWS = 1024
 """Rows that are decompressed to show one."""
 KEPT_GROUPS, KEPT_FILES = 64, 32
@@ -44,11 +42,11 @@ KEPT_GROUPS, KEPT_FILES = 64, 32
 
 def encode_chunks(chunks: Sequence[Chunk], first_row: int) -> bytes:
     """A Parquet file of these chunks; the same chunks give the same bytes (with the same pyarrow)."""
-    columns: dict[str, Sequence[Any]] = {name: [getattr(chunk, name) for chunk in chunks] for name in _FIELDS}
+    columns: dict[str, Sequence[Any]] = {name: [getattr(chunk, name) for chunk in chunks] for name in CHUNKS.names}
     columns["row"] = range(first_row, first_row + len(chunks))
     columns["sha256"] = [hashlib.sha256(chunk.reference.encode()).hexdigest() for chunk in chunks]
     sink = pa.BufferOutputStream()  # a Python file would want Python's lock for every piece
-    pq.write_table(pa.Table.from_pydict(columns, schema=SCHEMA), sink, compression="zstd", compression_level=3, row_group_size=GROUP_ROWS)
+    pq.write_table(pa.Table.from_pydict(columns, schema=_STORED), sink, compression="zstd", compression_level=3, row_group_size=GROUP_ROWS)
     return bytes(sink.getvalue())
 
 
@@ -146,4 +144,4 @@ class ChunkTable:
 
 
 def _chunk(record: dict[str, Any]) -> Chunk:
-    return Chunk(**{field: record[field] for field in _FIELDS})
+    return Chunk(**{field: record[field] for field in CHUNKS.names})

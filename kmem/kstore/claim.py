@@ -16,6 +16,8 @@ from kmem.paths import EXECUTOR, FIRST_GENERATION, WRITER, ZARR
 BUILD = "build"
 LOCK = f"{BUILD}/lock"
 """Held by whoever builds; it says nothing about the folder's contents."""
+LEASES = f"{BUILD}/leases"
+"""The same in an object store (lease.py)."""
 _BEFORE = {"on_demand": False}
 """Configuration that came later, and what every build before it did."""
 
@@ -78,7 +80,7 @@ def nothing_left_of_a_failure(place: Place) -> Iterator[None]:
 
 def _is_vacant(place: Place) -> bool:
     """Missing, empty, or left behind by a writer that was killed before its first file was whole, or while it read its sources."""
-    files = [file for file in place.sizes() if file != LOCK]
+    files = [file for file in place.sizes() if file != LOCK and not file.startswith(f"{LEASES}/")]
     if place.folder is not None and any(_is_foreign(path, place.folder) for path in place.folder.rglob("*")):
         return False
     return not files or (EXECUTOR in files and all(file.startswith(f"{BUILD}/") for file in files))

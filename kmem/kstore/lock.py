@@ -1,23 +1,25 @@
-"""One writer a folder at a time: a lock that the kernel lets go of when its process ends, however it ends."""
+"""One writer a place at a time: a lock that the kernel lets go of when its process ends, however it ends; in an object store a lease."""
 
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 from kmem.errors import BankExistsError
 from kmem.kstore.claim import LOCK
+from kmem.kstore.lease import leased
 from kmem.kstore.place import Place
 
 
 @contextmanager
-def locked(place: Place) -> Iterator[None]:
-    """Hold the folder while writing to it. Raises BankExistsError, naming the process, when another one holds it.
+def locked(place: Place) -> Iterator[Callable[[], None]]:
+    """Hold the place while writing to it. Raises BankExistsError, naming the process, when another one holds it.
 
-    An object store has no locks, and needs none: two builds of one configuration write the same bytes, and only one commits.
+    Gives a function that raises BankExistsError once the place is somebody else's, as a lease can be; who writes for long asks it often.
     """
     if place.folder is None:
-        yield
+        with leased(place) as require_held:
+            yield require_held
         return
     path = place.folder / LOCK
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -33,4 +35,8 @@ def locked(place: Place) -> Iterator[None]:
         with suppress(OSError):  # the pid is for people; on a full disk the lock must do without
             os.ftruncate(file.fileno(), 0)
             os.write(file.fileno(), str(os.getpid()).encode())
-        yield
+        yield _kept
+
+
+def _kept() -> None:
+    """The kernel takes no lock away."""

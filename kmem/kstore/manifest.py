@@ -14,6 +14,7 @@ from kmem.errors import ConfigError, FormatVersionError
 from kmem.identity import Identity
 from kmem.kstore.fields import MOST, Fields
 from kmem.kstore.index.factory import AUTO, parse_factory, require_factory
+from kmem.kstore.index.stats import IndexStats
 from kmem.kstore.stored import StoredFile
 from kmem.profile import Profile
 
@@ -137,29 +138,16 @@ class Generation:
 
 
 @dataclass(frozen=True, kw_only=True)
-class IndexRecord:
+class IndexRecord(IndexStats):
     """The search index: the file it is `stored` in, how to search it, how well that works, and the embedder whose vectors it holds.
 
-    `vectors` is the file of the vectors themselves where the index holds codes of them. `asked` is `auto` or the factory string that the
-    bank was built with, `factory` what there is. `search` are the settings tuned to find `target_recall` of the five exact neighbours,
-    and `recall_at_5` what they find, over `recall_sample` queries (1.0 over 0 queries for an exact index).
-    `words` is the index of words beside that of vectors, if there is one; of kind `words`, where there are no vectors (`dim` 0), it is
-    `stored` itself.
+    `vectors` is the file of the vectors themselves where the index holds codes of them. `words` is the index of words beside that of
+    vectors, if there is one; of kind `words`, where there are no vectors (`dim` 0), it is `stored` itself.
     """
 
     stored: StoredFile
     vectors: StoredFile | None
-    kind: str
-    asked: str
-    factory: str
-    metric: str
-    search: Mapping[str, int]
-    target_recall: float
-    recall_at_5: float
-    recall_sample: int
     embedder: Mapping[str, Any]
-    rows: int
-    dim: int
     words: StoredFile | None = None
 
     @property

@@ -2,11 +2,12 @@
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from kmem.document import Chunk
 from kmem.encoder.encode import Encoder, EncoderConfig
 from kmem.encoder.hidden import HiddenStates
 from kmem.encoder.load import load_model
+from kmem.errors import ConfigError
 from kmem.kbuild.sources import named
 from kmem.kstore.bank import Bank, open_bank
 from kmem.kstore.claim import BUILD
@@ -25,18 +27,19 @@ from kmem.kstore.index.retriever import Retriever, require_same_embedder
 from kmem.kstore.index.retrievers import recorded_retriever
 from kmem.kstore.lock import locked
 from kmem.kstore.place import LocalPlace, Place
+from kmem.pipelines.compare import COMPARED_ROWS, copies_of_stored
 from kmem.pipelines.config import AppendConfig, BuildConfig
 from kmem.pipelines.executors.local import InProcess
 from kmem.pipelines.machine import recipe_of
 from kmem.pipelines.options import text_options
 from kmem.pipelines.partitions import PARTITION_BYTES, Partition, partitioned
 from kmem.pipelines.receipts import Receipts
-from kmem.pipelines.report import BACK, THERE, BuildReport, Clock
+from kmem.pipelines.report import BACK, NOT_COMPARED, THERE, BuildReport, Clock
 from kmem.pipelines.run import Runner
 from kmem.pipelines.stages import embed_shards, encode_shards, estimate, spread
-from kmem.pipelines.stats import Stats
+from kmem.pipelines.stats import CHUNKS, Stats
 from kmem.pipelines.steps.encode import shard_chunks
-from kmem.pipelines.text import TextStages
+from kmem.pipelines.text import OFF, TextStages
 from kmem.pipelines.tools import Tools
 from kmem.progress import Progress, silent
 
@@ -54,34 +57,46 @@ def append(
 ) -> BuildReport:
     """Add what the bank does not hold yet; the model, profile, quantiser and embedder are the bank's own.
 
-    Documents are read, cleaned and cut as the bank's build did; copies are looked for among what is appended. A chunk is known by its id
-    (source, span and text): what is there is passed over, what was deleted comes back. An append that was stopped goes on when it is
-    repeated. Raises IdentityMismatchError when the model here is not the one that wrote the bank, SourceNotFoundError when there is nothing
-    to read, BankExistsError while another writer is at work.
+    Documents are read, cleaned and cut as the bank's build did; copies are looked for among what is appended, and then among what the
+    bank holds (`AppendConfig.compare`). A chunk is known by its id (source, span and text): what is there is passed over, what was deleted
+    comes back. An append that was stopped goes on when it is repeated. Raises IdentityMismatchError when the model here is not the one that
+    wrote the bank, SourceNotFoundError when there is nothing to read, BankExistsError while another writer is at work, ConfigError for a
+    comparison with a bank that was built without deduplication.
     """
     config, progress, names = config or AppendConfig(), progress or silent, named(sources)
     clock, counts = Clock(), Counter[str]()
     progress("load", 0, 0)
     with open_bank(bank) as base:
         texts = _text_options(base.place, config)
+        if config.compare and texts.dedup_chunks.mode == OFF:
+            raise ConfigError(f"{base.place} was built with --dedup {OFF}, so nothing in it counts as a copy: leave --compare out.")
         partitions, _ = partitioned(names, texts.read, counts, partition_bytes=PARTITION_BYTES, limit=config.limit)
         encoder = _load_encoder(base, config)
         embedder = recorded_retriever(base.manifest.index.embedder, hidden=lambda: HiddenStates(encoder.model, encoder.tokenizer))
         require_same_embedder(base.manifest.index.embedder, embedder.identity())
         progress("load", 1, 1)
         clock.mark("load")
-        chunks, found = _chunks(partitions, names, texts, encoder, progress)
-        counts += found
+        chunks, stats = _chunks(partitions, names, texts, encoder, progress)
+        counts += stats.reasons()
         known, gone = set(base.ids.tolist()), set(base.manifest.deleted)
         fresh = [chunk for chunk in chunks if chunk.id not in known and chunk.id not in gone]
         revived = {chunk.id for chunk in chunks if chunk.id in gone}
         clock.mark("chunk")
+        passed = Counter({THERE: len(chunks) - len(fresh) - len(revived), BACK: len(revived)})
+        if fresh and texts.dedup_chunks.mode != OFF:
+            if config.compare or (config.compare is None and len(base) <= COMPARED_ROWS):
+                copies = copies_of_stored(base, fresh, texts.dedup_chunks, progress)
+                fresh = [chunk for chunk in fresh if chunk.id not in copies]
+                passed.update(copies.values())
+                clock.mark("compare")
+            elif config.compare is None:
+                counts[NOT_COMPARED] = len(fresh)
         report = BuildReport(
             bank=str(base.place),
             dry_run=dry_run,
             profile=base.profile.name,
-            counts={reason: count for reason, count in counts.items() if reason not in ("chunks", "tokens")}
-            | {THERE: len(chunks) - len(fresh) - len(revived), BACK: len(revived)},
+            counts={reason: count for reason, count in counts.items() if reason not in ("chunks", "tokens")} | passed,
+            flow=_flow(stats, passed, len(fresh)),
             chunks=len(fresh),
             tokens=sum(chunk.tokens for chunk in fresh),
             slots=base.profile.slots,
@@ -120,7 +135,7 @@ def _text_options(place: Place, config: AppendConfig) -> BuildConfig:
 
 def _chunks(
     partitions: Sequence[Partition], names: Sequence[str], config: BuildConfig, encoder: Encoder, progress: Progress
-) -> tuple[list[Chunk], Counter[str]]:
+) -> tuple[list[Chunk], Stats]:
     """The chunks that a build of these sources alone would keep, and what it would count."""
     recipe, tools, stats = recipe_of(config, encoder), Tools(), Stats()
     tools.put(("tokenizer", recipe.model), encoder.tokenizer)
@@ -129,7 +144,15 @@ def _chunks(
         runner = Runner(place=place, executor=InProcess(tools), progress=progress)
         cut = TextStages(runner=runner, config=config, recipe=recipe, stats=stats).prepare(partitions, names).cut
         chunks = [chunk for task in cut.shards(len(cut)) for chunk in shard_chunks(place, task)]
-    return chunks, stats.reasons()
+    return chunks, stats
+
+
+def _flow(stats: Stats, passed: Mapping[str, int], fresh: int) -> dict[str, dict[str, Any]]:
+    """What came and what was kept; of chunks, with what was passed over."""
+    flow = stats.flow()
+    lost = {reason: count for reason, count in passed.items() if count}
+    flow[CHUNKS] |= {"kept": fresh, "lost": flow[CHUNKS]["lost"] | lost}
+    return flow
 
 
 def _rows_per_shard(base: Bank, config: AppendConfig) -> int:

@@ -112,7 +112,7 @@ class _Work:
             require_claimable(place)
         else:
             _require_own(receipts, settings)
-        with locked(place):
+        with locked(place) as require_held:
             if resume and is_committed(place):
                 _require_own(receipts, settings)  # it may have been finished since
                 self._require_same_sources(receipts)
@@ -124,7 +124,7 @@ class _Work:
                 options = Options(sources=tuple(self.sources), out=str(place), build=self.config, executor=self.executor)
                 place.replace(CONFIG, options.to_yaml().encode())
                 try:
-                    report = self._build(receipts)
+                    report = replace(self, progress=_asking(require_held, self.progress))._build(receipts, require_held)
                 except (ConfigError, SourceError, SourceNotFoundError):
                     if fresh and not receipts.settled:  # nothing was found to remember, so nothing is left behind
                         _leave_nothing(receipts)
@@ -156,7 +156,7 @@ class _Work:
             )
         return report
 
-    def _build(self, receipts: Receipts) -> BuildReport:
+    def _build(self, receipts: Receipts, require_held: Callable[[], None]) -> BuildReport:
         prepared = self._prepare(self.place)
         cut = prepared.cut
         receipts.settle({"chunks": len(cut), "content": cut.content, "sources": prepared.sources})
@@ -165,10 +165,11 @@ class _Work:
 
         def ready(reused: int) -> None:
             """Before the commit: a build that dies right after it has said all the same what it did."""
-            report.shards_reused, report.counts = reused, self._counts()
+            report.shards_reused, report.counts, report.flow = reused, self._counts(), self.stats.flow()
             gather_rejects(self.place)
             draw(self.place, self.stats.to_dict(), cut)
             receipts.note(report.to_dict() | {STAGES: self.stats.to_dict(), VERSIONS: versions()})
+            require_held()
 
         stages.write(cut, self._rows_per_shard, ready=ready)
         return report
@@ -200,6 +201,7 @@ class _Work:
             dry_run=dry_run,
             profile=profile.name,
             counts=self._counts(),
+            flow=self.stats.flow(),
             chunks=len(cut),
             tokens=cut.tokens,
             slots=profile.slots,
@@ -233,6 +235,16 @@ class _Work:
         report = receipts.stats_of(BuildReport)
         report.shards_reused, report.seconds = report.shards, self.machine.clock.seconds
         return report
+
+
+def _asking(require_held: Callable[[], None], progress: Progress) -> Progress:
+    """The same progress, which ends a build that writes into what is no longer its own."""
+
+    def report(stage: str, done: int, total: int) -> None:
+        require_held()
+        progress(stage, done, total)
+
+    return report
 
 
 def _leave_nothing(receipts: Receipts) -> None:

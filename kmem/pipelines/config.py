@@ -13,7 +13,7 @@ from kmem.kbuild.readers.config import ReadConfig
 from kmem.kbuild.rules.config import RulesConfig
 from kmem.kstore.defaults import SHARD_BYTES
 from kmem.kstore.index.factory import AUTO as AUTO_INDEX
-from kmem.kstore.index.factory import require_factory
+from kmem.kstore.index.factory import TARGET_RECALL, require_factory, require_target
 from kmem.pipelines.partitions import PARTITION_BYTES
 
 WORDS_ALONE = "bm25"
@@ -38,11 +38,12 @@ class QualityConfig:
 class BuildConfig:
     """How to turn sources into a bank.
 
-    profile: a shipped name (`smollm2-720`), `memory3`, `uniform8`, the path of a profile's JSON file, or `auto`: `smollm2-720` where the
-    model has its shape, else `uniform8`. selector: overrides the profile's.
+    profile: a shipped name (`smollm2-720`), `memory3`, `uniform8`, the path of a profile's JSON file, or `auto`: the shipped
+    one with most slots for the model's shape, else `uniform8`. selector: overrides the profile's.
     embedder: a retriever by name (kstore/index/retrievers.py). query_prefix, passage_prefix: what a sentence-transformers model wants
     before each, None = what it declares itself.
     index: `auto`, by the number of rows, or a FAISS factory string: `Flat`, `IVF1024,Flat`, `IVF1024,PQ48[,RFlat]`, `HNSW32`.
+    target_recall: share of the five nearest that a search of an index which isn't exact is tuned to find.
     dtype: precision the model encodes in; `auto` is bfloat16 where the processor has it, else float32. limit: chunks at most, None = all.
     shard_bytes: payload of a shard, the unit of writing and of resuming. shard_rows: the same in rows; overrides shard_bytes.
     encode: False writes texts and index only; a memory is encoded when it is first read, or by `kmem encode`. `auto` is float32 then,
@@ -59,6 +60,7 @@ class BuildConfig:
     query_prefix: str | None = None
     passage_prefix: str | None = None
     index: str = AUTO_INDEX
+    target_recall: float = TARGET_RECALL
     dtype: str = "auto"
     device: str = DEVICE
     limit: int | None = None
@@ -80,9 +82,14 @@ class BuildConfig:
                 require_count(getattr(self, name), name)
         for name in ("model", "profile", "quantiser", "embedder", "index", "dtype", "device"):
             require_name(getattr(self, name), name)
+        if self.selector is not None:
+            require_name(self.selector, "selector")
         require_factory(self.index)
+        require_target(self.target_recall)
         if self.embedder == WORDS_ALONE and self.index != AUTO_INDEX:
             raise ConfigError(f"Embedder {WORDS_ALONE!r} has no vectors for an index {self.index!r}: leave --index out.")
+        if self.embedder == WORDS_ALONE and self.target_recall != TARGET_RECALL:
+            raise ConfigError(f"Embedder {WORDS_ALONE!r} finds every text that shares a word: leave --target-recall out.")
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self) | {"rules": self.rules.to_dict()}
@@ -124,15 +131,18 @@ class ExecutorConfig:
         if self.scheduler is not None:
             require_name(self.scheduler, "scheduler")
             if self.workers is not None:
-                raise ConfigError("workers and scheduler exclude each other: a cluster that is there has its own workers.")
+                raise ConfigError(
+                    "executor.workers and executor.scheduler exclude each other: a cluster that is there has its own workers."
+                )
 
 
 @dataclass(frozen=True, kw_only=True)
 class AppendConfig:
     """How to add to a bank, which settles the rest.
 
-    model: where the bank's model is now, None = where it was when the bank was built. The other fields as in BuildConfig; without
-    `encode` the new memories are encoded on demand.
+    model: where the bank's model is now, None = where it was when the bank was built. compare: whether copies of texts that the bank holds
+    are dropped as its build drops copies; None = in a bank of at most 2 million memories, since all of its texts are read for it.
+    The other fields as in BuildConfig; without `encode` the new memories are encoded on demand.
     """
 
     model: str | None = None
@@ -141,9 +151,12 @@ class AppendConfig:
     batch_size: int = BATCH_SIZE
     shard_bytes: int = SHARD_BYTES
     encode: bool = True
+    compare: bool | None = None
 
     def __post_init__(self) -> None:
         for name in ("limit", "batch_size", "shard_bytes"):
             if getattr(self, name) is not None:
                 require_count(getattr(self, name), name)
         require_name(self.device, "device")
+        if self.model is not None:
+            require_name(self.model, "model")

@@ -40,22 +40,23 @@ class Machine:
 
 @contextmanager
 def machine(config: BuildConfig, executor: ExecutorConfig, progress: Progress, *, here: bool) -> Iterator[Machine]:
-    """Load the model and the embedder, and start what runs the steps; `here`: whatever is asked for, in this process.
+    """Start what runs the steps, and load the model and the embedder; `here`: whatever is asked for, in this process.
 
     Raises what loading raises, ConfigError for an index that the embedder's vectors can't have, and what `executor_of` does.
     """
     progress("load", 0, 0)
     clock, tools = Clock(), Tools()
-    encoder = load_encoder(config)
-    recipe = recipe_of(config, encoder)
-    tools.put(("encoder", recipe), encoder)
-    tools.put(("tokenizer", recipe.model), encoder.tokenizer)
-    embedder = recipe.retriever(tools).identity()  # loads it: a wrong name is told before anything is read
-    require_fitting(config.index, embedder.get("dim", 0))
+    # First, since an address where nobody answers is told sooner than a model is loaded.
     running: Executor = InProcess(tools) if here else executor_of(executor, tools, config.device)
-    progress("load", 1, 1)
-    clock.mark("load")
     try:
+        encoder = load_encoder(config)
+        recipe = recipe_of(config, encoder)
+        tools.put(("encoder", recipe), encoder)
+        tools.put(("tokenizer", recipe.model), encoder.tokenizer)
+        embedder = recipe.retriever(tools).identity()  # loads it: a wrong name is told before anything is read
+        require_fitting(config.index, embedder.get("dim", 0))
+        progress("load", 1, 1)
+        clock.mark("load")
         yield Machine(executor=running, tools=tools, recipe=recipe, encoder=encoder, embedder=embedder, clock=clock)
     finally:
         running.close()

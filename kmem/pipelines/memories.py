@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from kmem.document import Chunk
 from kmem.errors import BuildError
 from kmem.kbuild.rejected import Rejected
 from kmem.kstore.claim import BUILD
@@ -24,7 +23,7 @@ from kmem.pipelines.run import Runner
 from kmem.pipelines.stats import Stats
 from kmem.pipelines.steps.cut import Cut
 from kmem.pipelines.steps.embed import EmbedStep
-from kmem.pipelines.steps.encode import EncodeStep, ShardTask, hole, shard_chunks, shard_of
+from kmem.pipelines.steps.encode import EncodeStep, ShardTask, hole, shard_chunks, shard_of, stored_chunks
 from kmem.pipelines.steps.site import site_of
 from kmem.pipelines.vectors import all_vectors
 
@@ -73,7 +72,7 @@ class MemoryStages:
         ids, gone = _ids(self.runner, cut, tasks)
 
         def texts() -> Iterator[str]:
-            return (chunk.reference for task in tasks for chunk in _texts_of(self.runner, task))
+            return (chunk.reference for task in tasks for chunk in stored_chunks(place, task))
 
         self.runner.progress("index", 0, len(cut))
         fill = ParallelFill(runner=self.runner, ids=ids, rows_per_shard=writer.generation.rows_per_shard)
@@ -82,7 +81,7 @@ class MemoryStages:
                 vectors,
                 ids,
                 machine.embedder,
-                IndexConfig(factory=config.index),
+                IndexConfig(factory=config.index, target_recall=config.target_recall),
                 texts=texts,
                 fill=fill if fill.worthwhile else None,
                 embed_queries=lambda asked: machine.recipe.retriever(machine.tools).embed_queries(asked),
@@ -121,9 +120,3 @@ def _ids(runner: Runner, cut: Cut, tasks: Sequence[ShardTask]) -> tuple[NDArray[
             runner.place.replace(f"{BUILD}/aside/{task.index:05d}.rejected.jsonl", "".join(lines).encode())
         first += task.rows
     return ids, gone
-
-
-def _texts_of(runner: Runner, task: ShardTask) -> Iterator[Chunk]:
-    aside = {row for row, _ in task.aside}
-    for row, chunk in enumerate(shard_chunks(runner.place, task)):
-        yield hole(chunk) if row in aside else chunk

@@ -35,10 +35,36 @@ class Options:
         return f"# kmem {__version__}\n{text}"
 
 
+class _Strict(yaml.SafeLoader):  # type: ignore[misc]  # PyYAML ships no types
+    """Refuses a key that a mapping has twice, of which YAML's own loader takes the last."""
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+        lines: dict[str, int] = {}
+        for key, _ in node.value:
+            line = key.start_mark.line + 1
+            if isinstance(key, yaml.ScalarNode):
+                if key.value in lines:
+                    raise _Twice(key.value, lines[key.value], line)
+                lines[key.value] = line
+        return super().construct_mapping(node, deep)
+
+
+class _Twice(Exception):
+    """(key, its first line, its second)."""
+
+
 def read_options(path: str) -> dict[str, Any]:
-    """The mapping of a YAML file. Raises ConfigError for a file that can't be read or holds none."""
+    """The mapping of a YAML file. Raises ConfigError for a file that can't be read, that holds none, or one with a key twice."""
     try:
-        found = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        loader = _Strict(Path(path).read_text(encoding="utf-8"))
+        try:
+            found = loader.get_single_data()
+        finally:
+            loader.dispose()
+    except _Twice as error:
+        key, first, second = error.args
+        where = f"line {first}" if first == second else f"lines {first} and {second}"
+        raise ConfigError(f"{path} gives {key} twice, in {where}: take one of them out.") from None
     except OSError as error:
         raise ConfigError(f"The configuration {path} can't be read ({error.strerror}): check the path.") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:

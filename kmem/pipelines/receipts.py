@@ -15,16 +15,21 @@ from kmem.errors import ConfigError, CorruptBankError
 from kmem.kstore.claim import BUILD
 from kmem.kstore.manifest import Shard
 from kmem.kstore.place import Place
-from kmem.kstore.stored import require_unaltered
+from kmem.kstore.stored import StoredFile, read_verified, require_unaltered, store
 from kmem.pipelines.settings import BEFORE, differences
 
 _HEADER_BYTES = 128
 """Of a .npy file with a short shape."""
 EXECUTOR = "executor.json"
 STATS = "stats.json"
+EMBEDDED = "embedded"
+"""Folder of the receipts of vectors."""
 STAGES, VERSIONS = "stages", "versions"
 """What only the statistics have, beside the report."""
-PASSING = ("progress.json", "vectors/", "read/", "score/", "deduplicate/", "deduplicate-chunks/", "chunk/", "kept/", "examined/", "index/")
+PASSING = (
+    *("progress.json", "read/", "score/", "deduplicate/", "chunk/", "deduplicate-chunks/", "kept/", "examined/"),
+    *("vectors/", f"{EMBEDDED}/", "index/"),
+)
 """Folders that nobody needs once the bank is there."""
 Made = TypeVar("Made")
 
@@ -94,18 +99,25 @@ class Receipts:
         self.place.replace(self._marker(index), b"")
 
     def vectors(self, index: int, *, rows: int) -> np.ndarray | None:
-        """The embeddings [rows, dim] of a shard, if they were saved and are whole."""
+        """The embeddings [rows, dim] of a shard, if they were saved and are what was saved."""
+        if (stored := self._embedded(index)) is None:
+            return None
         try:
-            vectors: np.ndarray = np.load(io.BytesIO(self.place.read(self._vectors(index))), allow_pickle=False)
+            vectors: np.ndarray = np.load(io.BytesIO(read_verified(self.place, stored)), allow_pickle=False)
         except (OSError, ValueError, EOFError):
             return None
         return vectors if vectors.ndim == 2 and len(vectors) == rows and vectors.dtype == np.float32 else None
 
     def has_vectors(self, index: int, *, rows: int, dim: int) -> bool:
-        """Whether the embeddings [rows, dim] of a shard were saved and are whole, without reading them all."""
-        file = self._vectors(index)
-        size = self.place.lengths([file]).get(file, 0)
-        return size == _HEADER_BYTES + 4 * rows * dim
+        """Whether the embeddings [rows, dim] of a shard were saved and are what was saved; never all in memory."""
+        stored = self._embedded(index)
+        if stored is None or stored.size_bytes != _HEADER_BYTES + 4 * rows * dim:
+            return False
+        try:
+            require_unaltered(self.place, stored)
+        except (CorruptBankError, FileNotFoundError):
+            return False
+        return True
 
     def set_aside(self, index: int, aside: Sequence[tuple[int, str]]) -> None:
         """Say which rows of a shard stay empty, and why; before it is written. One that was written with others has to be once more."""
@@ -122,10 +134,11 @@ class Receipts:
             return ()
 
     def save_vectors(self, index: int, vectors: np.ndarray) -> None:
-        """Keep a shard's embeddings until the index is built."""
+        """Keep a shard's embeddings until the index is built: the file, then its receipt."""
         buffer = io.BytesIO()
         np.save(buffer, vectors, allow_pickle=False)
-        self.place.replace(self._vectors(index), buffer.getbuffer())
+        stored = store(self.place, f"{self.folder}/vectors/{index:05d}.npy", buffer.getbuffer())
+        self._write_json(f"{EMBEDDED}/{index:05d}.json", stored.to_dict())
 
     @property
     def partition_bytes(self) -> int | None:
@@ -173,8 +186,11 @@ class Receipts:
     def _receipt(self, index: int) -> str:
         return f"{self.folder}/shards/{index:05d}.json"
 
-    def _vectors(self, index: int) -> str:
-        return f"{self.folder}/vectors/{index:05d}.npy"
+    def _embedded(self, index: int) -> StoredFile | None:
+        try:
+            return StoredFile(**json.loads(self.place.read(f"{self.folder}/{EMBEDDED}/{index:05d}.json")))
+        except (FileNotFoundError, ValueError, TypeError):
+            return None
 
     def _write_json(self, file: str, data: Mapping[str, Any]) -> None:
         self.place.replace(f"{self.folder}/{file}", _json(data))

@@ -12,20 +12,9 @@ from numpy.typing import NDArray
 from kmem.document import Chunk, Document
 from kmem.kstore.place import Place, Span
 from kmem.kstore.stored import StoredFile, store_stream
+from kmem.ranges import Ranges
 
 DOCUMENTS = pa.schema([("source", pa.string()), ("title", pa.string()), ("text", pa.string())])
-CHUNKS = pa.schema(
-    [
-        ("id", pa.int64()),
-        ("document_id", pa.int64()),
-        ("source", pa.string()),
-        ("title", pa.string()),
-        ("text", pa.string()),
-        ("start", pa.int64()),
-        ("end", pa.int64()),
-        ("tokens", pa.int32()),
-    ]
-)
 BATCH_ROWS = 1024
 BATCH_CHARACTERS = 4 << 20
 """A batch ends with whichever is reached first."""
@@ -93,39 +82,22 @@ def _batches(records: Iterable[Document | Chunk]) -> Iterator[list[Any]]:
 
 def _opened(place: Place, file: str) -> pq.ParquetFile:
     if place.folder is None:
-        return pq.ParquetFile(pa.PythonFile(_Ranges(place, file), mode="r"))
+        return pq.ParquetFile(pa.PythonFile(_ranges(place, file), mode="r"))
     return pq.ParquetFile(place.folder / file, memory_map=True)
 
 
-class _Ranges(io.RawIOBase):
-    """A file of an object store that is read where it is looked at: a column, or a row group, never the whole of it."""
+def _ranges(place: Place, file: str) -> Ranges:
+    """A file of an object store. Raises FileNotFoundError."""
+    sizes = place.lengths([file])
+    if file not in sizes:
+        raise FileNotFoundError(place.at(file))
 
-    def __init__(self, place: Place, file: str) -> None:
-        sizes = place.lengths([file])
-        if file not in sizes:
-            raise FileNotFoundError(place.at(file))
-        self._place, self._file, self._size, self._at = place, file, sizes[file], 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._at
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        self._at = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
-        return self._at
-
-    def read(self, size: int | None = -1) -> bytes:
-        left = max(0, self._size - self._at)
-        data = bytearray(left if size is None or size < 0 else min(size, left))
-        if data:
-            self._place.fetch([Span(self._file, self._size, self._at, memoryview(data))])
-            self._at += len(data)
+    def read(start: int, end: int) -> bytes:
+        data = bytearray(end - start)
+        place.fetch([Span(file, sizes[file], start, memoryview(data))])
         return bytes(data)
+
+    return Ranges(sizes[file], read)
 
 
 class _Sink(io.RawIOBase):

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 THERE, BACK = "there already", "deleted before, back again"
+NOT_COMPARED = "not compared with the stored texts (--compare)"
 """Reasons that only an append counts."""
 
 
@@ -12,13 +13,14 @@ THERE, BACK = "there already", "deleted before, back again"
 class BuildReport:
     """What a build did, or with `dry_run` what it would do; seconds and bytes are measured, or estimated in a dry run.
 
-    encode: whether the memories were encoded; without, `payload_bytes` is what they will take.
+    encode: whether the memories were encoded; without, `payload_bytes` is what they will take. flow: as `Stats.flow` has it.
     """
 
     bank: str
     dry_run: bool
     profile: str
     counts: dict[str, int]
+    flow: dict[str, dict[str, Any]] = field(default_factory=dict)
     chunks: int
     tokens: int
     slots: int

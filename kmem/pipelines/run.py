@@ -1,13 +1,14 @@
 """Running a stage: every task to its receipt, through failures; a document that makes its step fail is found and set aside."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import count
 from typing import Any
 
 from kmem.errors import BuildError
 from kmem.kstore.claim import BUILD
 from kmem.kstore.place import Place
-from kmem.pipelines.executors.local import is_final
+from kmem.pipelines.executors.local import is_final, kind_of
 from kmem.pipelines.executors.protocol import Executor, Outcome, Step
 from kmem.pipelines.ledger import Receipt
 from kmem.pipelines.steps.site import opened, site_of
@@ -19,6 +20,14 @@ MOST_LOOKS = 20
 ALL_FAIL = 10
 """Documents that fail from the first one on, with none between that passes: then it is not the documents."""
 _END = object()
+
+
+class Unread(Exception):
+    """Stands among the units of a task where no unit is: where a piece begins, so that the numbers say which piece it is that can't be
+    read on; or with a cause, in the place of a unit that can't be read because of it, which `alone` raises.
+    """
+
+    text = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,19 +93,22 @@ class Runner:
 
     def _without_the_guilty(self, step: Step, outcome: Outcome) -> Any:
         task = outcome.task
-        first, found = 0, list(task.aside)
+        first, passed, found = 0, 0, list(task.aside)
         while True:
             examine = Examine(step=step, site=site_of(self.place), first=first)
             (seen,) = self.executor.map(examine, [replace(task, aside=tuple(found))], _unseen)
             if seen.receipt is not None:
                 found += [(int(number), str(reason)) for number, reason in seen.receipt.facts["failed"]]
+                if not seen.receipt.facts["units"] and not outcome.died:
+                    raise BuildError(_nobody_is_to_blame(step.stage, outcome.error))
                 break
             if seen.final or not self.executor.apart:
                 assert seen.error is not None
                 raise seen.error
-            guilty = last_note(self.place, step.stage, task.index)  # its worker died
-            if guilty is None:
+            note = last_note(self.place, step.stage, task.index)  # its worker died
+            if note is None:
                 break
+            guilty, passed = note[0], passed + note[1]
             if any(number == guilty for number, _ in found):  # nothing is done to it any more: it kills where it is read
                 if (guilty, UNREADABLE) in found:
                     break
@@ -104,7 +116,7 @@ class Runner:
             else:
                 found.append((guilty, DIED))
             first = guilty + 1
-            if len(found) >= ALL_FAIL and [number for number, _ in found] == list(range(len(found))):
+            if len(found) >= ALL_FAIL and not passed:
                 raise BuildError(f"Stage {step.stage} ends its worker on every document it is given, task {task.index}; {_TRACE}")
         forget_notes(self.place, step.stage, task.index)
         if sorted(found) == list(task.aside):
@@ -113,8 +125,9 @@ class Runner:
 
 
 DIED = "ended its worker"
-UNREADABLE = "ended its worker while it was read"
-"""Of a document behind which nothing of its piece can be read."""
+WHILE_READ = " while it was read"
+"""Ends the reason of a document behind which nothing of its piece can be read."""
+UNREADABLE = f"{DIED}{WHILE_READ}"
 _TRACE = "see the workers' logs."
 
 
@@ -131,11 +144,21 @@ class Examine:
         return self.step.stage
 
     def __call__(self, task: Any, tools: Tools) -> Receipt:
-        """A receipt whose fact `failed` is [(number of the unit, reason)]. Raises BuildError where all fail."""
+        """A receipt whose facts are `failed`, [(number of the unit, reason)], and `units`, how many there are.
+
+        Raises BuildError where all fail.
+        """
         place, aside = opened(self.site, tools), {number for number, _ in task.aside}
         failed: list[tuple[int, str]] = []
-        passed = 0
-        for number, unit in enumerate(self._noted(task, tools, place)):
+        passed, units, read = 0, 0, self.step.units(task, tools)
+        for number in count():
+            if number >= self.first:
+                place.replace(_note(self.stage, task.index), f"{number} {passed}".encode())
+            if (unit := next(read, _END)) is _END:
+                break
+            if isinstance(unit, Unread) and unit.__cause__ is None:
+                continue
+            units += 1
             if number < self.first or number in aside:
                 continue
             try:
@@ -147,25 +170,16 @@ class Examine:
                 failed.append((number, _said(error)))
             if len(failed) >= ALL_FAIL and not passed:
                 raise BuildError(f"Stage {self.stage} fails on every document that it is given ({failed[0][1]}).")
-        return Receipt(index=task.index, facts={"failed": failed})
-
-    def _noted(self, task: Any, tools: Tools, place: Place) -> Iterator[Any]:
-        units, number = self.step.units(task, tools), 0
-        while True:
-            if number >= self.first:
-                place.replace(_note(self.stage, task.index), str(number).encode())
-            if (unit := next(units, _END)) is _END:
-                return
-            yield unit
-            number += 1
+        return Receipt(index=task.index, facts={"failed": failed, "units": units})
 
 
-def last_note(place: Place, stage: str, index: int) -> int | None:
-    """The unit that a worker was at when it died."""
+def last_note(place: Place, stage: str, index: int) -> tuple[int, int] | None:
+    """(the unit that a worker was at when it died, how many had passed)."""
     try:
-        return int(place.read(_note(stage, index)))
+        number, passed = map(int, place.read(_note(stage, index)).split())
     except (FileNotFoundError, ValueError):
         return None
+    return number, passed
 
 
 def forget_notes(place: Place, stage: str, index: int) -> None:
@@ -176,9 +190,18 @@ def _note(stage: str, index: int) -> str:
     return f"{BUILD}/examined/{stage}-{index:05d}"
 
 
-def _said(error: BaseException) -> str:
+def _said(error: BaseException | None) -> str:
     """A short reason to count by: the kind of the error, without what differs from document to document."""
-    return f"raised {type(error).__name__}"
+    if isinstance(error, Unread):
+        return f"{_said(error.__cause__)}{WHILE_READ}"
+    return "failed" if error is None else f"raised {kind_of(error)}"
+
+
+def _nobody_is_to_blame(stage: str, error: BaseException | None) -> str:
+    """Of a stage that sees no documents."""
+    said = _said(error)
+    way_out = "run it where there is more memory" if said.endswith(MemoryError.__name__) else _TRACE.rstrip(".")
+    return f"Stage {stage} {said}, and no document is to blame; {way_out}."
 
 
 def _unseen(index: int, count: int) -> None:

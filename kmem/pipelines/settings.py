@@ -6,12 +6,12 @@ from typing import Any
 
 from kmem import __version__
 from kmem.encoder.encode import Encoder
-from kmem.kstore.index.factory import AUTO
+from kmem.kstore.index.factory import AUTO, TARGET_RECALL
 from kmem.pipelines.config import EARLIER_TEXT, BuildConfig
 
 _OPTION = {"kmem_version": "the version of kmem"}
 _OF_THE_PROFILE = ("bracket", "budget", "selector")
-BEFORE = {"encode": True, "index": AUTO, **EARLIER_TEXT}
+BEFORE = {"encode": True, "index": AUTO, "target_recall": TARGET_RECALL, **EARLIER_TEXT}
 """Settings that came later, and what every build before them did."""
 _FOUND = ("chunks", "content", "sources", "partition_bytes")
 """What is known once the sources were read, and what a resumed build takes over; compared where both sides have it."""

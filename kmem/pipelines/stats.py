@@ -9,8 +9,8 @@ from typing import Any
 from kmem.errors import BuildError
 from kmem.pipelines.ledger import CAME, DROPPED, KEPT, REJECTED, balance
 
-_UNITS = {"read": "documents", "deduplicate": "documents", "score": "documents"}
-CHUNKS = "chunks"
+DOCUMENTS, CHUNKS = "documents", "chunks"
+_UNITS = {"read": DOCUMENTS, "deduplicate": DOCUMENTS, "score": DOCUMENTS}
 IN_ORDER = ("read", "deduplicate", "score", "chunk", "deduplicate-chunks", "cut", "embed", "encode")
 """The stages, as documents go through them."""
 
@@ -50,6 +50,18 @@ class Stats:
         for counts in self.counts.values():
             total.update({reason: count for reason, count in counts.items() if reason not in (CAME, KEPT)})
         return total
+
+    def flow(self) -> dict[str, dict[str, Any]]:
+        """Of documents, and of chunks: `in`, `kept`, and `lost`, the others by reason; a document that can't be cut is lost as a chunk."""
+        found: dict[str, dict[str, Any]] = {}
+        for kind in (DOCUMENTS, CHUNKS):
+            stages = [counts for stage, counts in self.counts.items() if unit(stage) == kind]
+            lost = Counter[str]()
+            for counts in stages:
+                lost.update({reason: count for reason, count in counts.items() if reason.startswith((DROPPED, REJECTED)) and count})
+            if stages:
+                found[kind] = {"in": stages[0][CAME], "kept": stages[0][CAME] - lost.total(), "lost": dict(sorted(lost.items()))}
+        return found
 
     def to_dict(self) -> dict[str, Any]:
         """By stage: unit, in, kept, dropped and rejected by reason, seconds of its workers together, and seconds from the beginning of the

@@ -10,15 +10,16 @@ from typing import Any
 
 from kmem.errors import BankNotFoundError
 from kmem.kstore.claim import BUILD, LOCK, has_begun
+from kmem.kstore.lease import lease_of
 from kmem.kstore.place import Place
 from kmem.kstore.writer import is_committed
 from kmem.pipelines.ledger import REJECTED
-from kmem.pipelines.receipts import STAGES, STATS
+from kmem.pipelines.receipts import EMBEDDED, STAGES, STATS
 from kmem.pipelines.stats import IN_ORDER
-from kmem.pipelines.watch import ALIVE_S, PROGRESS
+from kmem.pipelines.watch import PROGRESS
 
-STATES = FINISHED, AT_WORK, STOPPED = "finished", "at work", "stopped"
-_FOLDERS = {"completions": "encode", "vectors": "embed"}
+FINISHED, AT_WORK, STOPPED = "finished", "at work", "stopped"
+_FOLDERS = {"completions": "encode", EMBEDDED: "embed"}
 """What stages leave that have no folder of their name."""
 
 
@@ -59,12 +60,11 @@ def status(place: Place) -> BuildStatus:
         raise BankNotFoundError(f"{place} holds no build: begin one with kmem build --out.")
     told, writer, stats = _json(place, PROGRESS), _writer(place), _json(place, f"{BUILD}/{STATS}")
     said = None if told is None else max(0.0, time.time() - told["time"])
-    alive = writer is not None or (place.folder is None and said is not None and said < ALIVE_S and not finished)
-    state = AT_WORK if alive else FINISHED if finished else STOPPED
+    state = AT_WORK if writer is not None else FINISHED if finished else STOPPED
     return BuildStatus(
         place=str(place),
         state=state,
-        writer=writer or (f"{told['host']}, pid {told['pid']}" if alive and told is not None else None),
+        writer=writer,
         said_s=said,
         stages=_stages_of(stats) if state == FINISHED and stats is not None else _stages(files, told),
         rejected=_rejected(place, files, stats),
@@ -115,9 +115,10 @@ def _rejected(place: Place, files: Mapping[str, int], stats: Any) -> dict[str, i
 
 
 def _writer(place: Place) -> str | None:
-    """Who holds the lock of a folder."""
+    """Who holds the lock of a folder, or the lease of another place."""
     if place.folder is None:
-        return None
+        lease = lease_of(place)
+        return f"{lease.host}, pid {lease.pid}" if lease is not None and lease.fresh else None
     try:
         with (place.folder / LOCK).open("r+") as file:
             try:

@@ -4,11 +4,10 @@ import json
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass
 from threading import RLock
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from transformers import PreTrainedTokenizerBase
 
-from kmem.document import Chunk, Document
 from kmem.encoder.encode import Encoder, EncoderConfig
 from kmem.encoder.hidden import HiddenStates
 from kmem.encoder.load import load_model, load_tokenizer
@@ -17,8 +16,17 @@ from kmem.kstore.index.retrievers import retriever
 from kmem.profile import Profile
 
 Made = TypeVar("Made")
-Text = TypeVar("Text", Document, Chunk)
 TOLD_CHARACTERS = 1 << 18
+
+
+class Spoken(Protocol):
+    """What holds text."""
+
+    @property
+    def text(self) -> str: ...
+
+
+Text = TypeVar("Text", bound=Spoken)
 
 
 class Tools:

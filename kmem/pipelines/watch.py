@@ -1,8 +1,6 @@
-"""How far a build is, written beside it now and then: what `kmem status` shows, and a sign that it is alive where there are no locks."""
+"""How far a build is, written beside it now and then: what `kmem status` shows."""
 
 import json
-import os
-import socket
 import time
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,9 +12,7 @@ from kmem.progress import Progress
 
 PROGRESS = f"{BUILD}/progress.json"
 EVERY_S = 5.0
-"""Seconds between two signs of life at least."""
-ALIVE_S = 120.0
-"""After so many without one, a build in an object store counts as dead."""
+"""Seconds between two notes at least."""
 
 
 @dataclass
@@ -38,7 +34,7 @@ class Watch:
 
     def write(self, now: float) -> None:
         """Note it down; a place that can't be written just now is no reason to stop."""
-        said = {"time": now, "pid": os.getpid(), "host": socket.gethostname(), "stages": self.stages}
+        said = {"time": now, "stages": self.stages}
         try:
             self.place.replace(PROGRESS, json.dumps(said).encode())
         except (OSError, PlaceError):

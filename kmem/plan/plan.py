@@ -5,6 +5,7 @@ from typing import Any
 
 from kmem.arguments import require_count
 from kmem.encoder.presets import MEMORY3_REFERENCES
+from kmem.kbuild.dedup.config import FILE_BYTES, MEMORY_BYTES, TEXT_BYTES
 from kmem.kstore.index.factory import require_fitting
 from kmem.pipelines.config import BuildConfig
 from kmem.plan.choice import HOMES, choice, require_uses
@@ -54,7 +55,8 @@ def plan(
     `write_tflop`, `read_tflop`: 10¹² operations a reference (App. A). `break_even`: uses between which a memory is cheapest.
     `read_overhead`: share of a text's operations that its memory reads add. `ledger`: bytes of the bank as `bank_ledger` has them.
     `tiers`: bytes as `Tiers` has them, and `resident_share`, what of the bank fits into RAM beside the index. `index`: as `Index` has it.
-    `build`: hours of writing all references. `loading`: seconds of reading one memory from the disk, of encoding it anew and of reading
+    `build`: hours of writing all references, and what one process takes to look for copies among them, in RAM and in temporary files.
+    `loading`: seconds of reading one memory from the disk, of encoding it anew and of reading
     its text, and `wins`, whether loading is the fastest. `uses`: TFLOP a reference in each place, and the `cheapest`.
     `texts`, where its cost was measured: core hours as `TextCost.hours` has them.
     Raises UnknownNameError for an unknown quantiser.
@@ -78,6 +80,8 @@ def plan(
         "build": {
             "parameters_h": config.references * machine.compute_s(costs.parameters.write) / HOUR_S,
             "memory_h": config.references * machine.compute_s(costs.memory.write) / HOUR_S,
+            "dedup_ram_bytes": MEMORY_BYTES + config.references * TEXT_BYTES,
+            "dedup_file_bytes": config.references * FILE_BYTES,
         },
         "loading": loading(costs.memory, costs.text, machine, kept.record_bytes),
         "uses": [

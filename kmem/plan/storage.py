@@ -5,7 +5,7 @@ The sizes are those of the code that writes banks, which needs torch: it is impo
 
 from dataclasses import dataclass, replace
 
-from kmem.kstore.index.factory import AUTO, chosen
+from kmem.kstore.index.factory import AUTO, chosen, parse_factory
 from kmem.plan.hardware import GIGA, Hardware
 from kmem.plan.lengths import Lengths
 from kmem.plan.shape import Shape
@@ -43,11 +43,14 @@ class Tiers:
 
 @dataclass(frozen=True, kw_only=True)
 class Index:
-    """A search index: FAISS's factory string, numbers of a vector, bytes in RAM."""
+    """A search index: FAISS's factory string, numbers of a vector, bytes in RAM. waits_for: what was asked for, where it takes more rows
+    to be trained than there are.
+    """
 
     factory: str
     dim: int
     ram_bytes: int
+    waits_for: str = ""
 
 
 def tiers(references: int, shape: Shape, profile: Profile, lengths: Lengths, quantiser: str) -> Tiers:
@@ -76,7 +79,12 @@ def index(references: int, dim: int, asked: str = AUTO) -> Index:
     row = ID_BYTES + (-(-kind.parts * kind.bits // 8) if kind.parts else dim * FLOAT_BYTES)
     graph = 2 * kind.links + kind.links / (kind.links - 1) + NODE_NUMBERS if kind.links else 0
     shared = (kind.lists + (1 << kind.bits if kind.parts else 0)) * dim * FLOAT_BYTES
-    return Index(factory=str(kind), dim=dim, ram_bytes=references * row + round(references * graph * LINK_BYTES) + shared)
+    return Index(
+        factory=str(kind),
+        dim=dim,
+        ram_bytes=references * row + round(references * graph * LINK_BYTES) + shared,
+        waits_for="" if asked == AUTO or parse_factory(asked).kind == kind.kind else asked,
+    )
 
 
 def resident_share(machine: Hardware, searched: Index, kept: Tiers) -> float:

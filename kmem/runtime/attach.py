@@ -84,23 +84,15 @@ def attach(
     if schedule is not None:
         schedule = require_schedule(schedule)
         source.require(list({memory_id for span in schedule for memory_id in span.ids}))
-    return Attachment(model, source, cadence, schedule, device_bytes, checked)
+    begin = partial(Session, model, source, cadence=cadence, schedule=schedule, device_bytes=device_bytes)
+    return Attachment(model, begin, checked)
 
 
 class Attachment(AbstractContextManager[Session]):
     """What `attach` gives: entering it attaches, leaving it detaches. One that is never entered did nothing, and says so when it goes."""
 
-    def __init__(
-        self,
-        model: PreTrainedModel,
-        source: Source,
-        cadence: Cadence,
-        schedule: Sequence[Span] | None,
-        device_bytes: int,
-        require_writer: Callable[[], None],
-    ) -> None:
-        self._model, self._source, self._cadence, self._schedule, self._device_bytes = model, source, cadence, schedule, device_bytes
-        self._require_writer = require_writer
+    def __init__(self, model: PreTrainedModel, begin: Callable[[], Session], require_writer: Callable[[], None]) -> None:
+        self._model, self._begin, self._require_writer = model, begin, require_writer
         self._used = False
         self._held = ExitStack()
 
@@ -117,7 +109,7 @@ class Attachment(AbstractContextManager[Session]):
         self._used = True
         if is_wrapped(model.get_decoder()):
             raise AttachError("This model already has memories attached; leave that block first, or attach both sets as one.")
-        session = Session(model, self._source, cadence=self._cadence, schedule=self._schedule, device_bytes=self._device_bytes)
+        session = self._begin()
         with ExitStack() as stack:
             stack.callback(session.close)
             stack.enter_context(hooked(model))

@@ -1,12 +1,14 @@
 """What one forward pass reads: each run of columns with its span's memories, and the attention they got."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
-from kmem.kernels.memory_attention import Prepared, Segments, prepare
+from kmem.kernels.memory_attention import LayerMemory, Prepared, Segments, prepare, prepare_joining
+from kmem.kernels.memory_attention.dense import Merging
 from kmem.runtime.pool import Pool
 from kmem.runtime.schedule import Ids, Span
 
@@ -14,6 +16,9 @@ FEW_READINGS = 64
 """Readings of a memory by a segment up to which a prompt's layers are laid out together: at 180 KiB a memory, 23 MiB in float32."""
 NOTED = 1024
 """Layers' masses that wait to be added up."""
+
+
+Laid = TypeVar("Laid")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +40,7 @@ class Plan:
     spans: tuple[Span, ...]
     segments: Segments
     mass: Tensor
-    _kept: list[Prepared] = field(default_factory=list)
+    _kept: list[Any] = field(default_factory=list)
     _noted: list[Tensor] = field(default_factory=list)
 
     def __deepcopy__(self, memo: dict[int, object]) -> "Plan":
@@ -48,12 +53,20 @@ class Plan:
         All layers' are laid out together, in a fraction of the time that it takes between two layers of a model, which empty the
         processor's caches; those of a long prompt, which may be large and serve once, one at a time.
         """
+        return self._laid(pool, index, prepare, keep=keep)
+
+    def joining(self, pool: Pool, index: int, *, keep: bool) -> Merging:
+        """The same for a layer that attends to its context in a way of its own."""
+        return self._laid(pool, index, prepare_joining, keep=keep)
+
+    def _laid(self, pool: Pool, index: int, lay: Callable[[LayerMemory, Segments], Laid], *, keep: bool) -> Laid:
         if not keep and self.segments.resident.numel() > FEW_READINGS:
-            return prepare(pool.layer(index), self.segments)
+            return lay(pool.layer(index), self.segments)
         if not self._kept:
             with torch.inference_mode(False):  # the next step may want a gradient
-                self._kept = [prepare(pool.layer(each), self.segments) for each in range(pool.layers)]
-        return self._kept[index]
+                self._kept = [lay(pool.layer(each), self.segments) for each in range(pool.layers)]
+        laid: Laid = self._kept[index]
+        return laid
 
     def note(self, mass: Tensor) -> None:
         """Count one layer's mass [C, R]; added up later, in one go."""

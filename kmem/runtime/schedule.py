@@ -101,11 +101,6 @@ class RowSpans(ABC):
             found.append(Span(row=self.row, start=span.start, stop=span.stop, ids=span.ids))
         return found
 
-    @property
-    def current_ids(self) -> Ids:
-        """What the newest token reads; final once the queries are answered."""
-        return self._spans[-1].ids if self._covers(len(self.tokens)) else ()
-
     def _covers(self, stop: int) -> bool:
         """Whether the last span reaches up to token `stop` − 1."""
         return bool(self._spans) and self._spans[-1].stop == stop

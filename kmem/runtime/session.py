@@ -167,20 +167,26 @@ class Session:
     def attend(
         self, module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, options: dict[str, Any]
     ) -> tuple[Tensor, Tensor | None]:
-        """One softmax over bracket, memories and context, for all runs of columns at once."""
+        """One softmax over bracket, memories and context, for all runs of columns at once; the context as the model itself reads it where
+        it hands over `alone` (B'MOJO).
+        """
         stream = self._latest
         assert stream is not None  # forward made it the latest, and planned
         plan = stream.plan
         assert plan is not None
-        length, keys = query.shape[2], key.shape[2]
-        if mask is not None or length not in (1, keys):
-            mask = boolean_mask(mask, query, key)
-        scaling, softcap = scaling_of(query, options), options.get("softcap")
-        attention = plan.layer(self._pool, int(module.layer_idx), keep=stream.generating)  # type: ignore[arg-type]
-        if torch.is_autocast_enabled(query.device.type):  # sums over memories and context are float32, whatever the model's are
-            with torch.autocast(query.device.type, enabled=False):
-                output, mass = attention(query, key, value, mask, scaling=scaling, softcap=softcap)
-        else:
-            output, mass = attention(query, key, value, mask, scaling=scaling, softcap=softcap)
+        layer, scaling, alone = int(module.layer_idx), scaling_of(query, options), options.get("alone")  # type: ignore[arg-type]
+        # Sums over memories and context are float32, whatever the model's are.
+        autocast = torch.is_autocast_enabled(query.device.type)
+        with torch.autocast(query.device.type, enabled=False) if autocast else nullcontext():
+            if alone is not None:
+                joining = plan.joining(self._pool, layer, keep=stream.generating)
+                output, mass = joining.join(query, *alone(lse=True), scaling=scaling, softcap=None)
+                output = output.to(query.dtype)
+            else:
+                length, keys = query.shape[2], key.shape[2]
+                if mask is not None or length not in (1, keys):
+                    mask = boolean_mask(mask, query, key)
+                attention = plan.layer(self._pool, layer, keep=stream.generating)
+                output, mass = attention(query, key, value, mask, scaling=scaling, softcap=options.get("softcap"))
         plan.note(mass)
         return output, None

@@ -39,20 +39,33 @@ class GatedReader:
     def attend(
         self, module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, options: dict[str, Any]
     ) -> tuple[Tensor, Tensor | None]:
-        """As memory_attention, in float32, with weights instead of a mask."""
-        layer = int(module.layer_idx)  # type: ignore[arg-type]
+        """As memory_attention, in float32, with weights instead of a mask. What a model attends to `alone` is one more key a query, its
+        score the log-sum-exp.
+        """
+        layer, alone = int(module.layer_idx), options.get("alone")  # type: ignore[arg-type]
         batch, query_heads, length, dim = query.shape
-        heads = key.shape[1]
+        heads, visible = key.shape[1], None
+        if alone is None:
+            visible = boolean_mask(mask, query, key)
+        else:
+            key, value = key[:, :, :0], value[:, :, :0]
         keys = self._joined(self._memories.key, self._memories.bracket[layer, 0], layer, key)
         values = self._joined(self._memories.value, self._memories.bracket[layer, 1], layer, value)
-        weight = self._weights(layer, heads, length, boolean_mask(mask, query, key))
+        weight = self._weights(layer, heads, length, visible, query.device)
         grouped = query.float().view(batch, heads, query_heads // heads, length, dim)
         scores = grouped @ keys[:, :, None].transpose(-1, -2) * scaling_of(query, options)  # [B, H, G, q, K]
         if options.get("softcap") is not None:
             scores = options["softcap"] * torch.tanh(scores / options["softcap"])
+        context, lse = (None, None) if alone is None else (part.float() for part in alone(lse=True))
+        if lse is not None:
+            scores = torch.cat([scores, lse.view(*scores.shape[:-1], 1)], dim=-1)
+            weight = torch.nn.functional.pad(weight, (0, 1), value=1.0)
         seen = scores.masked_fill(weight.detach()[:, :, None] == 0, float("-inf")).amax(-1, keepdim=True).detach()
         shares = (scores - seen).clamp(max=_LARGEST).exp() * weight[:, :, None]
-        output = (shares / shares.sum(-1, keepdim=True)) @ values[:, :, None]
+        shares = shares / shares.sum(-1, keepdim=True)
+        output = shares[..., : values.shape[2]] @ values[:, :, None]
+        if context is not None:
+            output = output + shares[..., -1:] * context.view_as(output)
         return output.view(batch, query_heads, length, dim).transpose(1, 2).to(query.dtype).contiguous(), None
 
     def _joined(self, memories: Tensor, bracket: Tensor, layer: int, context: Tensor) -> Tensor:
@@ -62,13 +75,14 @@ class GatedReader:
         parts = (bracket.expand(batch, -1, -1, -1), own, context)
         return torch.cat([part.to(context.device, torch.float32) for part in parts], dim=2)
 
-    def _weights(self, layer: int, heads: int, length: int, visible: Tensor) -> Tensor:
-        """[B, H, q, P + M·128 + n]."""
+    def _weights(self, layer: int, heads: int, length: int, visible: Tensor | None, device: torch.device) -> Tensor:
+        """[B, H, q, P + M·128 + n]; without the last where nothing of the context is named."""
         batch = len(self._rows)
-        gates = self._gates[:, layer, :, None].to(visible.device) * self._filled[:, None].to(visible.device)  # [B, H, M, 128]
+        gates = self._gates[:, layer, :, None].to(device) * self._filled[:, None].to(device)  # [B, H, M, 128]
         own = gates.reshape(batch, heads, 1, -1).expand(-1, -1, length, -1)
         bracket = own.new_ones(batch, heads, length, self._memories.bracket.shape[3])
-        return torch.cat([bracket, own, visible.float().expand(-1, heads, -1, -1)], dim=-1)
+        parts = [bracket, own] if visible is None else [bracket, own, visible.float().expand(-1, heads, -1, -1)]
+        return torch.cat(parts, dim=-1)
 
 
 _LARGEST = 60.0

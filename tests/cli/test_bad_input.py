@@ -160,6 +160,36 @@ def test_options_out_of_bounds_or_against_each_other(kmem: Run, bank: Path) -> N
     refused(kmem("generate", bank, "--prompt", "x", "--max-new-tokens", "0"), "max_new_tokens must be at least 1, not 0")
 
 
+def test_what_was_typed_is_named_as_it_was_typed(kmem: Run, tmp_path: Path) -> None:
+    """And what came by a file as it stands there."""
+    (tmp_path / "a.txt").write_text("text")
+    options = ("build", tmp_path / "a.txt", "--out", tmp_path / "new")
+    for flags, words in (
+        (("--max-tokens", 2), ": --max-tokens is 2, too few"),
+        (("--overlap", 64), ": --overlap is 64, but must be from 0 to 63, less than half of --max-tokens (128)"),
+        (("--overlap", 9, "--max-tokens", 10), ": --overlap is 9, but must be from 0 to 4, less than half of --max-tokens (10)"),
+        (("--min-quality", 2, "--quality", "general"), ": --min-quality is 2.0; a score"),
+        (("--min-quality", 0.1), ": --min-quality does nothing without --quality: give that too"),
+        (("--threads-per-worker", 2), ": --threads-per-worker does nothing without --workers"),
+        (("--workers", 2, "--scheduler", "tcp://a:1"), ": --workers and --scheduler exclude each other"),
+        (("--workers", 0), ": --workers must be at least 1, not 0"),
+        (("--dedup-threshold", 3), ": --dedup-threshold is 3.0; a similarity"),
+        (("--text-field", ""), ": --text-field is the empty string"),
+        (("--title-field", "", "--no-title"), ": --title-field is the empty string"),
+        (("--shard-rows", -1), ": --shard-rows must be at least 1, not -1"),
+        (("--target-recall", 1.5), ": --target-recall must lie in (0, 1], not 1.5"),
+        (("--index", "HNSW1048576"), "'HNSW1048576' asks for 1048576 links"),
+        (("--config", ""), "can't be read"),
+    ):
+        refused(kmem(*options, *flags), words)
+    (tmp_path / "build.yaml").write_text("chunk: {overlap_tokens: 60}\n")
+    refused(
+        kmem(*options, "--config", tmp_path / "build.yaml", "--max-tokens", 20), ": overlap_tokens is 60, but", "half of --max-tokens (20)"
+    )
+    refused(kmem("append", tmp_path, tmp_path / "a.txt", "--batch-size", 0), ": --batch-size must be at least 1")
+    refused(kmem("bench", "pipeline", "--rounds", 0), ": --rounds must be")
+
+
 def test_a_profile_file_that_is_not_there(kmem: Run, tmp_path: Path, tiny_folder: Path) -> None:
     (tmp_path / "a.txt").write_text("text")
     options = ("build", tmp_path / "a.txt", "--out", tmp_path / "new", "--model", tiny_folder)

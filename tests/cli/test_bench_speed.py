@@ -46,7 +46,8 @@ def test_decode_builds_its_bank_once(kmem: Run, tiny_folder: Path, corpus: Path,
     refused(kmem("bench", "decode", "--model", tiny_folder, "--bank", tmp_path / "no-bank"), "no-bank")
 
 
-def test_encode(kmem: Run, corpus: Path, tmp_path: Path) -> None:
+def test_encode(kmem: Run, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kmem.bench.encode.work.SQUARES", (512,))
     options = ("bench", "encode", "--model", "preset:memory3-tiny", "--corpus", corpus, "--chunks", "4", "--rounds", "1")
     outcome = kmem(*options, "--dtype", "float32", "--json", tmp_path / "e.json")
     assert outcome.code == 0, outcome

@@ -25,17 +25,27 @@ def test_version_and_help(kmem: Run) -> None:
 
 def test_build_prints_a_summary_and_json(kmem: Run, tiny_folder: Path, tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("One small document about hash tables.")
-    (tmp_path / "b.jsonl").write_text(json.dumps({"text": "Another one, about foxes.", "title": "Fox"}) + "\n")
+    (tmp_path / "b.jsonl").write_text((json.dumps({"text": "Another one, about foxes.", "title": "Fox"}) + "\n") * 2)
     options = ("--model", tiny_folder, "--profile", "memory3", "--dtype", "float32")
     dry = kmem("build", tmp_path / "a.txt", tmp_path / "b.jsonl", "--out", tmp_path / "bank", *options, "--dry-run")
     assert dry.code == 0
     assert "Would build" in dry.out
-    for words in ("documents", "2 (", "1.2 KiB", "in 1 shard", "encode", "embed"):
+    rows = [[cell.strip() for cell in line.split("│")[1:3]] for line in dry.out.splitlines() if line.startswith("│")]
+    assert rows[:5] == [
+        ["documents in", "3"],
+        ["dropped: exact duplicate", "1"],
+        ["documents kept", "2"],
+        ["chunks in", "2"],
+        ["chunks kept", "2 (67 tokens)"],
+    ]
+    for words in ("1.2 KiB", "in 1 shard", "encode", "embed"):
         assert words in dry.out
     assert not (tmp_path / "bank").exists()
     built = kmem("build", tmp_path / "a.txt", tmp_path / "b.jsonl", "--out", tmp_path / "bank", *options, "--json")
     report = json.loads(built.out)
-    assert (report["counts"]["documents"], report["chunks"], report["slots"]) == (2, 2, 32)
+    assert (report["counts"]["documents"], report["chunks"], report["slots"]) == (3, 2, 32)
+    for flow in report["flow"].values():
+        assert flow["in"] == flow["kept"] + sum(flow["lost"].values())
     assert kmem("info", tmp_path / "bank").code == 0
 
 

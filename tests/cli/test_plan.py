@@ -21,13 +21,32 @@ def test_the_preset_as_json(kmem: Run) -> None:
 
 def test_tables_say_what_belongs_where(kmem: Run, tmp_path: Path) -> None:
     shown = kmem("plan", "--uses", "0.1,50,1e6", "--picture", tmp_path / "plan.png").out
-    for words in ("2.24", "0.308", "0.000144", "0.624", "0.494 to 13,388 uses", "7.2 PiB", "45.9 TiB", "4.0 TiB", "0.228%", "loading wins"):
+    for words in (
+        "2.24",
+        "0.308",
+        "0.000144",
+        "0.624",
+        "0.494 to 13,388 uses",
+        "7.2 PiB",
+        "45.9 TiB",
+        "4.0 TiB",
+        "0.228%",
+        "loading wins",
+        "4.0 GiB",
+        "32.8 GiB",
+    ):
         assert words in shown
     rows = [line for line in shown.splitlines() if line.endswith(("text       │", "memory     │", "parameters │"))]
     assert [row.split()[1] for row in rows] == ["0.1", "50", "1e+06"]
     assert (tmp_path / "plan.png").exists()
     (tmp_path / "dense.json").write_text(json.dumps({"name": "dense", "budget": [[128] * 8] * 44}))
     assert "never cheapest" in kmem("plan", "--every", 10**6, "--profile", tmp_path / "dense.json").out
+
+
+def test_an_index_that_waits_for_rows_says_so(kmem: Run) -> None:
+    waits = "IDMap2,Flat, 384 numbers a vector; IVF1024,Flat once there are rows enough"
+    assert waits in kmem("plan", "--references", 1000, "--index", "IVF1024,Flat").out
+    assert "once there are" not in kmem("plan", "--references", 2000, "--index", "IVF1024,Flat").out
 
 
 def test_flags_change_a_field(kmem: Run, tiny_folder: Path) -> None:
@@ -58,10 +77,17 @@ def test_texts_are_extrapolated(kmem: Run, tmp_path: Path) -> None:
     refused(kmem("plan", "--pipeline", tmp_path / "gone.json"), "can't be read", "kmem bench pipeline --json")
 
 
-def test_bad_input(kmem: Run, tmp_path: Path, tiny_folder: Path) -> None:
+def test_bad_input(kmem: Run, tmp_path: Path, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     refused(kmem("plan", "--preset", "memory3-2c"), "Unknown preset 'memory3-2c'", "memory3-2b")
     refused(kmem("plan", "--preset", "memory3-2b", "--model", "smollm2"), "two shapes")
     refused(kmem("plan", "--model", tmp_path / "gone"), "gone")
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            "kmem.encoder.load.load_outline", lambda name: pytest.fail("no model is looked for once its name is known to be none")
+        )
+        patch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+        refused(kmem("plan", "--model", "nosuch"), "There is no model 'nosuch' here", "no hub that answers")
+        refused(kmem("plan", "--model", tmp_path), "There is no model", str(tmp_path))
     refused(kmem("plan", "--layers", "0"), "layers must be at least 1, not 0")
     refused(kmem("plan", "--heads", "7"), "40 query heads", "7 key-value heads")
     refused(kmem("plan", "--profile", "smollm2-720"), "30 layers × 3", "44 × 8")

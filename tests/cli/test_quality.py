@@ -41,9 +41,10 @@ def test_train_then_score(kmem: Run, lines: Path, tmp_path: Path) -> None:
     assert (tmp_path / "s.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_the_shipped_scorer_shows_extremes(kmem: Run, tmp_path: Path) -> None:
+def test_the_shipped_scorer_shows_extremes(kmem: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # of a long name only the beginning is shown
     (tmp_path / "a.txt").write_text("Iron rusts when it meets water and oxygen, and the oxide that forms is porous.\x1b[2J")
-    shown = kmem("quality", "score", tmp_path / "a.txt", "--limit", "1")
+    shown = kmem("quality", "score", "a.txt", "--limit", "1")
     assert shown.code == 0, shown.err
     for words in ("scorer general", "50%", "lowest", "highest", "a.txt"):
         assert words in shown.out

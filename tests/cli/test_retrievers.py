@@ -23,6 +23,9 @@ def test_built_searched_and_described(kmem: Run, tiny_folder: Path, tmp_path: Pa
     hits = json.loads(kmem("query", tmp_path / "bank", "试用期最长不得超过六个月。", "--json").out)["hits"]
     assert hits[0]["text"] == "试用期最长不得超过六个月。"
     assert len(hits) == (1 if name == "bm25" else 2)
+    unshared = kmem("query", tmp_path / "bank", "quantum")
+    assert unshared.code == 0
+    assert ("Nothing was found: no memory shares a word with the query." in unshared.out) is (name == "bm25")
     described = json.loads(kmem("info", tmp_path / "bank", "--json").out)["index"]
     assert described == {"bm25": "BM25 by bm25, exact"}.get(name, f"IDMap2,Flat{' and BM25' if ':' in name else ''} by {name}, exact")
     answered = kmem("generate", tmp_path / "bank", "--prompt", "Iron", "--max-new-tokens", "3", "--json")

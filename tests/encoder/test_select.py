@@ -25,6 +25,7 @@ def view(lengths: tuple[int, ...] = (11, 7, 1), *, seed: int = 0, scale: float =
         rotated_query=states(4),
         rotated_key=states(2),
         value=states(2),
+        hidden=states(1)[:, 0],
         valid=valid,
         scaling=6**-0.5,
         chunk_ids=(5, 6, 7)[:batch],
@@ -40,6 +41,7 @@ def test_scores_are_finite_and_ignore_padding(name: str) -> None:
     assert scores[clean.valid[:, None].expand_as(scores)].isfinite().all()
     for states in (clean.query, clean.key, clean.rotated_query, clean.rotated_key, clean.value):
         states.masked_fill_(~clean.valid[:, None, :, None], 1e30)
+    clean.hidden.masked_fill_(~clean.valid[..., None], 1e30)
     again = selector(name)(clean)
     real = clean.valid[:, None].expand_as(scores)
     torch.testing.assert_close(again[real], scores[real], rtol=1e-12, atol=1e-12)
@@ -57,6 +59,7 @@ def test_a_row_does_not_depend_on_its_batch(name: str) -> None:
         rotated_query=clean.rotated_query[1:2, :, :7],
         rotated_key=clean.rotated_key[1:2, :, :7],
         value=clean.value[1:2, :, :7],
+        hidden=clean.hidden[1:2, :7],
         valid=clean.valid[1:2, :7],
         scaling=clean.scaling,
         chunk_ids=(6,),
@@ -144,8 +147,23 @@ def test_expected_is_the_mean_over_gaussian_queries() -> None:
     torch.testing.assert_close(scores[0, 0], found * clean.value[0, 0].norm(dim=-1), rtol=0.02, atol=0)
 
 
+def test_innovation_is_what_the_average_of_four_tokens_does_not_foretell() -> None:
+    """The definition, token by token; heads agree, and a repeated token is no news."""
+    clean = view((9,))
+
+    def normed(states: torch.Tensor) -> torch.Tensor:
+        return (states - states.mean()) / (states.var(unbiased=False) + 1e-5).sqrt()
+
+    scores = selector("innovation")(clean)
+    for position, own in enumerate(clean.hidden[0]):
+        before = clean.hidden[0, max(0, position - 4) : position].mean(0) if position else torch.zeros(6, dtype=torch.float64)
+        error = (normed(own) - normed(before)).square().mean()
+        assert scores[0, 0, position] == scores[0, 1, position] == (1024 * error).round()
+    clean.hidden[:, 3:] = clean.hidden[:, 3:4]
+    assert selector("innovation")(clean)[0, 0].argsort(descending=True)[:4].sort().values.tolist() == [0, 1, 2, 3]
+    assert selector("innovation")(clean)[0, 0, 7:].tolist() == [0, 0]
+
+
 def test_unknown_selector_lists_the_others() -> None:
-    with pytest.raises(
-        UnknownNameError, match=r"Unknown selector 'knrm'; there are expected, first, h2o, knorm, memory3, memory3-exp, random, vnorm\."
-    ):
+    with pytest.raises(UnknownNameError, match=r"Unknown selector 'knrm'; there are expected, first, h2o, innovation, knorm, memory3, "):
         selector("knrm")

@@ -41,7 +41,7 @@ def check(tokenizer: PreTrainedTokenizerFast, text: str, chunks: list[Chunk], ma
     assert not text[position:].strip()
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(text=TEXTS, title=st.one_of(st.just(""), st.text(max_size=80)), max_tokens=st.integers(min_value=24, max_value=130))
 @example(text=" \n\t ", title="T", max_tokens=24)
 @example(text="\ufdfa" * 40, title="", max_tokens=24)
@@ -59,7 +59,7 @@ def expanding_tokenizer() -> PreTrainedTokenizerFast:
     return fast(backend, unk_token="<unk>")
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(text=st.text(alphabet=st.sampled_from("ab \n\ufdfa\ufb03Ⅷ½é."), max_size=120), title=st.sampled_from(["", "T", "\ufdfa" * 9]))
 def test_a_tokenizer_that_expands_characters(expanding_tokenizer: PreTrainedTokenizerFast, text: str, title: str) -> None:
     check(expanding_tokenizer, text, chunks_of(expanding_tokenizer, text, title, 32), 32)
@@ -159,7 +159,7 @@ def test_too_few_tokens(tokenizer: PreTrainedTokenizerFast, expanding_tokenizer:
         chunks_of(expanding_tokenizer, "a \ufdfa", max_tokens=8)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(text=TEXTS, max_tokens=st.integers(min_value=24, max_value=130), share=st.floats(min_value=0.0, max_value=0.49))
 def test_overlap(tokenizer: PreTrainedTokenizerFast, text: str, max_tokens: int, share: float) -> None:
     """New text in every chunk, none left out, and what is repeated is whole words within the overlap."""

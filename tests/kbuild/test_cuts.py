@@ -100,7 +100,7 @@ PIECES = [
 ]
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(text=st.lists(st.sampled_from(PIECES), min_size=1, max_size=60).map("".join), places=st.tuples(*[st.floats(0, 1)] * 3))
 def test_cut_is_the_last_match_of_the_best_boundary(text: str, places: tuple[float, float, float]) -> None:
     start, after, end = sorted(int(place * (len(text) - 1)) for place in places)

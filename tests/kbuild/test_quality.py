@@ -56,7 +56,7 @@ def scorer() -> Scorer:
 
 
 @given(st.text(alphabet=LETTERS, max_size=60))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_the_fast_count_is_the_naive_one(text: str) -> None:
     matrix = Features(FeaturesConfig(bits=16)).matrix([text])
     row = matrix[:, : 1 << 16]
@@ -76,7 +76,6 @@ def test_form_is_between_0_and_1_and_says_what_it_counts() -> None:
 
 
 @given(st.text(alphabet="ab", max_size=200), st.integers(1, 30), st.integers(1, 5))
-@settings(deadline=None)
 def test_windows_are_bounded_and_cover_what_they_can(text: str, characters: int, most: int) -> None:
     parts = windows(text, characters=characters, most=most)
     assert 1 <= len(parts) <= most

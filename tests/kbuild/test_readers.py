@@ -105,7 +105,7 @@ def test_html_that_the_rules_take_for_another_kind_is_kept_whole(tmp_path: Path)
     assert "entry 29" in document.text
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150, deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150)
 @given(st.lists(st.sampled_from([*"<>/!-[]&#;x \n", "main", "p", "script", "title", "pre", "CDATA"])).map("".join))
 def test_html_survives_any_markup(tmp_path: Path, markup: str) -> None:
     path = write(tmp_path / "a.html", markup)

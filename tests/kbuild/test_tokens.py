@@ -110,7 +110,7 @@ def chunks_of(name: str, document: Document, config: ChunkerConfig, meter: Meter
 
 
 @pytest.mark.parametrize("name", ALL)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     text=TEXTS,
     title=st.one_of(st.just(""), st.sampled_from(PIECES), st.text(max_size=30)),
@@ -131,7 +131,7 @@ def test_each_tokenizer_is_counted_by_the_fastest_exact_way() -> None:
 
 
 @pytest.mark.parametrize("name", BY_WORDS)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(text=TEXTS)
 def test_words_are_those_of_the_library(name: str, text: str) -> None:
     backend = BY_WORDS[name].backend_tokenizer

@@ -1,5 +1,6 @@
 """Blocks against explicit masks, and the masks against what they are to mean."""
 
+from functools import partial
 from itertools import product
 
 import pytest
@@ -47,20 +48,20 @@ def test_blocks_equal_masks(window: Window, past: int, length: int) -> None:
     for stored, dtype in product((False, True), TOLERANCE):
         query, near, fading, eidetic = case(window, past, length, stored=stored, dtype=dtype)
         settings = {"end": past + length, "scaling": 0.7, "fading": fading, "eidetic": eidetic}
-        torch.testing.assert_close(
-            attend(query, near, window, **settings),  # type: ignore[arg-type]
-            naive.attend(query, near, window, **settings),  # type: ignore[arg-type]
-            rtol=TOLERANCE[dtype],
-            atol=TOLERANCE[dtype],
-        )
+        expected = naive.attend(query, near, window, **settings)  # type: ignore[arg-type]
+        close = partial(torch.testing.assert_close, rtol=TOLERANCE[dtype], atol=TOLERANCE[dtype])
+        close(attend(query, near, window, **settings).output, expected.output)  # type: ignore[arg-type]
+        output, lse = attend(query, near, window, **settings, lse=True)  # type: ignore[arg-type]
+        close(output, expected.output)
+        close(lse, expected.lse)
 
 
 @pytest.mark.parametrize("window", WINDOWS, ids=str)
 def test_a_wider_buffer_changes_nothing(window: Window) -> None:
     query, near, fading, _ = case(window, 0, 70)
-    whole = attend(query, near, window, end=70, scaling=1.0, fading=fading)
+    whole = attend(query, near, window, end=70, scaling=1.0, fading=fading).output
     for past in (1, 40, 69):
-        part = attend(query[:, :, past:], near, window, end=70, scaling=1.0, fading=fading)
+        part = attend(query[:, :, past:], near, window, end=70, scaling=1.0, fading=fading).output
         torch.testing.assert_close(part, whole[:, :, past:], rtol=1e-12, atol=1e-12)
 
 
@@ -71,7 +72,7 @@ def test_a_query_sees_what_the_window_says(window: Window) -> None:
     weights = torch.zeros(1, 1, length, DIM, dtype=torch.float64)
     places = torch.eye(length, dtype=torch.float64)[None, None]
     near, fading = KeyValue(weights, torch.cat([places, 0 * places], dim=-1)), KeyValue(weights, torch.cat([0 * places, places], dim=-1))
-    output = attend(weights, near, window, end=length, scaling=1.0, fading=fading if window.fading else None)[0, 0]
+    output = attend(weights, near, window, end=length, scaling=1.0, fading=fading if window.fading else None).output[0, 0]
     for position, row in enumerate(output):
         first = position - window.width + 1 if window.sliding else position // window.chunk * window.chunk - (window.width - window.chunk)
         assert row[:length].nonzero().flatten().tolist() == list(range(max(0, first), position + 1))
@@ -88,7 +89,11 @@ def test_what_each_query_retrieves_is_seen_by_it_alone(window: Window, past: int
     end = past + length
     key, value = (noise(2, HEADS, length, STORED, DIM, seed=seed) for seed in (11, 12))
     filled = noise(2, HEADS, length, STORED, seed=13) > 0
-    found = attend_retrieved(query, near, window, Eidetic(key, value, filled), end=end, scaling=0.7, fading=fading)
+    found, none = attend_retrieved(query, near, window, Eidetic(key, value, filled), end=end, scaling=0.7, fading=fading)
+    assert none is None
+    again, lse = attend_retrieved(query, near, window, Eidetic(key, value, filled), end=end, scaling=0.7, fading=fading, lse=True)
+    torch.testing.assert_close(again, found, rtol=1e-12, atol=1e-12)
+    assert lse is not None
     for row, head, column in product(range(2), range(HEADS), range(length)):
         members, own = slice(head * GROUP, (head + 1) * GROUP), filled[row, head, column]
         expected = naive.attend(
@@ -100,7 +105,9 @@ def test_what_each_query_retrieves_is_seen_by_it_alone(window: Window, past: int
             fading=None if fading is None else KeyValue(*(part[row, None, head, None] for part in fading)),
             eidetic=Eidetic(key[row, head, column][None, None, None], value[row, head, column][None, None, None], own[None, None]),
         )
-        torch.testing.assert_close(found[row, members, column], expected[0, :, column], rtol=1e-12, atol=1e-12)
+        torch.testing.assert_close(found[row, members, column], expected.output[0, :, column], rtol=1e-12, atol=1e-12)
+        assert expected.lse is not None
+        torch.testing.assert_close(lse[row, members, column], expected.lse[0, :, column], rtol=1e-12, atol=1e-12)
 
 
 def test_gradients_equal_those_through_masks() -> None:
@@ -110,7 +117,7 @@ def test_gradients_equal_those_through_masks() -> None:
         assert fading is not None
         assert eidetic is not None
         leaves = [part.requires_grad_() for part in (query, *near, *fading, *eidetic[:2])]
-        output = path(query, near, window, end=55, scaling=0.7, fading=fading, eidetic=eidetic)
+        output = path(query, near, window, end=55, scaling=0.7, fading=fading, eidetic=eidetic).output
         gradients.append(torch.autograd.grad(output.sin().sum(), leaves))
     for found, expected in zip(*gradients, strict=True):
         torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-10)

@@ -11,6 +11,7 @@ import kmem.kstore
 from kmem.errors import IdentityMismatchError, ModelNotFoundError
 from kmem.kstore.index.embed import Embedder
 from kmem.kstore.index.retriever import require_same_embedder
+from tests.tiny import save_tiny_model
 
 TEXTS = ["a hash table maps keys to values", "cats sleep", "dictionaries look up entries by key", "", "x " * 300]
 
@@ -57,6 +58,13 @@ def test_no_texts_give_no_vectors(embedder: Embedder) -> None:
 def test_an_unknown_model_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(ModelNotFoundError, match="minilm"):
         Embedder(str(tmp_path)).embed(["x"])
+
+
+@pytest.mark.filterwarnings("default")
+def test_a_language_model_embeds_by_the_mean_of_its_states(tmp_path: Path) -> None:
+    """Its tokenizer makes no token of an empty text, on which the model can't run."""
+    embedder = Embedder(str(save_tiny_model(tmp_path)))
+    assert embedder.identity()["dim"] == embedder.embed(["iron rusts", "water"]).shape[1] == 32
 
 
 def test_the_store_never_imports_the_language_model() -> None:

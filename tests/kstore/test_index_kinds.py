@@ -12,12 +12,13 @@ from kmem.errors import ConfigError, CorruptBankError, MemoryNotFoundError
 from kmem.kstore.bank import open_bank
 from kmem.kstore.describe import describe
 from kmem.kstore.fields import Fields
-from kmem.kstore.index.build import IndexStats, build_index
+from kmem.kstore.index.build import build_index
 from kmem.kstore.index.config import IndexConfig, as_asked
 from kmem.kstore.index.factory import chosen, parse_factory
 from kmem.kstore.index.gpu import on_gpus
 from kmem.kstore.index.opened import Index
 from kmem.kstore.index.search import read_index, search, stored_vectors, write_index
+from kmem.kstore.index.stats import IndexStats
 from kmem.kstore.index.tune import exact_neighbours, noisy_copies, other_neighbours, recall
 from kmem.kstore.life import compact, convert, delete, merge
 from kmem.kstore.manifest import IndexRecord, Manifest

@@ -8,7 +8,7 @@ import pytest
 import safetensors.numpy
 from numpy.typing import NDArray
 
-from kmem.errors import ConfigError, CorruptBankError, IdentityMismatchError, MemoryNotFoundError
+from kmem.errors import ConfigError, CorruptBankError, IdentityMismatchError, MemoryNotFoundError, WrongTypeError
 from kmem.kstore.bank import open_bank
 from kmem.kstore.digest import digest_of
 from kmem.kstore.fields import Fields
@@ -89,6 +89,21 @@ def test_equal_scores_keep_the_order_written_and_excluded_ids_take_no_place() ->
     assert index.search(["words"], 3)[1].tolist() == [[5, 4, 3]]
     assert index.search(["words"], 3, exclude=[5, 3])[1].tolist() == [[4, 2, 1]]
     assert index.search(["words"], 9, exclude=[0, 1, 2])[1].tolist() == [[5, 4, 3, -1, -1, -1]]
+
+
+@pytest.mark.parametrize("k", [1, 7, 40, 900])
+def test_the_best_of_many_are_those_of_a_sort(k: int) -> None:
+    """Enough texts that the best are looked for among the highest of groups; few different scores, so many are equal."""
+    generator = np.random.default_rng(k)
+    texts = [" ".join(generator.choice(["a", "b", "c", "rare"], size=3, p=[0.5, 0.3, 0.19, 0.01])) for _ in range(900)]
+    index = build_lexical(texts, np.arange(900))
+    for query, gone in (("a c", []), ("b rare", [3, 5, 8]), ("rare", [])):
+        whole = index._scores(query)
+        whole[gone] = 0
+        order = [row for row in np.argsort(-whole, kind="stable").tolist() if whole[row] > 0][:k]
+        scores, ids = index.search([query], k, exclude=gone)
+        assert ids[0].tolist() == order + [-1] * (k - len(order))
+        assert np.array_equal(scores[0, : len(order)], whole[order].astype(np.float32))
 
 
 def test_texts_without_any_word_make_an_index_that_finds_nothing(tmp_path: Path) -> None:
@@ -292,6 +307,14 @@ def test_names() -> None:
     for name in ("hybrid:bm25", "hybrid:hybrid"):
         with pytest.raises(ConfigError, match="name one of vectors"):
             retriever(name)
+    for name in ("BM25", "bm25:minilm", "Hybrid:minilm", "hidden:minilm", "hybrid:MiniLM"):
+        with pytest.raises(ConfigError, match="is none of minilm, multilingual, bm25, hybrid, null, hidden; only hybrid takes another"):
+            retriever(name)
+
+
+def test_a_name_is_no_retriever(path: Path) -> None:
+    with pytest.raises(WrongTypeError, match="embedder is 'bm25', a name and no retriever; leave it out"):
+        open_bank(path, "bm25")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("factory", "kind"), [("IVF2,Flat", "ivf"), ("IVF2,PQ4x4,RFlat", "ivfpq"), ("HNSW4", "hnsw")])

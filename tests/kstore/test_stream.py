@@ -169,6 +169,7 @@ def test_an_error_in_any_shard_leaves_no_bank_and_can_be_repeated(path: Path, tm
     assert contents(tmp_path / "new") == contents(tmp_path / "whole")
 
 
+@pytest.mark.usefixtures("heeded_ctrl_c")
 def test_ctrl_c_while_copying_leaves_the_bank_as_it_was(path: Path) -> None:
     delete(path, [tiny_chunks(1)[0].id])
     listed = contents(path)

@@ -15,7 +15,7 @@ FEW = st.integers(min_value=0, max_value=3)
 MANY = st.integers(min_value=-(2**62), max_value=2**62)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(alphabet=st.sampled_from([FEW, MANY]), data=st.data())
 @example(alphabet=FEW, data=None)
 def test_fast_is_naive(alphabet: st.SearchStrategy[int], data: st.DataObject | None) -> None:

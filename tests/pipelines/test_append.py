@@ -10,7 +10,8 @@ import torch
 
 from kmem import AppendConfig, BuildConfig, append, build
 from kmem.encoder.encode import Encoder
-from kmem.errors import BankExistsError, BankNotFoundError, IdentityMismatchError, SourceNotFoundError
+from kmem.errors import BankExistsError, BankNotFoundError, ConfigError, IdentityMismatchError, SourceNotFoundError
+from kmem.kbuild.dedup.config import DedupConfig
 from kmem.kstore.bank import Bank, open_bank
 from kmem.kstore.generation import GenerationWriter
 from kmem.kstore.life import compact, delete
@@ -76,6 +77,46 @@ def test_an_index_that_was_asked_for_stays(tmp_path: Path, tiny_folder: Path, no
         assert "pond" in bank.search("pond animals", k=1)[0].text
     with pytest.raises(BankExistsError, match="--index was HNSW8, is now auto"):
         build(notes, out=tmp_path / "graph", config=replace(config, index="auto"), resume=True)
+
+
+PROSE = "A lighthouse keeper wrote down every evening which ships had passed, and what the wind had been in the bay"
+
+
+def words_alone(tiny_folder: Path) -> BuildConfig:
+    """A configuration that loads no embedder, and for which a sentence is long enough to have near copies."""
+    near = DedupConfig(min_words=8)
+    return BuildConfig(model=str(tiny_folder), profile="uniform8", dtype="float32", embedder="bm25", dedup_chunks=near)
+
+
+def test_copies_of_stored_texts_are_dropped(tmp_path: Path, tiny_folder: Path) -> None:
+    """As the bank's build would have dropped them: near ones and exact ones, under any name, but not those of what was deleted."""
+    bank = tmp_path / "bank"
+    for name, text in (("first", PROSE), ("near", PROSE.replace("bay", "sea")), ("exact", PROSE), ("other", PROSE[::-1])):
+        (tmp_path / f"{name}.txt").write_text(text)
+    build(tmp_path / "first.txt", out=bank, config=words_alone(tiny_folder))
+    report = append(bank, [tmp_path / "near.txt", tmp_path / "other.txt"])
+    assert (report.chunks, report.counts["dropped: near-duplicate of a stored text"]) == (1, 1)
+    assert report.flow["chunks"] == {"in": 2, "kept": 1, "lost": {"dropped: near-duplicate of a stored text": 1}}
+    assert append(bank, tmp_path / "exact.txt").counts["dropped: exact duplicate of a stored text"] == 1
+    with open_bank(bank) as opened:
+        names = {chunk.id: Path(chunk.source).stem for chunk in opened.all_chunks()}
+    assert sorted(names.values()) == ["first", "other"]
+    assert append(bank, tmp_path / "near.txt", config=AppendConfig(compare=False), dry_run=True).chunks == 1
+    delete(bank, [memory_id for memory_id, name in names.items() if name == "first"])
+    assert append(bank, tmp_path / "near.txt").chunks == 1
+
+
+def test_a_large_bank_is_compared_when_asked(tmp_path: Path, tiny_folder: Path, notes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(appending, "COMPARED_ROWS", 1)
+    bank, copy = tmp_path / "bank", tmp_path / "copy.txt"
+    build(notes, out=bank, config=words_alone(tiny_folder))
+    copy.write_text("Owls hunt mice by night.")
+    report = append(bank, copy, dry_run=True)
+    assert (report.chunks, report.counts["not compared with the stored texts (--compare)"]) == (1, 1)
+    assert append(bank, copy, config=AppendConfig(compare=True), dry_run=True).chunks == 0
+    (bank / "build" / "executor.json").write_text('{"dedup_chunks": {"mode": "none"}}')
+    with pytest.raises(ConfigError, match="built with --dedup none, so nothing in it counts as a copy"):
+        append(bank, copy, config=AppendConfig(compare=True))
 
 
 def test_nothing_new_changes_nothing(bank: Path, notes: Path) -> None:

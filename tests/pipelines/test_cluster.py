@@ -3,6 +3,7 @@
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -109,7 +110,7 @@ def test_a_worker_with_another_kmem_does_nothing() -> None:
     assert "this process 0.0.0: install the same one" in str(found.error())
 
 
-def never(task: object, tools: Tools) -> Receipt:
+def never(*_: object) -> Receipt:
     raise AssertionError("this must not be reached")
 
 
@@ -120,6 +121,33 @@ def test_a_scheduler_without_workers_is_not_waited_for(monkeypatch: pytest.Monke
         pytest.raises(WorkersLostError, match="has no workers: start some with dask worker tcp:"),
     ):
         Cluster(ExecutorConfig(scheduler=empty.scheduler_address), "cpu")
+
+
+def test_a_scheduler_that_does_not_answer_is_told_within_seconds(
+    tiny_folder: Path, pages: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before a model is loaded. The port is one that nobody listens at."""
+    assert executor.ANSWER_S <= 5
+    monkeypatch.setattr(executor, "ANSWER_S", 0.3)
+    monkeypatch.setattr("kmem.pipelines.machine.load_encoder", never)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        address = f"tcp://127.0.0.1:{taken.getsockname()[1]}"
+        with pytest.raises(WorkersLostError, match=rf"^No scheduler answers at --scheduler {address} \(not within 0\.3 seconds\)"):
+            build(pages, out=tmp_path / "bank", config=config(tiny_folder), executor=ExecutorConfig(scheduler=address))
+    with pytest.raises(WorkersLostError, match=r"No scheduler answers at --scheduler nowhere \(.*missing port"):
+        Cluster(ExecutorConfig(scheduler="nowhere"), "cpu")
+
+
+def test_workers_that_do_not_start_are_one_sentence_and_leave_no_setting(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "broken.py").write_text("raise RuntimeError('no such thing')")
+    with dask.config.set({"distributed.worker.preload": [str(tmp_path / "broken.py")]}):
+        before = dask.config.get("distributed.deploy.lost-worker-timeout")
+        with pytest.raises(WorkersLostError, match=r"^The worker processes of --workers 1 could not be started \(") as raised:
+            Cluster(ExecutorConfig(workers=1), "cpu")
+        assert "\n" not in str(raised.value)
+        assert dask.config.get("distributed.deploy.lost-worker-timeout") == before
+    assert "Traceback" not in capfd.readouterr().err
 
 
 def number(task: int, tools: Tools) -> Receipt:
@@ -138,6 +166,7 @@ def test_a_scheduler_holds_few_tasks_and_all_are_done(monkeypatch: pytest.Monkey
             indices.append(outcome.receipt.index)
             held.append(len(running._client.futures))
         assert sorted(indices) == list(range(20))
+        assert running.announcement.startswith("1 worker; Dask's") or running.announcement.startswith("1 worker at ")
         assert max(held) < 10  # what was let go is forgotten a little later
         processes = [psutil.Process(), *psutil.Process().children(recursive=True)]
         heard = {each.laddr.ip for process in processes for each in process.net_connections("tcp") if each.status == psutil.CONN_LISTEN}
@@ -230,9 +259,15 @@ def test_a_distributed_build_into_s3(tiny_folder: Path, pages: Path, tmp_path: P
 POISON = """
 import os, signal
 from kmem.kbuild.chunker import Chunker
+from kmem.kbuild.readers.reading import Reading
 from kmem.encoder.encode import Encoder
 if "cut" not in globals():  # Dask runs a preload again in the same module
-    cut, encode = Chunker._chunks, Encoder.encode
+    cut, encode, opened = Chunker._chunks, Encoder.encode, Reading.open
+
+def opening(self):
+    if self.path.endswith("05.txt"):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return opened(self)
 
 def _chunks(self, document, counts):
     if "Table 7 " in document.text:
@@ -244,13 +279,13 @@ def encoding(self, references, *arguments, **named):
         raise RuntimeError("poison")
     return encode(self, references, *arguments, **named)
 
-Chunker._chunks, Encoder.encode = _chunks, encoding
+Chunker._chunks, Encoder.encode, Reading.open = _chunks, encoding, opening
 """
 
 
 @pytest.mark.slow
 def test_poison_is_set_aside(tiny_folder: Path, pages: Path, tmp_path: Path) -> None:
-    """One document ends whatever process cuts it, one chunk can't be encoded: the rest becomes a bank."""
+    """One document ends whatever process cuts it, one whatever reads it, one chunk can't be encoded: the rest becomes a bank."""
     import json
 
     import kmem
@@ -261,11 +296,12 @@ def test_poison_is_set_aside(tiny_folder: Path, pages: Path, tmp_path: Path) -> 
     with dask.config.set({"distributed.worker.preload": [str(tmp_path / "poison.py")]}):
         report = build(pages, out=out, config=config(tiny_folder), executor=ExecutorConfig(workers=2, partition_bytes=PARTITION_BYTES))
     assert report.counts["rejected: ended its worker"] == 1
+    assert report.counts["rejected: ended its worker while it was read"] == 1
     assert report.counts["rejected: raised RuntimeError"] == 1
     rejected = [json.loads(line) for line in (out / "build" / "rejected.jsonl").read_text().splitlines()]
-    assert {line["source"] for line in rejected} == {str(pages / "07.txt"), str(pages / "03.txt")}
+    assert {line["source"] for line in rejected} == {str(pages / "07.txt"), str(pages / "05.txt"), str(pages / "03.txt")}
     with kmem.open(tmp_path / "whole") as whole, kmem.open(out) as bank:
-        texts = {chunk.id: chunk.text for chunk in whole.chunks(whole.ids.tolist()) if not chunk.source.endswith("07.txt")}
+        texts = {chunk.id: chunk.text for chunk in whole.chunks(whole.ids.tolist()) if not chunk.source.endswith(("05.txt", "07.txt"))}
         gone = [memory_id for memory_id, text in texts.items() if "Table 3 maps 5" in text]
         assert set(bank.ids.tolist()) == set(texts) - set(gone)
         assert not [hit for hit in bank.search("Table 3 maps 5 keys", k=50) if not hit.text]

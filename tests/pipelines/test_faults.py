@@ -120,10 +120,11 @@ def test_readers_beside_a_writer_that_never_rests(banks: Banks, tmp_path: Path, 
     """Every bank that is opened is a committed state, and stays it, while memories are appended, deleted and compacted."""
     path = shutil.copytree(banks.built, tmp_path / "bank")
     end = time.monotonic() + seconds
-    pids = [child(partial(_read_until, path, end, tmp_path / f"{number}.json"))[0] for number in range(READERS)]
+    over = tmp_path / "over"
+    pids = [child(partial(_read_until, path, over, tmp_path / f"{number}.json"))[0] for number in range(READERS)]
     now = answers(path)
     known, states = dict(zip(now.ids, now.memories, strict=True)), {now.ids}
-    while time.monotonic() < end:
+    while time.monotonic() < end or not list(tmp_path.glob("*.changed")):
         for change in (banks.appending, _delete_the_second_half, compact):
             change(path)
             now = answers(path)
@@ -131,6 +132,7 @@ def test_readers_beside_a_writer_that_never_rests(banks: Banks, tmp_path: Path, 
             held = dict(zip(now.ids, now.memories, strict=True))
             assert known | held == held | known
             known |= held
+    over.touch()
     assert [os.waitpid(pid, 0)[1] for pid in pids] == [0] * READERS
     opened, seen = 0, set[tuple[int, ...]]()
     for number in range(READERS):
@@ -188,12 +190,12 @@ def _delete_the_second_half(path: Path) -> None:
     delete(path, answers(path).ids[5:])
 
 
-def _read_until(path: Path, end: float, report: Path) -> None:
-    """Open, ask everything, and ask it again after a while of the same open bank."""
+def _read_until(path: Path, over: Path, report: Path) -> None:
+    """Open, ask everything, and ask it again after a while of the same open bank; say when the bank was seen in a second state."""
     known: dict[int, str] = {}
     states: set[tuple[int, ...]] = set()
     opened = 0
-    while time.monotonic() < end:
+    while not over.exists():
         with open_bank(path, NgramEmbedder()) as bank:
             time.sleep(0.01 * (opened % 4))  # something happens before the first read
             first = said(bank)
@@ -206,4 +208,6 @@ def _read_until(path: Path, end: float, report: Path) -> None:
             for memory_id, digest in zip(found.ids, found.memories, strict=True):
                 assert known.setdefault(memory_id, digest) == digest
         opened += 2
+        if len(states) > 1:
+            report.with_suffix(".changed").touch()
     report.write_text(json.dumps({"known": known, "states": sorted(states), "opened": opened}))

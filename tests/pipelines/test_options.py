@@ -54,6 +54,14 @@ def test_what_is_given_goes_before_the_file() -> None:
         ({"limit": "many"}, "limit is 'many', but must be a whole number"),
         ({"out": ["a"]}, r"out is \['a'\], but must be a string"),
         ({"sources": 3}, "sources must be a list"),
+        ({"read": {"text": ""}}, r"read\.text is the empty string"),
+        ({"read": {"title": ""}}, r"read\.title is the empty string"),
+        ({"read": {"id": ""}}, r"read\.id is the empty string"),
+        ({"selector": ""}, "selector is the empty string"),
+        ({"index": "HNSW1048576"}, "'HNSW1048576' asks for 1048576 links a vector; give from 2 to 256"),
+        ({"index": "IVF9999999,Flat"}, "asks for more than 1048576 lists"),
+        ({"target_recall": 0.0}, r"target_recall must lie in \(0, 1\], not 0\.0"),
+        ({"embedder": "bm25", "target_recall": 0.9}, "leave --target-recall out"),
         ({"quality": {"minimum": 2}}, "between 0 and 1"),
         ({"executor": {"workers": 2, "scheduler": "tcp://a:1"}}, "exclude each other"),
     ],
@@ -95,6 +103,9 @@ def test_files_that_hold_no_options(tmp_path: Path) -> None:
         ("", "holds nothing"),
         ("- a", "holds list"),
         ("a: !!python/none x", "no YAML"),
+        ("limit: 3\ndedup:\n  mode: near\nlimit: 4\n", r"build\.yaml gives limit twice, in lines 1 and 4: take one"),
+        ("dedup:\n  mode: near\n  mode: exact\n", "gives mode twice, in lines 2 and 3"),
+        ("dedup: {mode: near, mode: near}", "gives mode twice, in line 1: take"),
     ):
         file.write_text(text)
         with pytest.raises(ConfigError, match=words):

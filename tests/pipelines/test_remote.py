@@ -1,6 +1,9 @@
 """Builds and appends into S3 (moto's server): the same bytes as on a disk, and a stopped one goes on."""
 
 import hashlib
+import os
+import socket
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,11 +14,17 @@ import kmem
 from kmem import AppendConfig, BuildConfig, append, build
 from kmem.document import Chunk
 from kmem.errors import BankExistsError, BankNotFoundError
+from kmem.kstore import lease
+from kmem.kstore.chunks import CHUNKS
+from kmem.kstore.claim import LEASES
 from kmem.kstore.generation import GenerationWriter
+from kmem.kstore.lease import Lease
 from kmem.kstore.place import Span, place_of
 from kmem.kstore.place.remote import RemotePlace
 from kmem.kstore.verify import verify
-from kmem.pipelines.records import BATCH_ROWS, CHUNKS, chunks_at, ids_of, write_records
+from kmem.kstore.writer import is_committed
+from kmem.pipelines.records import BATCH_ROWS, chunks_at, ids_of, write_records
+from kmem.pipelines.status import FINISHED, status
 from tests import s3
 
 
@@ -30,8 +39,8 @@ def bucket(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> str:
     return s3.use_bucket(endpoint, monkeypatch)
 
 
-def config(tiny_folder: Path) -> BuildConfig:
-    return BuildConfig(model=str(tiny_folder), profile="uniform8", dtype="float32", shard_rows=8)
+def config(tiny_folder: Path, embedder: str = "minilm") -> BuildConfig:
+    return BuildConfig(model=str(tiny_folder), profile="uniform8", dtype="float32", shard_rows=8, embedder=embedder)
 
 
 def bank_bytes(bank: str) -> dict[str, bytes]:
@@ -101,6 +110,41 @@ def test_chunks_are_read_where_they_are_looked_at(bucket: str, monkeypatch: pyte
     assert 0 < sum(fetched) < size / 2
     with pytest.raises(FileNotFoundError):
         ids_of(place, "build/chunk/00001.parquet")
+
+
+def test_a_second_build_into_s3_at_the_same_time_is_refused(bucket: str, tiny_folder: Path, corpus: Path, tmp_path: Path) -> None:
+    """It says who writes; the first one ends as if nobody had come, and nothing of the lease is left."""
+    options, local = config(tiny_folder, embedder="bm25"), str(tmp_path / "bank")
+    refused: list[str] = []
+
+    def again(stage: str, done: int, total: int) -> None:
+        if stage == "encode" and done and not refused:
+            with pytest.raises(
+                BankExistsError, match=rf"Another build \(pid {os.getpid()} on .*, begun just now\) is writing to {bucket}; "
+            ) as error:
+                build(corpus, out=bucket, config=options, resume=True)
+            refused.append(str(error.value))
+            assert status(place_of(bucket)).writer == f"{socket.gethostname()}, pid {os.getpid()}"
+
+    build(corpus, out=bucket, config=options, progress=again)
+    assert refused
+    build(corpus, out=local, config=options)
+    assert bank_bytes(bucket) == bank_bytes(local)
+    assert not place_of(bucket).sizes(LEASES)
+    assert status(place_of(bucket)).state == FINISHED
+
+
+def test_a_build_that_lost_its_lease_commits_nothing(bucket: str, tiny_folder: Path, corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lease, "BEAT_S", 0.01)
+
+    def taken_over(stage: str, done: int, total: int) -> None:
+        if stage == "encode" and done:
+            place_of(bucket).replace(f"{LEASES}/000002.json", Lease.mine().to_bytes())
+            time.sleep(0.5)
+
+    with pytest.raises(BankExistsError, match="This build has lost s3://banks/some/bank to another one"):
+        build(corpus, out=bucket, config=config(tiny_folder, embedder="bm25"), progress=taken_over)
+    assert not is_committed(place_of(bucket))
 
 
 def test_what_was_stopped_goes_on_in_s3(bucket: str, tiny_folder: Path, corpus: Path, tmp_path: Path) -> None:

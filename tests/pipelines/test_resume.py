@@ -149,7 +149,7 @@ def test_a_damaged_receipt_is_an_unfinished_shard(tiny_folder: Path, corpus: Pat
 def test_damaged_vectors_and_bracket_are_made_again(
     tiny_folder: Path, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bank, options = tmp_path / "bank", config(tiny_folder, limit=6, shard_rows=2)
+    bank, options = tmp_path / "bank", config(tiny_folder, limit=8, shard_rows=2)
     build([str(corpus)], out=tmp_path / "whole", config=options)
 
     def stop(*_: object, **__: object) -> None:
@@ -159,10 +159,13 @@ def test_damaged_vectors_and_bracket_are_made_again(
         patch.setattr(BankWriter, "commit", stop)
         with pytest.raises(Killed):
             build([str(corpus)], out=bank, config=options)
-    first, second, third = sorted((bank / "build" / "vectors").iterdir())
+    first, second, third, fourth = sorted((bank / "build" / "vectors").iterdir())
     first.write_bytes(b"")
     second.write_bytes(second.read_bytes()[:-5])
     third.write_bytes(first.read_bytes() + b"PK")
+    flipped = bytearray(fourth.read_bytes())
+    flipped[-2] ^= 0x40
+    fourth.write_bytes(flipped)
     bracket = bytearray((bank / "bracket.safetensors").read_bytes())
     bracket[-3] ^= 0x40
     (bank / "bracket.safetensors").write_bytes(bracket)

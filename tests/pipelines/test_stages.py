@@ -5,8 +5,9 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
+import numpy as np
 import pytest
 
 import kmem
@@ -15,6 +16,7 @@ from kmem.encoder.encode import Encoder
 from kmem.errors import AttachError, BankNotFoundError, BuildError, ConfigError, KmemError
 from kmem.kbuild.chunker import Chunker
 from kmem.kbuild.language import LanguagesConfig
+from kmem.kbuild.readers.reading import Reading
 from kmem.kbuild.rules.config import RulesConfig
 from kmem.kstore.index.null import Null
 from kmem.kstore.lock import locked
@@ -197,6 +199,62 @@ def test_a_chunk_that_can_not_be_encoded_is_set_aside(
         assert bank.read(left).lengths.tolist() == whole.read(left).lengths.tolist()
     appended = kmem.append(tmp_path / "bank", corpus)  # the chunk is tried again, by what can encode it
     assert appended.chunks == gone
+
+
+def test_what_memory_is_too_little_for_is_set_aside(
+    tiny_folder: Path, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file that can't be read, and the documents and chunks that can't be judged, cut or encoded; each is tried again first."""
+    opened, verdict, cut, original = Reading.open, ReadStep._verdict, Chunker._chunks, Encoder.encode
+    tried = Counter[str]()
+
+    def short_for(page: str, found: str) -> None:
+        if page in found:
+            tried[page] += 1
+            np.empty(1 << 62, np.uint8)  # numpy's own kind of MemoryError
+
+    def opening(reading: Reading) -> BinaryIO:
+        short_for("03.txt", reading.name)
+        return opened(reading)
+
+    def judging(step: ReadStep, document: Document, tools: Tools) -> str | None:
+        short_for("page 5", document.text)
+        return verdict(step, document, tools)
+
+    def cutting(chunker: Chunker, document: Document, counts: Counter[str]) -> Iterator[Chunk]:
+        short_for("page 7", document.text)
+        return cut(chunker, document, counts)
+
+    def encode(encoder: Encoder, references: Sequence[str], *arguments: Any, **named: Any) -> Memories:
+        short_for("iron rusts in wet air, says page 9", "\n".join(references).lower())
+        return original(encoder, references, *arguments, **named)
+
+    build(corpus, out=tmp_path / "whole", config=config(tiny_folder, embedder="bm25"))
+    monkeypatch.setattr(Reading, "open", opening)
+    monkeypatch.setattr(ReadStep, "_verdict", judging)
+    monkeypatch.setattr(Chunker, "_chunks", cutting)
+    monkeypatch.setattr(Encoder, "encode", encode)
+    report = build(corpus, out=tmp_path / "bank", config=config(tiny_folder, embedder="bm25"))
+    assert report.counts["rejected: raised MemoryError while it was read"] == 1
+    assert report.counts["rejected: raised MemoryError"] > 2
+    assert tried["03.txt"] > 1
+    with kmem.open(tmp_path / "whole") as whole, kmem.open(tmp_path / "bank") as bank:
+        pages = {"03.txt", "05.txt", "07.txt"}
+        left = {chunk.id for chunk in whole.chunks(whole.ids.tolist()) if Path(chunk.source).name not in pages}
+        gone = left - set(bank.ids.tolist())
+        assert set(bank.ids.tolist()) < left
+        assert all("page 9" in chunk.text for chunk in whole.chunks(list(gone)))
+
+
+def test_a_barrier_that_memory_is_too_little_for_says_so(
+    tiny_folder: Path, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def short(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("kmem.pipelines.steps.deduplicate.find_duplicates", short)
+    with pytest.raises(BuildError, match="Stage deduplicate raised MemoryError, and no document is to blame; run it where there is more"):
+        build(corpus, out=tmp_path / "bank", config=config(tiny_folder, embedder="bm25"))
 
 
 def test_a_step_that_always_fails_ends_the_build(tiny_folder: Path, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -148,7 +148,7 @@ def test_a_finished_row_reads_and_retrieves_nothing_more(mode: RetrievalMode, ge
     queries = fed(alone, range(6), *text)
     assert fed(row, range(6), *text, EOS, *[PAD] * 20) == queries
     assert spans(row) == spans(alone)
-    assert row.current_ids == ()
+    assert newest_ids(row) == ()
     assert len(row.tokens) == 6 + generated + 21  # they are columns all the same
 
 
@@ -159,35 +159,39 @@ def test_text_after_an_end_starts_a_chunk() -> None:
     assert fed(row, [EOS, 8]) == [[EOS, 8]]  # in a prompt they are text
 
 
-# ---------------------------------------------------------------- accessors: O(1) a step
+# ---------------------------------------------------------------- the version
 
 
-def _check_accessors(row: RowSpans, before: tuple[int, tuple[int, ...]]) -> tuple[int, tuple[int, ...]]:
-    """The accessors against the list of spans."""
+def newest_ids(row: RowSpans) -> tuple[int, ...]:
+    """What the newest token reads."""
     newest = len(row.tokens) - 1
-    found = [span.ids for span in row.spans if span.start <= newest < span.stop]
-    assert row.current_ids == (found[0] if found else ())
-    assert row.version > before[0] or row.current_ids == before[1]
-    return row.version, row.current_ids
+    return next((span.ids for span in row.spans if span.start <= newest < span.stop), ())
+
+
+def _check_version(row: RowSpans, before: tuple[int, tuple[int, ...]]) -> tuple[int, tuple[int, ...]]:
+    """While it stays, what the newest token reads stays."""
+    found = newest_ids(row)
+    assert row.version > before[0] or found == before[1]
+    return row.version, found
 
 
 @pytest.mark.parametrize("mode", MODES)
 def test_the_version_says_when_what_is_read_may_have_changed(mode: RetrievalMode) -> None:
     row = row_of(mode)
-    seen = (row.version, row.current_ids)
+    seen = (row.version, newest_ids(row))
     pieces = [range(6), *range(100, 111), EOS, PAD, PAD, 111, 112, range(5), 113]
     versions = set()
     for piece in pieces:
         fed(row, piece)
-        seen = _check_accessors(row, seen)
+        seen = _check_version(row, seen)
         versions.add(seen[0])
     assert len(versions) < len(pieces)
     replayed = ReplayedRow(0, row.spans)
-    seen = (replayed.version, replayed.current_ids)
+    seen = (replayed.version, newest_ids(replayed))
     versions = set()
     for token in row.tokens:
         replayed.generate(token)
-        seen = _check_accessors(replayed, seen)
+        seen = _check_version(replayed, seen)
         versions.add(seen[0])
     assert replayed.spans == row.spans
     assert len(versions) < len(row.tokens)

@@ -11,7 +11,7 @@ from kmem.training.gates import GatedReader, gated_nll, gates_of
 from kmem.training.passages import Passage
 from kmem.training.probes import PROBES, Probe, target_nll
 from kmem.training.ranked import RankedMemories, rank_memories
-from tests.tiny import SCALED_LOGITS, SHORT_WINDOWED, byte_tokenizer, tiny_model
+from tests.tiny import BMOJO, SCALED_LOGITS, SHORT_WINDOWED, byte_tokenizer, tiny_model
 
 PASSAGES = (
     Passage("Fox", "A quick brown animal that jumps over lazy dogs."),
@@ -32,7 +32,7 @@ def setting(architecture: str) -> tuple[PreTrainedModel, Encoder, RankedMemories
     return model, Encoder(model, tokenizer, LIKE), ranked, probes
 
 
-@pytest.mark.parametrize("architecture", ["llama", "qwen3", "gemma3", *SHORT_WINDOWED, *SCALED_LOGITS])
+@pytest.mark.parametrize("architecture", ["llama", "qwen3", "gemma3", *SHORT_WINDOWED, *SCALED_LOGITS, BMOJO])
 def test_whole_gates_read_what_a_bank_with_that_budget_reads(architecture: str) -> None:
     model, encoder, ranked, probes = setting(architecture)
     rows = torch.arange(len(probes))[:, None]

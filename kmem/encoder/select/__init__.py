@@ -6,6 +6,7 @@ A new selector is one file here, one line in SELECTORS, one row in tests/encoder
 from kmem.encoder.select.expected import expected
 from kmem.encoder.select.first import first
 from kmem.encoder.select.h2o import h2o
+from kmem.encoder.select.innovation import innovation
 from kmem.encoder.select.knorm import knorm
 from kmem.encoder.select.memory3 import memory3, memory3_exp
 from kmem.encoder.select.random import random
@@ -19,6 +20,7 @@ SELECTORS: dict[str, Selector] = {
     "expected": expected,
     "first": first,
     "h2o": h2o,
+    "innovation": innovation,
     "knorm": knorm,
     "memory3": memory3,
     "memory3-exp": memory3_exp,

@@ -12,8 +12,8 @@ class LayerView:
 
     heads: the H key-value heads shown, ascending: those of the layer that keep any token. Q are the query heads of their groups.
     query [B, Q, T, D] and key [B, H, T, D] before RoPE (after q/k norm where there is one), float32 or wider; rotated_query [B, Q, T, D]
-    as the model attends with, rotated_key [B, H, T, D] as it will be stored; value [B, H, T, D]; valid [B, T] False on padding; scaling
-    the module's own; chunk_ids B content ids.
+    as the model attends with, rotated_key [B, H, T, D] as it will be stored; value [B, H, T, D]; hidden [B, T, C] what the attention is
+    given, the residual stream after its norm; valid [B, T] False on padding; scaling the module's own; chunk_ids B content ids.
     """
 
     layer: int
@@ -23,6 +23,7 @@ class LayerView:
     rotated_query: Tensor
     rotated_key: Tensor
     value: Tensor
+    hidden: Tensor
     valid: Tensor
     scaling: float
     chunk_ids: tuple[int, ...]

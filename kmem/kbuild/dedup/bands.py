@@ -4,7 +4,7 @@ Indyk and Motwani 1998; Leskovec, Rajaraman and Ullman, Mining of Massive Datase
 with a dictionary for each band.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 
 import numpy as np
@@ -16,6 +16,8 @@ MISSED, IN_VAIN = 0.9, 0.1
 """What a pair that is not found costs, and one that is compared in vain: comparing is cheap and decides, so few may be missed."""
 BLOCK_TEXTS = 1 << 18
 """Texts whose signatures are looked at before they may be let go."""
+SORTED_TEXTS = 1 << 23
+"""Hashes that are sorted at a time: those of a range, of which there are as many as it takes."""
 _STEPS = 512
 _NONE = -1
 
@@ -41,24 +43,48 @@ def bands_and_rows(threshold: float, permutations: int) -> tuple[int, int]:
 
 
 def earlier(
-    minhash: NDArray[np.uint8], texts: NDArray[np.int32], band: int, rows: int, looked: Callable[[], None] | None = None
+    minhash: NDArray[np.uint8],
+    texts: NDArray[np.int32],
+    band: int,
+    rows: int,
+    looked: Callable[[], None] | None = None,
+    keys: NDArray[np.uint64] | None = None,
 ) -> NDArray[np.int32]:
     """[len(texts)] for each of some texts, in ascending order, the last one before it with the same band; −1 where there is none.
 
-    minhash [N, permutations], texts: rows of it; the result holds places in `texts`. looked: called after each `BLOCK_TEXTS`.
+    minhash [N, permutations], texts: rows of it; the result holds places in `texts`. looked: called after each `BLOCK_TEXTS`. keys:
+    [len(texts)], written over.
     """
-    keys = np.empty(len(texts), np.uint64)
+    keys = np.empty(len(texts), np.uint64) if keys is None else keys
     for start in range(0, len(texts), BLOCK_TEXTS):
         block = slice(start, start + BLOCK_TEXTS)
         keys[block] = _keys(minhash, texts[block], band * rows, rows)
         if looked is not None:
             looked()
-    order = np.argsort(keys, kind="stable").astype(np.int32)  # stable: within a band, ascending
-    keys = keys[order]
-    same = keys[1:] == keys[:-1]
     before = np.full(len(texts), _NONE, np.int32)
-    before[order[1:][same]] = order[:-1][same]
+    for places in ranges(keys):
+        own = keys[places]
+        order = np.argsort(own, kind="stable")  # stable: within a band, ascending
+        same = np.flatnonzero(own[order[1:]] == own[order[:-1]])
+        before[places[order[same + 1]]] = places[order[same]]
+        if looked is not None:
+            looked()
     return before
+
+
+def ranges(keys: NDArray[np.uint64]) -> Iterator[NDArray[np.int32]]:
+    """Places in `keys` [N], ascending, of those in one range of values after another: about `SORTED_TEXTS` each, as hashes are spread."""
+    count = max(1, -(-len(keys) // SORTED_TEXTS))
+    for number in range(count):
+        least, most = (np.uint64((number + step << 64) // count - step) for step in (0, 1))
+        found = [
+            (np.flatnonzero((keys[start : start + BLOCK_TEXTS] >= least) & (keys[start : start + BLOCK_TEXTS] <= most)) + start).astype(
+                np.int32
+            )
+            for start in range(0, len(keys), BLOCK_TEXTS)
+        ]
+        if found:
+            yield np.concatenate(found)
 
 
 @compiled

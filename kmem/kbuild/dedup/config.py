@@ -8,6 +8,8 @@ from kmem.errors import ConfigError, UnknownNameError
 
 MODES = ("near", "exact", "none")
 MOST_PERMUTATIONS = 1024
+MEMORY_BYTES, TEXT_BYTES, FILE_BYTES = 2 << 30, 20, 320
+"""What comparing takes: in memory at most, and more of it for each text; and in temporary files for each, at 128 permutations."""
 
 
 @dataclass(frozen=True, kw_only=True)

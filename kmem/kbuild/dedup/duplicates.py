@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kmem.errors import ConfigError
-from kmem.kbuild.dedup.bands import BLOCK_TEXTS, bands_and_rows, earlier
+from kmem.kbuild.dedup.bands import BLOCK_TEXTS, bands_and_rows, earlier, ranges
 from kmem.kbuild.dedup.config import DedupConfig
 from kmem.kbuild.dedup.resolve import resolve
 from kmem.kbuild.dedup.signatures import Signatures
@@ -42,39 +42,45 @@ class Duplicates:
 def find_duplicates(parts: Sequence[Callable[[], Signatures]], config: DedupConfig) -> list[Duplicates]:
     """For each partition, its texts that go; `parts` give the signatures, in the order of the texts, and are called twice.
 
-    Of texts that are alike the first stays, whichever partition it is in; how the texts are divided changes nothing. Takes about 120 bytes
-    a text in memory and, at 128 permutations and the default threshold, 256 in temporary files, which are mapped a part at a time (or in
-    memory, where they are small): twenty million texts in 2.4 GB and 5 GB of disk.
+    Of texts that are alike the first stays, whichever partition it is in; how the texts are divided changes nothing. Takes 20 bytes a text
+    in memory beside 2 GB and, at 128 permutations and the default threshold, 320 in temporary files, which are mapped a part at a time (or
+    in memory, where they are small): a hundred million texts in 4 GB and 32 GB of disk. (config.py has these figures.)
     Raises ConfigError for signatures with another number of permutations than `config` has.
     """
     if not parts:
         return []
     with spilling() as spill:
         sizes, all_ = _collected(parts, config, spill)
-        reason, of = np.zeros(len(all_), np.uint8), np.full(len(all_), -1, np.int64)
+        reason, of = np.zeros(len(all_), np.uint8), spill.array((len(all_),), np.int64)
+        of[:] = -1
         if config.mode != "none":
-            _exact(all_.exact, reason, of)
+            _exact(all_.exact, reason, of, spill)
         if config.mode == "near":
             _near(all_, config, reason, of, spill)
     bounds = np.cumsum(sizes)[:-1]
     return [Duplicates(of=own, reason=why) for own, why in zip(np.split(of, bounds), np.split(reason, bounds), strict=True)]
 
 
-def _exact(hashes: NDArray[np.uint64], reason: NDArray[np.uint8], of: NDArray[np.int64]) -> None:
-    order = np.lexsort((hashes[:, 1], hashes[:, 0]))  # stable: equal ones ascend
-    new = np.ones(len(order), bool)
-    new[1:] = (hashes[order[1:]] != hashes[order[:-1]]).any(axis=1)
-    first = order[np.maximum.accumulate(np.where(new, np.arange(len(order)), 0))]
-    copies = order[~new]
-    reason[copies], of[copies] = EXACT, first[~new]
+def _exact(hashes: NDArray[np.uint64], reason: NDArray[np.uint8], of: NDArray[np.int64], spill: Spill) -> None:
+    for places in ranges(hashes[:, 0]):
+        own = hashes[places]
+        order = np.lexsort((own[:, 1], own[:, 0]))  # stable: equal ones ascend
+        new = np.ones(len(order), bool)
+        new[1:] = (own[order[1:]] != own[order[:-1]]).any(axis=1)
+        first = order[np.maximum.accumulate(np.where(new, np.arange(len(order)), 0))]
+        copies = places[order[~new]]
+        reason[copies], of[copies] = EXACT, places[first[~new]]
+        spill.let_go()
 
 
 def _near(all_: Signatures, config: DedupConfig, reason: NDArray[np.uint8], of: NDArray[np.int64], spill: Spill) -> None:
-    texts = np.flatnonzero((reason == KEPT) & (all_.words >= config.min_words)).astype(np.int32)
+    blocks = [slice(start, start + BLOCK_TEXTS) for start in range(0, len(reason), BLOCK_TEXTS)]
+    long = [(np.flatnonzero((reason[at] == KEPT) & (all_.words[at] >= config.min_words)) + at.start).astype(np.int32) for at in blocks]
+    texts = np.concatenate(long) if long else np.empty(0, np.int32)
     bands, rows = bands_and_rows(config.threshold, config.permutations)
-    before = spill.array((bands, len(texts)), np.int32)
+    before, keys = spill.array((bands, len(texts)), np.int32), spill.array((len(texts),), np.uint64)
     for band in range(bands):
-        before[band] = earlier(all_.minhash, texts, band, rows, spill.let_go)
+        before[band] = earlier(all_.minhash, texts, band, rows, spill.let_go, keys)
         spill.let_go()
     kept = np.empty(len(texts), np.int32)
     least, retitled = (math.ceil(share * config.permutations) for share in (config.threshold, config.retitled_threshold))
@@ -82,12 +88,15 @@ def _near(all_: Signatures, config: DedupConfig, reason: NDArray[np.uint8], of: 
         end = min(start + BLOCK_TEXTS, len(texts))
         resolve(before, texts, all_.minhash, all_.title, all_.numbers, all_.others, least, retitled, kept, start, end)
         spill.let_go()
-    gone = kept >= 0
-    reason[texts[gone]], of[texts[gone]] = NEAR, texts[kept[gone]]
+    for at in blocks:
+        gone = np.flatnonzero(kept[at] >= 0) + at.start
+        reason[texts[gone]], of[texts[gone]] = NEAR, texts[kept[gone]]
     # The text that an exact copy repeats may itself be a near-duplicate.
-    copies = np.flatnonzero(reason == EXACT)
-    further = of[of[copies]]
-    of[copies] = np.where(further >= 0, further, of[copies])
+    for at in blocks:
+        copies = np.flatnonzero(reason[at] == EXACT) + at.start
+        further = of[of[copies]]
+        of[copies] = np.where(further >= 0, further, of[copies])
+        spill.let_go()
 
 
 def _collected(parts: Sequence[Callable[[], Signatures]], config: DedupConfig, spill: Spill) -> tuple[list[int], Signatures]:

@@ -3,6 +3,7 @@
 import codecs
 from dataclasses import dataclass
 
+from kmem.arguments import require_name
 from kmem.errors import ConfigError
 
 
@@ -13,7 +14,7 @@ class ReadConfig:
     Where `title` is None, `title` is taken if it is there; where `id` is None, JSON lines take `id` if it is there, else the line, and
     Parquet takes the row. `encoding` is that of files without byte-order mark. With `main_text` only the main text of an HTML page is kept.
     `max_document_bytes` bounds what is in memory: longer plain text is cut into several documents, other documents are rejected.
-    Raises ConfigError for an encoding that Python doesn't know.
+    Raises ConfigError for an empty name, and an encoding that Python doesn't know.
     """
 
     text: str = "text"
@@ -24,6 +25,9 @@ class ReadConfig:
     max_document_bytes: int = 16 << 20
 
     def __post_init__(self) -> None:
+        for name, value in (("text", self.text), ("title", self.title), ("id", self.id)):
+            if value is not None:
+                require_name(value, f"read.{name}")
         try:
             codecs.lookup(self.encoding)
             "\n".encode(self.encoding)

@@ -13,6 +13,7 @@ from fsspec.utils import glob_translate
 from typing_extensions import Buffer
 
 from kmem.errors import ConfigError, MissingDependencyError, PlaceError
+from kmem.ranges import Ranges
 
 OBJECT_STORES = ("s3", "s3a", "gs", "az", "azure", "abfs", "abfss", "adl")
 """Read with the library, credentials and endpoint that banks are; fsspec's own packages serve the other schemes."""
@@ -47,7 +48,7 @@ def remote(url: str) -> Remote:
         root = "/".join(url.split("/")[:3])
         return _object_store(root, os.environ.get("AWS_ENDPOINT_URL"), os.environ.get("AWS_ACCESS_KEY_ID"))
     try:
-        return _Fsspec(fsspec.filesystem(scheme), scheme)
+        return _Fsspec(fsspec.filesystem(scheme))
     except ImportError as error:
         raise MissingDependencyError(f"{url} needs a package that is not installed: {' '.join(str(error).split())}.") from error
     except ValueError as error:
@@ -96,7 +97,7 @@ class _ObjectStore:
         def read(start: int, end: int) -> bytes:
             return bytes(self._asked(url, lambda: obstore.get_range(self._store, name, start=start, end=end)))
 
-        return _Ranges(self.size(url), read)
+        return Ranges(self.size(url), read)
 
     def _name(self, url: str) -> str:
         return url.removeprefix(self._root).lstrip("/")
@@ -112,39 +113,9 @@ class _ObjectStore:
             raise unreachable(url, error) from error
 
 
-class _Ranges(io.RawIOBase):
-    """A file of known length, read by ranges."""
-
-    def __init__(self, size: int, read: Callable[[int, int], bytes]) -> None:
-        self._size, self._read, self._at = size, read, 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        self._at = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
-        return self._at
-
-    def tell(self) -> int:
-        return self._at
-
-    def readinto(self, buffer: Buffer) -> int:
-        view = memoryview(buffer)
-        end = min(self._at + len(view), self._size)
-        if end <= self._at:
-            return 0
-        data = self._read(self._at, end)
-        view[: len(data)] = data
-        self._at += len(data)
-        return len(data)
-
-
 class _Fsspec:
-    def __init__(self, system: Any, scheme: str) -> None:
-        self._system, self._scheme = system, scheme
+    def __init__(self, system: Any) -> None:
+        self._system = system
 
     def size(self, url: str) -> int:
         info = self._asked(url, lambda: self._system.info(self._name(url)))

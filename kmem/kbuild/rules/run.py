@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from kmem.document import Document
+from kmem.kbuild.kept import kept
 from kmem.kbuild.rules import RULES
 from kmem.kbuild.rules.config import RulesConfig
 from kmem.kbuild.rules.view import View
@@ -28,13 +29,7 @@ class Rules:
 
     def run(self, documents: Iterable[Document], counts: Counter[str] | None = None) -> Iterator[Document]:
         """The documents that no rule drops, in order; `counts` receives `dropped: <rule>`."""
-        counts = Counter() if counts is None else counts
-        for document in documents:
-            reason = self.verdict(document.text)
-            if reason is None:
-                yield document
-            else:
-                counts[f"dropped: {reason}"] += 1
+        return kept(documents, self.verdict, counts)
 
 
 def figures(text: str) -> dict[str, float]:

@@ -25,6 +25,13 @@ class Eidetic(NamedTuple):
     filled: Tensor
 
 
+class Attended(NamedTuple):
+    """output: [B, Q, T, D]; lse: [B, Q, T], the log of the sum of exponentials of a query's scores, where it was asked for."""
+
+    output: Tensor
+    lse: Tensor | None
+
+
 @dataclass(frozen=True, kw_only=True)
 class Window:
     """A query sees its chunk up to itself and the `width − chunk` tokens before the chunk; the `fading` keys stand right before those.

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from kmem.kernels.chunked_window.layout import Eidetic, KeyValue, Window
+from kmem.kernels.chunked_window.layout import Attended, Eidetic, KeyValue, Window
 
 
 def attend(
@@ -15,8 +15,8 @@ def attend(
     scaling: float,
     fading: KeyValue | None = None,
     eidetic: Eidetic | None = None,
-) -> Tensor:
-    """Output [B, Q, T, D] of query [B, Q, T, D], the tokens at positions end − T … end − 1, in float32 or wider.
+) -> Attended:
+    """Output [B, Q, T, D] of query [B, Q, T, D], the tokens at positions end − T … end − 1, and lse [B, Q, T], in float32 or wider.
 
     near: keys of the tokens themselves; fading: keys of the state's read-outs; eidetic: of the chunks in `window.chunks(end − T, end)`.
     """
@@ -44,5 +44,5 @@ def attend(
 
     key, value = (torch.cat(parts, dim=3).to(wide).repeat_interleave(shared, dim=1) for parts in (keys, values))
     scores = (key @ query.to(wide)[..., None])[..., 0] * scaling
-    probabilities = scores.masked_fill(~torch.cat(masks, dim=2)[:, None], -torch.inf).softmax(-1)
-    return (probabilities[..., None, :] @ value)[..., 0, :]
+    scores = scores.masked_fill(~torch.cat(masks, dim=2)[:, None], -torch.inf)
+    return Attended((scores.softmax(-1)[..., None, :] @ value)[..., 0, :], scores.logsumexp(-1))

@@ -17,6 +17,11 @@ def prepare(memory: LayerMemory, segments: Segments) -> Prepared:
     return (fast or dense.prepare)(memory, segments)
 
 
+def prepare_joining(memory: LayerMemory, segments: Segments) -> dense.Merging:
+    """What joins bracket and memories to the output and log-sum-exp of an attention that some model has of its own."""
+    return dense.Merging(memory, segments, range(len(memory.budget)))
+
+
 def decodes_slots(device: torch.device, dtype: torch.dtype) -> bool:
     """Whether what `prepare` gives there, to models of this type, reads Int8Slots and VqSlots without decoding them all first."""
     return _suits_triton(device, dtype) and _triton() is not None
@@ -36,4 +41,4 @@ def _triton() -> Prepare | None:
     return triton.prepare
 
 
-__all__ = ["LayerMemory", "PlainSlots", "Prepared", "Segments", "Slots", "decodes_slots", "prepare"]
+__all__ = ["LayerMemory", "PlainSlots", "Prepared", "Segments", "Slots", "decodes_slots", "prepare", "prepare_joining"]

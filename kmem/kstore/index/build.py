@@ -1,7 +1,6 @@
 """Building a search index: trained on a sample, filled in blocks, tuned and measured. See factory.py for the kinds."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any
 
 import faiss
@@ -13,6 +12,7 @@ from kmem.kstore.index.config import IndexConfig
 from kmem.kstore.index.exact import ExactVectors
 from kmem.kstore.index.factory import Factory
 from kmem.kstore.index.opened import Index
+from kmem.kstore.index.stats import IndexStats
 from kmem.kstore.index.threads import thread_count, threads
 from kmem.kstore.index.tune import FIRST, MAX_SAMPLE, NEIGHBOURS, blocks, exact_neighbours, noisy_copies, other_neighbours, tuned
 
@@ -23,22 +23,6 @@ ROWS_A_WORD = 256
 
 Fill = Callable[[Any], Any]
 """Trained and empty → with all vectors in it, in their order, under their ids."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class IndexStats:
-    """What was built and how well it searches; fields as in IndexRecord."""
-
-    kind: str
-    asked: str
-    factory: str
-    metric: str
-    search: Mapping[str, int]
-    target_recall: float
-    recall_at_5: float
-    recall_sample: int
-    rows: int
-    dim: int
 
 
 def build_index(

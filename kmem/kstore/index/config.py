@@ -3,11 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from kmem.errors import ConfigError
-from kmem.kstore.index.factory import AUTO, CODES_FROM, FLAT_BELOW, Factory, chosen, require_factory
+from kmem.kstore.index.factory import AUTO, CODES_FROM, FLAT_BELOW, TARGET_RECALL, Factory, chosen, require_factory, require_target
 from kmem.kstore.manifest import IndexRecord
-
-TARGET_RECALL = 0.95
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,8 +25,7 @@ class IndexConfig:
 
     def __post_init__(self) -> None:
         require_factory(self.factory)
-        if not 0 < self.target_recall <= 1:
-            raise ConfigError(f"target_recall must lie in (0, 1], not {self.target_recall}.")
+        require_target(self.target_recall)
 
     def factory_of(self, rows: int, dim: int) -> Factory:
         """The index for so many vectors. Raises ConfigError as `chosen` does."""

@@ -91,7 +91,7 @@ class Embedder:
 
     @cached_property
     def dim(self) -> int:
-        return int(self._encode([""], "").shape[1])
+        return int(self._encode(["a"], "").shape[1])  # of an empty text, tokenizers without marks of their own make nothing to run on
 
     @cached_property
     def _prefixes(self) -> tuple[str, str]:

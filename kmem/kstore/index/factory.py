@@ -10,7 +10,10 @@ AUTO = "auto"
 FLAT_BELOW = 20_000
 CODES_FROM = 4_000_000
 MOST = 1 << 20
-"""Lists, parts or links that a string may ask for."""
+"""Lists or parts that a string may ask for."""
+MOST_LINKS = 256
+"""Of a node of a graph; each takes 8 bytes a vector."""
+TARGET_RECALL = 0.95
 DIMENSIONS_A_CODE = 4
 """Of what product quantisation cuts a vector into, each part one byte, where the number of rows chooses."""
 
@@ -75,8 +78,10 @@ def parse_factory(text: str) -> Factory:
     for kind, spelled in _SPELLED:
         if found := spelled.fullmatch(text):
             numbers = {name: int(value) for name, value in found.groupdict().items() if value and name != "refine"}
-            if max(numbers.values(), default=0) > MOST or numbers.get("links", 2) < 2:
-                break
+            if not 2 <= numbers.get("links", 2) <= MOST_LINKS:
+                raise ConfigError(f"{text!r:.60} asks for {numbers['links']} links a vector; give from 2 to {MOST_LINKS}, as in HNSW32.")
+            if max(numbers.values(), default=0) > MOST:
+                raise ConfigError(f"{text!r:.60} asks for more than {MOST} lists or parts; IVF1024,PQ48 has 1024 and 48.")
             return Factory(kind=kind, refine=found.groupdict().get("refine") is not None, **numbers)
     raise ConfigError(
         f"{text!r:.60} is no search index that kmem builds; give {AUTO}, Flat, IVF1024,Flat, IVF1024,PQ48 "
@@ -88,6 +93,12 @@ def require_factory(text: str) -> None:
     """Raise ConfigError unless it is `auto` or what `parse_factory` reads."""
     if text != AUTO:
         parse_factory(text)
+
+
+def require_target(recall: float) -> None:
+    """Raise ConfigError for a share of the nearest that no search can be tuned to find."""
+    if not 0 < recall <= 1:
+        raise ConfigError(f"target_recall must lie in (0, 1], not {recall}.")
 
 
 def chosen(text: str, *, rows: int, dim: int, flat_below: int = FLAT_BELOW, codes_from: int = CODES_FROM) -> Factory:

@@ -1,5 +1,6 @@
 """`hybrid`: what vectors and words find, in one order, by a convex combination of scores (Bruch, Gai and Ingber 2023)."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -66,14 +67,15 @@ def fuse(near: "Found", sharing: "Found", k: int, fusion: Fusion = FUSION) -> "F
     scores = np.zeros((len(near[1]), k), dtype=np.float32)
     ids = np.full((len(near[1]), k), -1, dtype=np.int64)
     for row, (by_vector, by_word) in enumerate(zip(zip(*near, strict=True), zip(*sharing, strict=True), strict=True)):
-        there = by_vector[1] >= 0, by_word[1] >= 0
-        found, first, at = np.unique(np.concatenate([by_vector[1][there[0]], by_word[1][there[1]]]), return_index=True, return_inverse=True)
-        count = int(there[0].sum())
-        vectors = _spread(_standard(by_vector[0][there[0]]), at[:count], len(found))
-        words = _spread(_standard(by_word[0]), at[count:], len(found))
+        places = {memory_id: place for place, memory_id in enumerate(by_vector[1][by_vector[1] >= 0].tolist())}
+        near_count = len(places)
+        at = [places.setdefault(memory_id, len(places)) for memory_id in by_word[1][by_word[1] >= 0].tolist()]
+        standard = _standard(by_vector[0][:near_count]), _standard(by_word[0])
+        vectors, words = (np.full(len(places), scores_of[-1]) for scores_of in standard)
+        vectors[:near_count], words[at] = standard[0][:near_count], standard[1][: len(at)]
         fused = (1 - fusion.words) * vectors + fusion.words * words
-        best = np.lexsort((first, -fused))[:k]
-        ids[row, : len(best)], scores[row, : len(best)] = found[best], fused[best]
+        best = np.argsort(-fused, kind="stable")[:k]
+        ids[row, : len(best)], scores[row, : len(best)] = np.fromiter(places, np.int64, len(places))[best], fused[best]
     return scores, ids
 
 
@@ -82,12 +84,6 @@ def _standard(scores: NDArray[np.float32]) -> NDArray[np.float64]:
     if not len(scores):
         return np.zeros(1)
     exact = scores.astype(np.float64)
-    standard: NDArray[np.float64] = (exact - exact.mean()) / max(float(exact.std()), LEAST)
+    apart = exact - np.add.reduce(exact) / len(exact)
+    standard: NDArray[np.float64] = apart / max(math.sqrt(np.add.reduce(apart * apart) / len(exact)), LEAST)
     return standard
-
-
-def _spread(scores: NDArray[np.float64], at: NDArray[np.intp], count: int) -> NDArray[np.float64]:
-    """[count]: the first of the scores at their places, elsewhere the last."""
-    spread = np.full(count, scores[-1])
-    spread[at] = scores[: len(at)]
-    return spread

@@ -22,6 +22,9 @@ K1, B = 1.5, 0.75
 SCORING = f"lucene, k1 {K1}, b {B}, {TOKENS}"
 """How words are counted, for the record of an index."""
 
+GROUPS = 4
+"""Times as many as are asked for, in which the best are looked for: with four, a seventh too many are ranked."""
+
 _TYPES: dict[str, Any] = {"ids": np.int64, "starts": np.int64, "rows": np.int32, "scores": np.float32, "terms": np.uint8}
 _REPAIR = "make it again with kmem verify --repair-index."
 
@@ -61,8 +64,11 @@ class LexicalIndex:
         places = [slice(int(self.starts[term]), int(self.starts[term + 1])) for term in counts]
         if not places:
             return np.zeros(len(self.ids))
-        rows = np.concatenate([self.rows[place] for place in places])
-        weights = np.concatenate([self.scores[place] * np.float32(count) for place, count in zip(places, counts.values(), strict=True)])
+        rows = np.concatenate([self.rows[place] for place in places], dtype=np.intp)
+        times = zip(places, counts.values(), strict=True)
+        weights = np.concatenate(
+            [self.scores[place] if count == 1 else count * self.scores[place] for place, count in times], dtype=np.float64
+        )
         return np.bincount(rows, weights=weights, minlength=len(self.ids)).astype(np.float64, copy=False)
 
     @cached_property
@@ -72,12 +78,17 @@ class LexicalIndex:
 
 def _best(scores: NDArray[np.float64], k: int) -> NDArray[np.intp]:
     """Up to k places of positive scores, the highest first, the first of equal ones first."""
-    if k < len(scores):
-        least = np.partition(scores, len(scores) - k)[len(scores) - k]
-        places = np.flatnonzero((scores >= least) & (scores > 0))
-    else:
-        places = np.flatnonzero(scores > 0)
+    least = _reached(scores, k)
+    places = np.flatnonzero(scores >= least if least > 0 else scores > 0)
     return places[np.argsort(-scores[places], kind="stable")][:k]
+
+
+def _reached(scores: NDArray[np.float64], k: int) -> float:
+    """A score that k of them reach and few others: the k-th of groups' highest, which takes a quarter of the time of the k-th of all."""
+    height = len(scores) // (GROUPS * k)
+    if height > 1:
+        scores = scores[: height * GROUPS * k].reshape(height, -1).max(axis=0)
+    return float(np.partition(scores, len(scores) - k)[len(scores) - k])
 
 
 def build_lexical(texts: Iterable[str], ids: NDArray[np.int64]) -> LexicalIndex:

@@ -12,7 +12,7 @@ def search_parameters(kind: str, settings: Mapping[str, int], exclude: Sequence[
     selector = selector_without(exclude)
     # FAISS adds the keyword constructors in Python; its type stubs don't know them.
     if kind == "flat":
-        return faiss.SearchParameters(sel=selector)  # type: ignore[call-arg]
+        return None if selector is None else faiss.SearchParameters(sel=selector)  # type: ignore[call-arg]
     if kind == "hnsw":
         return faiss.SearchParametersHNSW(sel=selector, efSearch=settings["efSearch"])  # type: ignore[attr-defined]
     if kind == "ivfpq":

@@ -33,8 +33,8 @@ def retriever(
 ) -> Retriever:
     """The retriever of this name, not loaded yet. The prefixes are for sentence-transformers models, None for what those declare.
 
-    hidden: gives `hidden`, which takes the language model. Raises ConfigError without it, and for prefixes of a retriever that takes
-    none; loading it later raises what `Embedder` does.
+    hidden: gives `hidden`, which takes the language model. Raises ConfigError without it, for prefixes of a retriever that takes
+    none, and for a known name misspelt; loading it later raises what `Embedder` does.
     """
     require_name(name, "embedder")
     kind, named, of = name.partition(":")
@@ -44,7 +44,10 @@ def retriever(
         if of == BM25 or of.partition(":")[0] == HYBRID:
             raise ConfigError(f"{name!r} fuses a retriever of words with itself: name one of vectors, as in hybrid:minilm.")
         return Hybrid(retriever(of, query_prefix=query_prefix, passage_prefix=passage_prefix, hidden=hidden))
-    if name not in (*RETRIEVERS, HIDDEN):
+    known = (*RETRIEVERS, HIDDEN)
+    if name not in known and kind.casefold() in known:
+        raise ConfigError(f"Embedder {name!r} is none of {', '.join(known)}; only {HYBRID} takes another beside it, as in hybrid:minilm.")
+    if name not in known:
         return Embedder(name, query_prefix=query_prefix, passage_prefix=passage_prefix)
     if query_prefix is not None or passage_prefix is not None:
         raise ConfigError(f"Embedder {name!r} takes no prefixes: leave --query-prefix and --passage-prefix out.")

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from kmem.errors import CorruptBankError
 from kmem.kstore.digest import Digest
-from kmem.kstore.index.build import IndexStats
 from kmem.kstore.index.exact import ExactVectors, not_indexed
 from kmem.kstore.index.gpu import on_gpus
 from kmem.kstore.index.opened import Found, Index
+from kmem.kstore.index.stats import IndexStats
 from kmem.kstore.index.threads import thread_count, threads
 from kmem.kstore.manifest import IndexRecord
 from kmem.kstore.place import Place

@@ -6,7 +6,9 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 
 from kmem.models.bmojo.config import BMojoConfig
 from kmem.models.bmojo.mixers import mixer
+from kmem.models.bmojo.rope import Rotation
 from kmem.models.bmojo.state import State
+from kmem.models.bmojo.variants import WITHOUT_ATTENTION
 
 
 class SwiGLU(nn.Module):
@@ -21,16 +23,20 @@ class SwiGLU(nn.Module):
 
 
 class Block(GradientCheckpointingLayer):  # type: ignore[misc]  # transformers is untyped here
+    """attends: whether its mixer is an attention, which explicit memories can join."""
+
     def __init__(self, config: BMojoConfig, layer: int) -> None:
         super().__init__()
         self.mixer_norm = nn.RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
+        self.attends = config.mixers[layer] not in WITHOUT_ATTENTION
         self.mixer = mixer(config, layer)
         self.mlp_norm = nn.RMSNorm(config.hidden_size, eps=config.rms_norm_eps) if config.intermediate_size else None
         self.mlp = SwiGLU(config) if config.intermediate_size else None
 
-    def forward(self, hidden: Tensor, state: State, past: int) -> tuple[Tensor, State]:
+    def forward(self, hidden: Tensor, state: State, past: int, rotation: Rotation) -> tuple[Tensor, State]:
         """[B, T, C] → [B, T, C], and the mixer's state."""
-        mixed, after = self.mixer(self.mixer_norm(hidden), state, past)
+        placed = {"position_embeddings": rotation} if self.attends else {}
+        mixed, after = self.mixer(self.mixer_norm(hidden), state, past, **placed)
         hidden = hidden + mixed
         if self.mlp_norm is not None and self.mlp is not None:
             hidden = hidden + self.mlp(self.mlp_norm(hidden))

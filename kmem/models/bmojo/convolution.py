@@ -30,7 +30,7 @@ class CausalConvolution(nn.Module):
 class ConvolutionMixer(nn.Module):
     """Out of a token and the few before it: convolution times gate."""
 
-    def __init__(self, config: BMojoConfig, layer: int) -> None:
+    def __init__(self, config: BMojoConfig) -> None:
         super().__init__()
         self.conv1d = CausalConvolution(config.hidden_size, config.conv_kernel)
         self.gate_proj = nn.Linear(config.hidden_size, config.hidden_size, bias=False)

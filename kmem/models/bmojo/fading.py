@@ -29,7 +29,7 @@ class GatedNorm(nn.Module):
 class FadingMemory(nn.Module):
     """x_{t+1} = exp(−a Δ_t) x_t + Δ_t v_t b_tᵀ, and the read-out x_{t+1} c_t of each token: of constant size whatever was read."""
 
-    def __init__(self, config: BMojoConfig, layer: int = 0) -> None:
+    def __init__(self, config: BMojoConfig) -> None:
         super().__init__()
         self.inner = config.state_expand * config.hidden_size
         self.heads, self.groups, self.width = config.state_heads, config.state_groups, config.state_size

@@ -1,6 +1,6 @@
 """The stack of layers."""
 
-from torch import LongTensor, Tensor, nn
+from torch import LongTensor, Tensor, arange, nn
 from transformers import PreTrainedModel, initialization
 from transformers.modeling_outputs import BaseModelOutputWithPast
 
@@ -10,6 +10,7 @@ from kmem.models.bmojo.cache import BMojoCache
 from kmem.models.bmojo.config import BMojoConfig
 from kmem.models.bmojo.convolution import CausalConvolution
 from kmem.models.bmojo.fading import FadingMemory, GatedNorm
+from kmem.models.bmojo.rope import RotaryEmbedding
 from kmem.models.bmojo.rows import require_even_rows
 
 
@@ -42,6 +43,7 @@ class BMojoModel(BMojoPreTrainedModel):
         self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
         self.layers = nn.ModuleList(Block(config, layer) for layer in range(config.num_hidden_layers))
         self.norm = nn.RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
+        self.rotary_emb = RotaryEmbedding(config.head_dim, config.rope_base)
         self.gradient_checkpointing = False
         self.post_init()
 
@@ -49,6 +51,7 @@ class BMojoModel(BMojoPreTrainedModel):
         self,
         input_ids: LongTensor | None = None,
         attention_mask: Tensor | None = None,
+        position_ids: Tensor | None = None,
         past_key_values: BMojoCache | None = None,
         inputs_embeds: Tensor | None = None,
         use_cache: bool | None = None,
@@ -56,8 +59,9 @@ class BMojoModel(BMojoPreTrainedModel):
     ) -> BaseModelOutputWithPast:
         """input_ids [B, T] or inputs_embeds [B, T, C] → last_hidden_state [B, T, C], and the cache where use_cache.
 
-        With a cache the tokens come right after those it has seen; cut where you like, the output is the same. use_cache: None = as the
-        config says, never while training. Raises ConfigError for rows of different length (see rows.py).
+        With a cache the tokens come right after those it has seen; cut where you like, the output is the same. position_ids [B or 1, T]:
+        where keys are rotated to, unless one after another from 0 on; window, chunks and store count tokens all the same. use_cache:
+        None = as the config says, never while training. Raises ConfigError for rows of different length (see rows.py).
         """
         if (input_ids is None) == (inputs_embeds is None):
             raise ConfigError("Give either input_ids or inputs_embeds.")
@@ -67,9 +71,12 @@ class BMojoModel(BMojoPreTrainedModel):
         require_even_rows(attention_mask, cached=past_key_values is not None)
         hidden = self.embed_tokens(input_ids) if inputs_embeds is None else inputs_embeds
         past = past_key_values.seen if past_key_values is not None else 0
+        if position_ids is None:
+            position_ids = arange(past, past + hidden.shape[1], device=hidden.device)[None]
+        rotation = self.rotary_emb(hidden, position_ids)
         every = [hidden]
         for index, layer in enumerate(self.layers):
-            hidden, after = layer(hidden, past_key_values.states[index] if past_key_values is not None else {}, past)
+            hidden, after = layer(hidden, past_key_values.states[index] if past_key_values is not None else {}, past, rotation)
             every.append(hidden)
             if past_key_values is not None:
                 past_key_values.states[index] = after

@@ -1,10 +1,9 @@
-"""Queries, keys and values of tokens and of read-outs, with their positions."""
+"""Queries, keys and values of tokens and of read-outs, not yet rotated."""
 
 from torch import Tensor, nn, unflatten
 
 from kmem.kernels.chunked_window import KeyValue
 from kmem.models.bmojo.config import BMojoConfig
-from kmem.models.bmojo.rope import rotate
 
 
 class Projections(nn.Module):
@@ -13,7 +12,7 @@ class Projections(nn.Module):
     def __init__(self, config: BMojoConfig, *, fades: bool) -> None:
         super().__init__()
         size, dim, heads = config.hidden_size, config.head_dim, config.num_key_value_heads
-        self.dim, self.base = dim, config.rope_base
+        self.dim = dim
         self.scaling: float = dim**-0.5
         self.q_proj = nn.Linear(size, config.num_attention_heads * dim, bias=False)
         self.k_proj, self.v_proj = (nn.Linear(size, heads * dim, bias=False) for _ in range(2))
@@ -21,24 +20,23 @@ class Projections(nn.Module):
         apart = fades and not config.tie_fading
         self.fading_k_proj, self.fading_v_proj = (nn.Linear(size, heads * dim, bias=False) if apart else None for _ in range(2))
 
-    def queries(self, hidden: Tensor, first: int) -> Tensor:
-        """[B, T, C] of the tokens from position `first` on → [B, Q, T, D]."""
-        return rotate(self._heads(self.q_proj(hidden)), first, self.base)
+    def queries(self, hidden: Tensor) -> Tensor:
+        """[B, T, C] → [B, Q, T, D]."""
+        return self._heads(self.q_proj(hidden))
 
-    def keys(self, hidden: Tensor, first: int) -> KeyValue:
+    def keys(self, hidden: Tensor) -> KeyValue:
         """[B, T, C] → keys and values [B, H, T, D]."""
-        return KeyValue(rotate(self._heads(self.k_proj(hidden)), first, self.base), self._heads(self.v_proj(hidden)))
+        return KeyValue(self._heads(self.k_proj(hidden)), self._heads(self.v_proj(hidden)))
 
-    def fading_keys(self, read_out: Tensor, first: int) -> KeyValue:
+    def fading_keys(self, read_out: Tensor) -> KeyValue:
         """The same of read-outs."""
         if self.fading_k_proj is None or self.fading_v_proj is None:
-            return self.keys(read_out, first)
-        key, value = self._heads(self.fading_k_proj(read_out)), self._heads(self.fading_v_proj(read_out))
-        return KeyValue(rotate(key, first, self.base), value)
+            return self.keys(read_out)
+        return KeyValue(self._heads(self.fading_k_proj(read_out)), self._heads(self.fading_v_proj(read_out)))
 
     def merged(self, output: Tensor) -> Tensor:
-        """[B, Q, T, D] → [B, T, C]."""
-        projected: Tensor = self.o_proj(output.transpose(1, 2).flatten(2))
+        """[B, T, Q, D] → [B, T, C]."""
+        projected: Tensor = self.o_proj(output.flatten(2))
         return projected
 
     def _heads(self, projected: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from kmem.kernels.chunked_window import Eidetic, KeyValue, Window, attend, attend_retrieved
+from kmem.kernels.chunked_window import Attended, Eidetic, KeyValue, Window, attend, attend_retrieved
 from kmem.models.bmojo.choice import choose, gather, keep_all
 from kmem.models.bmojo.priority import EMPTY
 from kmem.models.bmojo.retrieval import bounds_of, retrieve
@@ -48,11 +48,14 @@ class Store:
     retrieve: int
     scaling: float
 
-    def attend(self, tokens: Tokens, state: State) -> tuple[Tensor, State]:
-        """Output [B, Q, T, D], and the store after the last token's chunk began. A chunk's queries all read the same store."""
+    def attend(self, tokens: Tokens, state: State, *, lse: bool = False) -> tuple[Attended, State]:
+        """What the queries read, with lse where wanted, and the store after the last token's chunk began.
+
+        A chunk's queries all read the same store.
+        """
         before = self._before(tokens, state)
         bounded = self.capacity is not None and (self.retrieve_above is None or self.capacity <= self.retrieve_above)
-        return self._all_chunks(tokens, before) if bounded else self._chunk_by_chunk(tokens, before, state)
+        return self._all_chunks(tokens, before, lse=lse) if bounded else self._chunk_by_chunk(tokens, before, state, lse=lse)
 
     def _before(self, tokens: Tokens, state: State) -> Stored:
         if "eidetic_priority" in state:
@@ -62,7 +65,7 @@ class Store:
         free = tokens.near.key.new_zeros(batch, heads, size, dim)
         return Stored(free, free, tokens.priority.new_full((batch, size), EMPTY))
 
-    def _all_chunks(self, tokens: Tokens, before: Stored) -> tuple[Tensor, State]:
+    def _all_chunks(self, tokens: Tokens, before: Stored, *, lse: bool) -> tuple[Attended, State]:
         """Of bounded size: every chunk's store is chosen first, then all chunks are read at once."""
         end, window = tokens.end, self.window
         begin = end - tokens.priority.shape[1]
@@ -78,15 +81,16 @@ class Store:
             scaling=self.scaling,
             fading=tokens.fading,
             eidetic=Eidetic(held.key, held.value, priority != EMPTY),
+            lse=lse,
         )
         return output, _state(Stored(held.key[:, :, -1].clone(), held.value[:, :, -1].clone(), priority[:, -1].clone()))
 
-    def _chunk_by_chunk(self, tokens: Tokens, held: Stored, state: State) -> tuple[Tensor, State]:
+    def _chunk_by_chunk(self, tokens: Tokens, held: Stored, state: State, *, lse: bool) -> tuple[Attended, State]:
         """Of growing or large size: one chunk after another, so that no chunk's store is laid out for another."""
         past, window = tokens.end - tokens.query.shape[2], self.window
         begin = tokens.end - tokens.priority.shape[1]
         bounds: tuple[Tensor, ...] = tuple(state[name] for name in ("eidetic_least", "eidetic_greatest") if name in state)
-        outputs = []
+        found = []
         for chunk in window.chunks(past, tokens.end):
             first, last = chunk * window.chunk, min(tokens.end, (chunk + 1) * window.chunk)
             until = window.kept(first)
@@ -96,12 +100,15 @@ class Store:
             piece = _piece(tokens, max(past, first), last, begin)
             if self.retrieve_above is None or held.key.shape[2] <= self.retrieve_above:
                 eidetic = Eidetic(held.key[:, :, None], held.value[:, :, None], (held.priority != EMPTY)[:, None])
-                read = attend(piece.query, piece.near, window, end=last, scaling=self.scaling, fading=piece.fading, eidetic=eidetic)
+                read = attend(
+                    piece.query, piece.near, window, end=last, scaling=self.scaling, fading=piece.fading, eidetic=eidetic, lse=lse
+                )
             else:
                 bounds = bounds or bounds_of(held.key, held.priority != EMPTY)
-                read = self._retrieved(piece, held, bounds)
-            outputs.append(read)
-        return torch.cat(outputs, dim=2), _state(held, bounds)
+                read = self._retrieved(piece, held, bounds, lse=lse)
+            found.append(read)
+        sums = torch.cat([read.lse for read in found if read.lse is not None], dim=2) if lse else None
+        return Attended(torch.cat([read.output for read in found], dim=2), sums), _state(held, bounds)
 
     def _enter(self, held: Stored, tokens: Tokens, begin: int, until: int) -> Stored:
         """The store after the tokens at positions `begin` … `until` − 1 have left the window."""
@@ -115,13 +122,14 @@ class Store:
             place, priority = places[:, 0], priorities[:, 0]
         return held.followed_by(_part(tokens.near, part)).take(place, priority)
 
-    def _retrieved(self, piece: Tokens, held: Stored, bounds: tuple[Tensor, ...]) -> Tensor:
+    def _retrieved(self, piece: Tokens, held: Stored, bounds: tuple[Tensor, ...], *, lse: bool) -> Attended:
         least, greatest = bounds
         place, seen = retrieve(piece.query, least, greatest, held.priority != EMPTY, self.retrieve)
         flat = place.flatten(2)[..., None].expand(-1, -1, -1, held.key.shape[-1])
         key, value = (torch.unflatten(part.gather(2, flat), 2, place.shape[2:]) for part in (held.key, held.value))
         eidetic = Eidetic(key, value, seen)
-        return attend_retrieved(piece.query, piece.near, self.window, eidetic, end=piece.end, scaling=self.scaling, fading=piece.fading)
+        given = (piece.query, piece.near, self.window, eidetic)
+        return attend_retrieved(*given, end=piece.end, scaling=self.scaling, fading=piece.fading, lse=lse)
 
 
 def _piece(tokens: Tokens, first: int, last: int, begin: int) -> Tokens:

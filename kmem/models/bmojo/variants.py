@@ -8,6 +8,8 @@ MIXERS = ("bmojo", "bmojo_f", "random_m", "oldest_m", "ssm", "swa", "swa_wide", 
 EIDETIC = ("bmojo", "random_m", "oldest_m")
 """Mixers that store tokens."""
 
+WITHOUT_ATTENTION = ("ssm", "conv")
+
 VARIANTS = (*(name for name in MIXERS if name != "conv"), "hybrid")
 
 

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
@@ -12,7 +12,7 @@ from typing import Any
 from kmem import __version__, errors
 from kmem.errors import ConfigError, KmemError, MissingDependencyError, WorkersLostError
 from kmem.pipelines.config import ExecutorConfig
-from kmem.pipelines.executors.local import is_final
+from kmem.pipelines.executors.local import is_final, kind_of
 from kmem.pipelines.executors.protocol import Advance, Outcome
 from kmem.pipelines.ledger import Receipt
 from kmem.pipelines.tools import Tools
@@ -28,8 +28,10 @@ DEATHS = 1
 """Workers that a task may end before it is looked at more closely."""
 _SETTINGS = {"distributed.scheduler.allowed-failures": DEATHS, "distributed.deploy.lost-worker-timeout": "10 minutes"}
 """A worker that has died is given up unless it is back by then; Dask's 15 seconds are less than loading torch takes on a busy machine."""
+ANSWER_S = 5
+"""Seconds in which a scheduler must answer."""
 START_S = 60
-"""Seconds in which a scheduler must answer, and have a worker."""
+"""Seconds in which it must have a worker."""
 AT_ONCE, AHEAD = 256, 4
 """Tasks that the scheduler is given at a time, at least, and for each worker: it holds no more than these, however many there are."""
 _TOOLS = Tools()
@@ -50,7 +52,7 @@ class Failure:
     def of(cls, error: Exception) -> "Failure":
         number, file = (error.errno, error.filename) if isinstance(error, OSError) else (None, None)
         message = str(error) if number is None else os.strerror(number)
-        return cls(name=type(error).__name__, message=message, number=number, file=file and str(file), final=is_final(error))
+        return cls(name=kind_of(error), message=message, number=number, file=file and str(file), final=is_final(error))
 
     def error(self) -> Exception:
         """The same error, as far as it is one of ours or of the system's."""
@@ -73,23 +75,23 @@ class Cluster:
 
     def __init__(self, config: ExecutorConfig, device: str) -> None:
         self.attempts = config.attempts
-        self._cluster: Any = None
-        address = config.scheduler
-        if address is None:
-            self._settings = dask.config.set(_SETTINGS)  # the cluster looks at some of them whenever a worker has died
-            self._cluster = _started(config, device)
-            address = self._cluster
-        try:
-            self._client = Client(address, timeout=START_S, set_as_default=False)
-        except (OSError, ValueError) as error:
-            raise WorkersLostError(f"No scheduler answers at {address} ({error}): start one with dask scheduler.") from error
-        try:
-            self._client.wait_for_workers(1, timeout=START_S)
-        except TimeoutError as error:
-            self.close()
-            raise WorkersLostError(f"The scheduler at {address} has no workers: start some with dask worker {address}.") from error
-        if config.scheduler is not None:
-            self._require_kmem()
+        with ExitStack() as closing:  # whatever fails leaves nothing behind
+            if config.scheduler is None:
+                closing.enter_context(dask.config.set(_SETTINGS))  # the cluster looks at some of them whenever a worker has died
+                cluster = _started(config, device)
+                closing.callback(_closed, cluster, timeout=10)
+                self._client = Client(cluster, timeout=START_S, set_as_default=False)
+            else:
+                self._client = _connected(config.scheduler)
+            closing.callback(_closed, self._client, timeout=5)
+            try:
+                self._client.wait_for_workers(1, timeout=START_S)
+            except TimeoutError as error:
+                address = self._client.scheduler.address
+                raise WorkersLostError(f"The scheduler at {address} has no workers: start some with dask worker {address}.") from error
+            if config.scheduler is not None:
+                self._require_kmem()
+            self._closing = closing.pop_all()
 
     @property
     def workers(self) -> int:
@@ -98,9 +100,10 @@ class Cluster:
     @property
     def announcement(self) -> str:
         """The address of Dask's dashboard, which bokeh draws."""
+        workers = f"{self.workers} worker{'' if self.workers == 1 else 's'}"
         if find_spec("bokeh") is None:
-            return f"{self.workers} workers at {self._client.scheduler.address}; for Dask's dashboard, install bokeh."
-        return f"{self.workers} workers; Dask's dashboard is at {self._client.dashboard_link}."
+            return f"{workers} at {self._client.scheduler.address}; for Dask's dashboard, install bokeh."
+        return f"{workers}; Dask's dashboard is at {self._client.dashboard_link}."
 
     def map(self, work: Callable[[Any, Tools], Receipt], tasks: Sequence[Any], advance: Advance) -> Iterator[Outcome]:
         """Raises WorkersLostError when the scheduler goes away."""
@@ -126,18 +129,12 @@ class Cluster:
                     self._client.cancel(list(futures))
 
     def close(self) -> None:
-        with suppress(Exception):
-            self._client.close(timeout=5)
-        if self._cluster is not None:
-            with suppress(Exception):
-                self._cluster.close(timeout=10)
-            self._settings.__exit__(None, None, None)
+        self._closing.close()
 
     def _require_kmem(self) -> None:
         """A worker that can't import it would end as soon as it was sent a task, and the task would wait for another one for ever."""
         for worker, found in self._client.run(import_module, "kmem", on_error="return").items():
             if isinstance(found, BaseException):
-                self.close()
                 raise WorkersLostError(
                     f"The worker at {worker} can't import kmem ({found}): install kmem {__version__} there, as it is here."
                 )
@@ -150,7 +147,7 @@ class Cluster:
         try:
             result = future.result()
         except KilledWorker as error:
-            return Outcome(task=task, error=error)
+            return Outcome(task=task, error=error, died=True)
         except CancelledError as error:
             raise self._lost() from error
         except CommClosedError:
@@ -166,11 +163,45 @@ class Cluster:
         return WorkersLostError("The scheduler went away; what was finished is kept: repeat the command with --resume.")
 
 
+def _closed(opened: Any, *, timeout: float) -> None:
+    """Close a client or a cluster; one that can't be is gone already."""
+    with suppress(Exception):
+        opened.close(timeout=timeout)
+
+
+def _connected(address: str) -> Any:
+    """A client of the scheduler there. Raises WorkersLostError."""
+    try:
+        return Client(address, timeout=ANSWER_S, set_as_default=False)
+    except (OSError, ValueError) as error:
+        reason = _reason(error) if isinstance(error, ValueError) else f"not within {ANSWER_S} seconds"
+        raise WorkersLostError(
+            f"No scheduler answers at --scheduler {address} ({reason}): start one with dask scheduler, which prints its address."
+        ) from error
+
+
 def _started(config: ExecutorConfig, device: str) -> Any:
     """Worker processes of this machine; each with a GPU of its own where the model is to run on GPUs and dask-cuda is installed.
 
-    Dask's own limits of memory are off: they count a model as data and would end workers that hold one.
+    Dask's own limits of memory are off: they count a model as data and would end workers that hold one. Raises WorkersLostError.
     """
+    try:
+        return _local(config, device)
+    except Exception as error:  # Dask raises whatever a worker did
+        while error.__cause__ is not None and isinstance(error.__cause__, Exception):
+            error = error.__cause__
+        raise WorkersLostError(
+            f"The worker processes of --workers {config.workers} could not be started ({_reason(error)}): look for free memory, and for "
+            "room where temporary files go, or leave --workers out; a script calls kmem.build under if __name__ == '__main__'."
+        ) from error
+
+
+def _reason(error: Exception) -> str:
+    """What was said, in a line."""
+    return (" ".join(str(error).split()).rstrip(".") or type(error).__name__)[:200]
+
+
+def _local(config: ExecutorConfig, device: str) -> Any:
     options = {
         "n_workers": config.workers,
         "threads_per_worker": config.threads_per_worker,

@@ -34,5 +34,12 @@ class InProcess:
 
 
 def is_final(error: BaseException) -> bool:
-    """Whether an error says something about the build, not about a document: our own, a full disk, and what is no error."""
-    return isinstance(error, KmemError | OSError | MemoryError) or not isinstance(error, Exception)
+    """Whether an error says something about the build, not about a document: our own, a full disk, and what is no error. Memory may
+    be too little for one document alone.
+    """
+    return isinstance(error, KmemError | OSError) or not isinstance(error, Exception)
+
+
+def kind_of(error: BaseException) -> str:
+    """An error's name to count by: libraries have a MemoryError each."""
+    return MemoryError.__name__ if isinstance(error, MemoryError) else type(error).__name__

@@ -40,12 +40,13 @@ class Step(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What became of a task: a receipt, or the error, which is `final` when no other attempt would end otherwise."""
+    """What became of a task: a receipt, or the error, which is `final` when no other attempt would end otherwise. died: its workers did."""
 
     task: Any
     receipt: Receipt | None = None
     error: BaseException | None = None
     final: bool = False
+    died: bool = False
 
 
 Advance = Callable[[int, int], None]

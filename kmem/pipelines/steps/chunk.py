@@ -1,9 +1,8 @@
 """`chunk`: the kept documents of a partition → chunks, as one Parquet file."""
 
-import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from itertools import count
 
 from kmem.document import Chunk, Document
@@ -11,11 +10,12 @@ from kmem.kbuild.chunker import Chunker, ChunkerConfig
 from kmem.kbuild.dedup.config import DedupConfig
 from kmem.kbuild.dedup.signatures import Signer
 from kmem.kbuild.rejected import Rejected
+from kmem.kstore.chunks import CHUNKS
 from kmem.kstore.place import Place
 from kmem.pipelines.drops import dropped_in
-from kmem.pipelines.ledger import ASIDE, CAME, DROPPED, KEPT, REJECTED, Ledger, Receipt, as_before
+from kmem.pipelines.ledger import ASIDE, CAME, DROPPED, KEPT, REJECTED, Ledger, Receipt
 from kmem.pipelines.partitions import digest
-from kmem.pipelines.records import CHUNKS, documents_of, write_records
+from kmem.pipelines.records import documents_of, write_records
 from kmem.pipelines.steps.read import READ, store_rejects
 from kmem.pipelines.steps.sign import signatures, signing
 from kmem.pipelines.steps.site import opened
@@ -48,13 +48,11 @@ class ChunkStep:
     stage = CHUNK
 
     def __call__(self, task: Sifted, tools: Tools) -> Receipt:
-        place = opened(self.site, tools)
-        ledger = Ledger(place, self.stage)
-        task = as_before(task, ledger.receipt(task.index), self.key)
-        if (before := ledger.finished(task.index, key := self.key(task))) is not None:
-            return replace(before, reused=True)
-        chunker = self._chunker(tools)
-        began = time.perf_counter()
+        ledger, chunker = Ledger(opened(self.site, tools), self.stage), self._chunker(tools)  # loading a tokenizer is no cutting
+        return ledger.once(task, self.key, lambda task: self._cut(task, ledger, chunker, tools))
+
+    def _cut(self, task: Sifted, ledger: Ledger, chunker: Chunker, tools: Tools) -> Receipt:
+        place = ledger.place
         counts: Counter[str] = Counter()
         rejects: list[dict[str, str]] = []
         came = Counter[str]()
@@ -65,10 +63,7 @@ class ChunkStep:
         # A document that can't be cut counts as one chunk that is not there.
         counts[CAME] = counts["chunks"] + sum(count for reason, count in counts.items() if reason.startswith((DROPPED, REJECTED)))
         files = *files, *store_rejects(place, ledger, task.index, rejects)
-        seconds, facts = time.perf_counter() - began, {DOCUMENTS: came[DOCUMENTS], ASIDE: task.aside}
-        receipt = Receipt(index=task.index, key=key, files=files, counts=dict(counts), facts=facts, seconds=seconds)
-        ledger.finish(receipt)
-        return receipt
+        return Receipt(index=task.index, files=files, counts=dict(counts), facts={DOCUMENTS: came[DOCUMENTS], ASIDE: task.aside})
 
     def key(self, task: Sifted) -> str:
         """Of all that the chunks follow from."""
@@ -79,7 +74,8 @@ class ChunkStep:
         return kept_documents(opened(self.site, tools), task)
 
     def alone(self, unit: Document, task: Sifted, tools: Tools) -> None:
-        for _ in self._chunker(tools).run([unit], Counter()):
+        signer = Signer(self.dedup) if self.dedup.mode != "none" else None
+        for _ in signing(self._chunker(tools).run([unit], Counter()), signer):
             pass
 
     def _chunker(self, tools: Tools) -> Chunker:

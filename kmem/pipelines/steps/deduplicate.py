@@ -1,9 +1,8 @@
 """`deduplicate`: the signatures of all partitions → the rows of each that are copies of an earlier text. One task sees them all."""
 
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -44,12 +43,10 @@ class DeduplicateStep:
     stage: str
 
     def __call__(self, task: Signed, tools: Tools) -> Receipt:
-        place = opened(self.site, tools)
-        ledger = Ledger(place, self.stage)
-        key = digest([self.dedup.to_dict(), task.keys, task.first])
-        if (before := ledger.finished(task.index, key)) is not None:
-            return replace(before, reused=True)
-        began = time.perf_counter()
+        ledger = Ledger(opened(self.site, tools), self.stage)
+        return ledger.once(task, self.key, lambda task: self._compared(task, ledger.place))
+
+    def _compared(self, task: Signed, place: Place) -> Receipt:
         signed = Ledger(place, self.source)
         parts: list[Callable[[], Signatures]] = [partial(_signatures, place, signed.file(index, SIGNATURES)) for index in range(task.end)]
         counts: Counter[str] = Counter()
@@ -60,9 +57,11 @@ class DeduplicateStep:
                 counts[KEPT] += int(np.count_nonzero(~found.drop))
                 counts.update(found.counts())
                 files.append(store_rows(place, drops_file(place, self.stage, index), np.flatnonzero(found.drop)))
-        receipt = Receipt(index=task.index, key=key, files=tuple(files), counts=dict(counts), seconds=time.perf_counter() - began)
-        ledger.finish(receipt)
-        return receipt
+        return Receipt(index=task.index, files=tuple(files), counts=dict(counts))
+
+    def key(self, task: Signed) -> str:
+        """Of all that its verdicts follow from."""
+        return digest([self.dedup.to_dict(), task.keys, task.first])
 
     def units(self, task: Signed, tools: Tools) -> Iterator[Any]:
         """None: it sees no texts."""

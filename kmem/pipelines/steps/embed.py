@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from kmem.document import Chunk
 from kmem.pipelines.ledger import CAME, KEPT, Receipt
 from kmem.pipelines.receipts import Receipts
-from kmem.pipelines.steps.encode import ShardTask, hole, shard_chunks
+from kmem.pipelines.steps.encode import ShardTask, shard_chunks, stored_chunks
 from kmem.pipelines.steps.site import opened
 from kmem.pipelines.tools import Recipe, Tools
 
@@ -32,8 +32,7 @@ class EmbedStep:
         if not reused:
             retriever = self.recipe.retriever(tools)
             began = time.perf_counter()  # loading it is no embedding
-            aside = {row for row, _ in task.aside}
-            texts = [hole(chunk).reference if row in aside else chunk.reference for row, chunk in enumerate(shard_chunks(place, task))]
+            texts = [chunk.reference for chunk in stored_chunks(place, task)]
             receipts.set_aside(task.index, task.aside)  # before vectors that were made without them can be found
             receipts.save_vectors(task.index, retriever.embed(texts, progress=tools.advance))
         counts = {CAME: task.rows, KEPT: task.rows}

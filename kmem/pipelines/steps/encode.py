@@ -96,10 +96,10 @@ class EncodeStep:
         return tools.get(("writer", self), make)
 
     def _written(self, writer: GenerationWriter, task: ShardTask, place: Place, tools: Tools) -> Shard:
-        aside = {row for row, _ in task.aside}
-        chunks = [hole(chunk) if row in aside else chunk for row, chunk in enumerate(shard_chunks(place, task))]
+        chunks = list(stored_chunks(place, task))
         if not self.encode:
             return writer.write_texts(task.index, chunks)
+        aside = {row for row, _ in task.aside}
         return writer.write_shard(task.index, encoded(self._encoder(tools), chunks, aside, tools), chunks)
 
 
@@ -147,6 +147,13 @@ def shard_chunks(place: Place, task: ShardTask) -> Iterator[Chunk]:
     for partition, first, end in task.spans:
         rows = load_rows(place, kept.file(partition, "npy"))[first:end]
         yield from chunks_at(place, chunks.file(partition, "parquet"), rows)
+
+
+def stored_chunks(place: Place, task: ShardTask) -> Iterator[Chunk]:
+    """The same as the bank has them: a hole in each row that stays empty."""
+    aside = {row for row, _ in task.aside}
+    for row, chunk in enumerate(shard_chunks(place, task)):
+        yield hole(chunk) if row in aside else chunk
 
 
 def shard_of(receipt: Receipt) -> Shard:

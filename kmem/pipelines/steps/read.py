@@ -15,7 +15,7 @@ from kmem.identity import content_id
 from kmem.kbuild.dedup.config import DedupConfig
 from kmem.kbuild.dedup.signatures import Signer
 from kmem.kbuild.language import Languages, LanguagesConfig
-from kmem.kbuild.pieces import Piece, Rejected, read_piece
+from kmem.kbuild.pieces import EMPTY, Piece, Rejected, read_piece
 from kmem.kbuild.readers.config import ReadConfig
 from kmem.kbuild.rules.config import RulesConfig
 from kmem.kbuild.rules.run import Rules
@@ -25,13 +25,12 @@ from kmem.pipelines.executors.local import is_final
 from kmem.pipelines.ledger import ASIDE, CAME, DROPPED, KEPT, REJECTED, Ledger, Receipt, as_before
 from kmem.pipelines.partitions import Partition, digest, pieces_digest, stamps_digest
 from kmem.pipelines.records import DOCUMENTS, write_records
-from kmem.pipelines.run import UNREADABLE
+from kmem.pipelines.run import WHILE_READ, Unread
 from kmem.pipelines.steps.sign import signatures, signing
 from kmem.pipelines.steps.site import opened
 from kmem.pipelines.tools import Tools, telling
 
 READ = "read"
-EMPTY = "dropped: empty"
 MOST_SAMPLES = 10_000
 """Rejected records of a partition that are written down; all are counted."""
 CHANGED = "the text of the sources changed, or their order or place"
@@ -110,22 +109,30 @@ class ReadStep:
         ledger.finish(receipt)
         return receipt
 
-    def units(self, task: Partition, tools: Tools) -> Iterator[Document]:
-        """Every document that the pieces give."""
-        return self._read(task, _Seen())
+    def units(self, task: Partition, tools: Tools) -> Iterator[Document | Unread]:
+        """Every document that the pieces give, and what stands before them and for them."""
+        return self._read(task, _Seen(), going_on=True)
 
-    def alone(self, unit: Document, task: Partition, tools: Tools) -> None:
-        self._verdict(unit, tools)
+    def alone(self, unit: Document | Unread, task: Partition, tools: Tools) -> None:
+        if isinstance(unit, Unread):
+            raise unit
+        if self._verdict(unit, tools) is None and self.dedup.mode != "none":
+            Signer(self.dedup).add(unit.text, unit.title)
 
     def key(self, task: Partition) -> str:
         """Of all that the kept documents follow from, but the bytes of the sources."""
         return digest([asdict(self.read), asdict(self.rules), asdict(self.languages), asdict(self.dedup), pieces_digest(task), task.aside])
 
-    def _read(self, task: Partition, seen: _Seen) -> Iterator[Document]:
+    def _read(self, task: Partition, seen: _Seen, *, going_on: bool = False) -> Iterator[Document | Unread]:
+        """The documents, and what stands before those of a piece, or for one that can't be read. going_on: with the next piece, where there
+        is too little memory for one.
+        """
         number = 0
-        unreadable = {at for at, reason in task.aside if reason == UNREADABLE}
+        unreadable = {at: reason for at, reason in task.aside if reason.endswith(WHILE_READ)}
         for piece in task.pieces:
             reading = read_piece(piece, self.read, seen.counts, partial(seen.reject, piece.source))
+            yield Unread()
+            number += 1
             try:
                 while number not in unreadable:
                     document = next(reading, None)
@@ -135,21 +142,26 @@ class ReadStep:
                     yield document
                     number += 1
                 else:
+                    _give_up(piece, seen, unreadable[number])
+                    yield Unread()
                     number += 1
-                    _give_up(piece, seen, UNREADABLE)
+            except MemoryError as error:  # another attempt may have more
+                if not going_on:
+                    raise
+                unread = Unread()
+                unread.__cause__ = error
+                yield unread
+                number += 1
             except Exception as error:
                 if is_final(error):
                     raise
                 _give_up(piece, seen, f"reader raised {type(error).__name__}")
 
     def _kept(self, task: Partition, tools: Tools, seen: _Seen) -> Iterator[Document]:
-        aside = {number: reason for number, reason in task.aside if reason != UNREADABLE}
-        cut = sorted(number for number, reason in task.aside if reason == UNREADABLE)
-        number = 0
-        for document in telling(self._read(task, seen), tools):
-            while cut and cut[0] == number:
-                number += 1
-                cut.pop(0)
+        aside = dict(task.aside)
+        for number, document in enumerate(telling(self._read(task, seen), tools)):
+            if isinstance(document, Unread):
+                continue
             seen.note(document)
             if number in aside:
                 seen.counts[f"{REJECTED}{aside[number]}"] += 1
@@ -160,7 +172,6 @@ class ReadStep:
             else:
                 seen.counts[KEPT] += 1
                 yield document
-            number += 1
 
     def _verdict(self, document: Document, tools: Tools) -> str | None:
         """Why a document is dropped; None where it is kept."""
@@ -173,7 +184,8 @@ def text_digest(step: ReadStep, task: Partition) -> str:
     """What the receipt's fact `text` would be now; nothing is written."""
     seen = _Seen()
     for document in step._read(task, seen):
-        seen.note(document)
+        if not isinstance(document, Unread):
+            seen.note(document)
     text: str = seen.digest.hexdigest()
     return text
 

@@ -1,8 +1,7 @@
 """`score`: a scorer's opinion of the documents that are left, in a stage of its own; those below the minimum go."""
 
-import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from itertools import islice
 
 import numpy as np
@@ -15,7 +14,7 @@ from kmem.kbuild.quality.step import DROPPED, Quality
 from kmem.kstore.index.retrievers import retriever
 from kmem.pipelines.config import QualityConfig
 from kmem.pipelines.drops import store_rows
-from kmem.pipelines.ledger import ASIDE, CAME, KEPT, REJECTED, Ledger, Receipt, as_before
+from kmem.pipelines.ledger import ASIDE, CAME, KEPT, REJECTED, Ledger, Receipt
 from kmem.pipelines.partitions import digest
 from kmem.pipelines.steps.chunk import Sifted, kept_documents, kept_rows
 from kmem.pipelines.steps.site import opened
@@ -35,12 +34,11 @@ class ScoreStep:
     stage = SCORE
 
     def __call__(self, task: Sifted, tools: Tools) -> Receipt:
-        place = opened(self.site, tools)
-        ledger = Ledger(place, self.stage)
-        task = as_before(task, ledger.receipt(task.index), self.key)
-        if (before := ledger.finished(task.index, key := self.key(task))) is not None:
-            return replace(before, reused=True)
-        began = time.perf_counter()
+        ledger = Ledger(opened(self.site, tools), self.stage)
+        return ledger.once(task, self.key, lambda task: self._scored(task, ledger, tools))
+
+    def _scored(self, task: Sifted, ledger: Ledger, tools: Tools) -> Receipt:
+        place = ledger.place
         aside, gone = dict(task.aside), list[int]()
         rows, documents = iter(kept_rows(place, task)), enumerate(kept_documents(place, task))
         counts = {CAME: 0, KEPT: 0}
@@ -57,10 +55,7 @@ class ScoreStep:
                     gone.append(row)
                     counts[f"{REJECTED}{aside[number]}"] = counts.get(f"{REJECTED}{aside[number]}", 0) + 1
         stored = store_rows(place, ledger.file(task.index, "npy"), np.array(sorted(gone), dtype=np.int64))
-        seconds = time.perf_counter() - began
-        receipt = Receipt(index=task.index, key=key, files=(stored,), counts=counts, facts={ASIDE: task.aside}, seconds=seconds)
-        ledger.finish(receipt)
-        return receipt
+        return Receipt(index=task.index, files=(stored,), counts=counts, facts={ASIDE: task.aside})
 
     def key(self, task: Sifted) -> str:
         """Of all that its verdicts follow from."""

@@ -13,6 +13,8 @@ from kmem.runtime.attach import attach
 from kmem.training.passages import Passage
 
 TARGET_TOKENS = 40
+TEXT_PREFIX = "Reference:"
+"""What stands before a reference as text (DESIGN §3), whatever bracket its memory has."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,15 +30,28 @@ class Probe:
 
 def make_probe(tokenizer: PreTrainedTokenizerBase, passage: Passage, *, prompt: str, target: str) -> Probe:
     """The prompt as the tokenizer gives it, the first 40 tokens of `target`; the reference is the passage's first 128 tokens."""
-    begin = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
+    begin = _begin(tokenizer)
     reference = reference_ids(tokenizer, passage)
     return Probe(
         reference=reference,
         context=tuple(tokenizer(prompt)["input_ids"]),
-        text_context=(*begin, *_ids(tokenizer, "Reference:"), *reference, *_ids(tokenizer, "\n" + prompt)),
+        text_context=(*begin, *_ids(tokenizer, TEXT_PREFIX), *reference, *_ids(tokenizer, "\n" + prompt)),
         nothing_context=(*begin, *_ids(tokenizer, prompt)),
         target=tuple(_ids(tokenizer, target)[:TARGET_TOKENS]),
     )
+
+
+def behind_texts(
+    tokenizer: PreTrainedTokenizerBase, probe: Probe, references: Sequence[Sequence[int]], *, prefix: str, suffix: str
+) -> list[int]:
+    """The probe's question behind references as text, each between prefix and suffix."""
+    begin, before, after = _begin(tokenizer), _ids(tokenizer, prefix), _ids(tokenizer, suffix)
+    texts = [token for reference in references for token in (*before, *reference, *after)]
+    return [*begin, *texts, *probe.nothing_context[len(begin) :]]
+
+
+def _begin(tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    return [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
 
 
 def reference_ids(tokenizer: PreTrainedTokenizerBase, passage: Passage) -> tuple[int, ...]:

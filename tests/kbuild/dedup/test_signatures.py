@@ -32,7 +32,6 @@ def test_the_words_are_those_of_kmem_words(text: str) -> None:
 
 
 @given(st.lists(st.sampled_from(["the", "Cat", "法", "3", "三", "x1", "ß"]), max_size=12), st.sampled_from([" ", ", ", "\n"]))
-@settings(deadline=None)
 def test_punctuation_case_and_spacing_change_no_shingle(parts: list[str], separator: str) -> None:
     plain, other = sign([" ".join(parts), separator.join(parts).upper() + "。"], CONFIG).minhash
     assert (plain == other).all()

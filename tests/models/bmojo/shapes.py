@@ -5,6 +5,8 @@ from typing import Any
 import torch
 
 from kmem.models.bmojo import BMojoConfig, BMojoForCausalLM
+from kmem.models.bmojo.attention import BMojoAttention
+from kmem.models.bmojo.rope import RotaryEmbedding, Rotation
 
 SHAPE: dict[str, Any] = {
     "vocab_size": 50,
@@ -50,6 +52,13 @@ def model(*, dtype: torch.dtype = torch.float64, **changes: Any) -> BMojoForCaus
     torch.manual_seed(0)
     built: BMojoForCausalLM = BMojoForCausalLM(config(**changes)).to(dtype).eval()
     return built
+
+
+def rotation(mixer: BMojoAttention, hidden: torch.Tensor) -> Rotation:
+    """Of the first tokens."""
+    rotary = RotaryEmbedding(mixer.config.head_dim, mixer.config.rope_base)
+    places: Rotation = rotary(hidden, torch.arange(hidden.shape[1])[None])
+    return places
 
 
 def tokens(rows: int, length: int, seed: int = 0) -> torch.Tensor:

@@ -7,8 +7,10 @@ import torch
 from torch import Tensor
 
 from kmem.models.bmojo import naive
-from kmem.models.bmojo.attention import BMojoMixer
-from tests.models.bmojo.shapes import STORES, model
+from kmem.models.bmojo.attention import BMojoAttention
+from kmem.models.bmojo.rope import rotate
+from kmem.models.bmojo.state import State
+from tests.models.bmojo.shapes import STORES, model, rotation
 
 LENGTH = 50
 EXACT = [
@@ -19,10 +21,23 @@ EXACT = [
 ]
 
 
-def layer(**changes: Any) -> BMojoMixer:
+def layer(**changes: Any) -> BMojoAttention:
     mixer = model(**changes).model.layers[1].mixer
-    assert isinstance(mixer, BMojoMixer)
+    assert isinstance(mixer, BMojoAttention)
     return mixer
+
+
+def mix(mixer: BMojoAttention, given: Tensor) -> tuple[Tensor, State]:
+    found: tuple[Tensor, State] = mixer(given, {}, 0, position_embeddings=rotation(mixer, given))
+    return found
+
+
+def mixed(mixer: BMojoAttention, given: Tensor) -> Tensor:
+    return mix(mixer, given)[0]
+
+
+def by_masks(mixer: BMojoAttention, given: Tensor) -> Tensor:
+    return naive.mix(mixer, given, rotation(mixer, given))
 
 
 def hidden(length: int = LENGTH, *, rows: int = 2, seed: int = 0) -> Tensor:
@@ -33,15 +48,15 @@ def hidden(length: int = LENGTH, *, rows: int = 2, seed: int = 0) -> Tensor:
 @pytest.mark.parametrize("length", [1, 13, LENGTH])
 def test_the_layer_equals_masks_over_all_tokens(changes: dict[str, Any], length: int) -> None:
     mixer, given = layer(**changes), hidden(length)
-    torch.testing.assert_close(mixer(given, {}, 0)[0], naive.mix(mixer, given), rtol=1e-10, atol=1e-10)
+    torch.testing.assert_close(mixed(mixer, given), by_masks(mixer, given), rtol=1e-10, atol=1e-10)
 
 
 @pytest.mark.parametrize("changes", EXACT)
 def test_gradients_equal_those_through_masks(changes: dict[str, Any]) -> None:
     mixer, gradients = layer(**changes), []
-    for mix in (lambda given: mixer(given, {}, 0)[0], lambda given: naive.mix(mixer, given)):
+    for path in (mixed, by_masks):
         given = hidden().requires_grad_()
-        gradients.append(torch.autograd.grad(mix(given).sin().sum(), [given, *mixer.parameters()]))
+        gradients.append(torch.autograd.grad(path(mixer, given).sin().sum(), [given, *mixer.parameters()]))
     for found, expected in zip(*gradients, strict=True):
         torch.testing.assert_close(found, expected, rtol=1e-8, atol=1e-10)
 
@@ -50,7 +65,7 @@ def test_gradients_reach_every_parameter_and_stored_token() -> None:
     """A token that left the window moves the last output only as a stored one (or through the state, which is off here)."""
     mixer = layer(fading=0)
     given = hidden().requires_grad_()
-    output, state = mixer(given, {}, 0)
+    output, state = mix(mixer, given)
     (moved,) = torch.autograd.grad(output[0, -1].sum(), given)
     reached = moved[0].abs().sum(-1).nonzero().flatten().tolist()
     assert len(reached) == 5 + 6  # of the last chunk two tokens, of the one before four
@@ -67,12 +82,14 @@ def test_b_mojo_f_is_what_was_published() -> None:
     mixer, given, width = layer(variant="bmojo_f", fading=None), hidden(), 12
     assert mixer.fading is not None
     attention, read_out = mixer.attention, mixer.fading(given, {})[0]
-    query, own, faded = attention.queries(given, 0), attention.keys(given, 0), attention.keys(read_out, 0)
+    query, (own_key, own_value), (faded_key, faded_value) = attention.queries(given), attention.keys(given), attention.keys(read_out)
+    query, own_key, faded_key = (rotate(part, *rotation(mixer, given)) for part in (query, own_key, faded_key))
     ahead = torch.arange(LENGTH)[:, None] - torch.arange(LENGTH)
     seen = torch.cat([(ahead >= 0) & (ahead < width), (ahead >= width) & (ahead < 2 * width)], dim=1)
-    key, value = (torch.cat(parts, dim=2).repeat_interleave(2, dim=1) for parts in zip(own, faded, strict=True))
+    pairs = ((own_key, faded_key), (own_value, faded_value))
+    key, value = (torch.cat(pair, dim=2).repeat_interleave(2, dim=1) for pair in pairs)
     expected = (query @ key.mT * 8**-0.5).masked_fill(~seen, -torch.inf).softmax(-1) @ value
-    torch.testing.assert_close(mixer(given, {}, 0)[0], attention.merged(expected), rtol=1e-10, atol=1e-10)
+    torch.testing.assert_close(mixed(mixer, given), attention.merged(expected.transpose(1, 2)), rtol=1e-10, atol=1e-10)
 
 
 @torch.no_grad()
@@ -92,5 +109,5 @@ def test_what_is_stored_is_recalled_and_what_is_not_is_gone() -> None:
     odd[:, 11] = hidden(1, rows=1, seed=5)[:, 0]
     for variant, recalls in (("bmojo", True), ("oldest_m", False), ("swa_wide", False)):
         mixer = layer(variant=variant, fading=0)
-        difference = (mixer(odd, {}, 0)[0] - mixer(plain, {}, 0)[0])[0, -1].abs().max()
+        difference = (mixed(mixer, odd) - mixed(mixer, plain))[0, -1].abs().max()
         assert (difference > 1e-3) == recalls, variant
