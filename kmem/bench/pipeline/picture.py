@@ -45,7 +45,7 @@ def _workers(axes: Axes, figures: Mapping[str, Any]) -> None:
         names, [two[name] / one[name] for name in names], color=["tab:red" if name.startswith("encode") else "tab:blue" for name in names]
     )
     for name in names:
-        axes.annotate(f" {one[name]:,.0f} → {two[name]:,.0f}", (two[name] / one[name], name), va="center", fontsize=8)
+        axes.annotate(f" {_rate(one[name])} → {_rate(two[name])}", (two[name] / one[name], name), va="center", fontsize=8)
     _limit(axes.axvline, figures["asked"]["encode_two_over_one"])
     axes.set_xlabel("two worker processes over one")
     axes.margins(x=0.25)
@@ -72,6 +72,10 @@ def _found(axes: Axes, figures: Mapping[str, Any]) -> None:
         axes.annotate(f"{shares[name]:.3f} ", (shares[name], name), va="center", ha="right", fontsize=8, color="white")
     _limit(axes.axvline, figures["asked"]["dedup_recall"])
     axes.set_xlabel("planted copies found")
+
+
+def _rate(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def _limit(line: Any, value: float) -> None:
