@@ -32,8 +32,8 @@ def test_tables_say_what_belongs_where(kmem: Run, tmp_path: Path) -> None:
         "4.0 TiB",
         "0.228%",
         "loading wins",
-        "4.0 GiB",
-        "32.8 GiB",
+        "4.1 GiB",
+        "33.4 GiB",
     ):
         assert words in shown
     rows = [line for line in shown.splitlines() if line.endswith(("text       │", "memory     │", "parameters │"))]

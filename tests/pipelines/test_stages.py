@@ -1,8 +1,10 @@
 """Stages one by one: shards do not depend on partitions, nothing is lost unsaid, poison is set aside, statistics and status tell."""
 
 import json
+import os
+import signal
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -15,7 +17,10 @@ from kmem.document import Chunk, Document
 from kmem.encoder.encode import Encoder
 from kmem.errors import AttachError, BankNotFoundError, BuildError, ConfigError, KmemError
 from kmem.kbuild.chunker import Chunker
+from kmem.kbuild.dedup.config import DedupConfig
 from kmem.kbuild.language import LanguagesConfig
+from kmem.kbuild.pieces import pieces
+from kmem.kbuild.readers.config import ReadConfig
 from kmem.kbuild.readers.reading import Reading
 from kmem.kbuild.rules.config import RulesConfig
 from kmem.kstore.index.null import Null
@@ -26,7 +31,9 @@ from kmem.memories import Memories
 from kmem.pipelines.build import build
 from kmem.pipelines.config import ExecutorConfig, QualityConfig
 from kmem.pipelines.executors.local import InProcess
+from kmem.pipelines.executors.protocol import Advance, Outcome
 from kmem.pipelines.ledger import CAME, KEPT, Receipt, balance
+from kmem.pipelines.partitions import gathered
 from kmem.pipelines.run import Examine, Runner
 from kmem.pipelines.stats import Stats
 from kmem.pipelines.status import AT_WORK, FINISHED, STOPPED, status
@@ -349,6 +356,56 @@ def test_what_fails_is_found_one_by_one(tmp_path: Path) -> None:
     assert not list(tmp_path.rglob("examined*/*"))
     with pytest.raises(BuildError, match="fails on every document"):
         runner.run(Fragile(), [Counting(index=0, numbers=(10,) * 12)])
+
+
+class Forking:
+    """Each task in a process of its own, which may be killed."""
+
+    workers, attempts, apart, announcement = 1, 2, True, ""
+
+    def map(self, work: Callable[[Any, Tools], Receipt], tasks: Sequence[Any], advance: Advance) -> Iterator[Outcome]:
+        for task in tasks:
+            reading, writing = os.pipe()
+            if not (pid := os.fork()):
+                try:
+                    os.write(writing, json.dumps(work(task, Tools()).to_dict()).encode())
+                finally:
+                    os._exit(0)
+            os.close(writing)
+            with os.fdopen(reading) as answer:
+                said = answer.read()
+            os.waitpid(pid, 0)
+            died = Outcome(task=task, error=RuntimeError("killed"), died=True)
+            yield Outcome(task=task, receipt=Receipt.from_dict(json.loads(said))) if said else died
+
+    def close(self) -> None: ...
+
+
+def test_what_ends_its_worker_is_found(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The only document of a file where it is read, and one of another file where it is judged."""
+    opened, verdict = Reading.open, ReadStep._verdict
+
+    def opening(reading: Reading) -> BinaryIO:
+        if reading.path.endswith("03.txt"):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return opened(reading)
+
+    def judging(step: ReadStep, document: Document, tools: Tools) -> str | None:
+        if "page 7" in document.text:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return verdict(step, document, tools)
+
+    monkeypatch.setattr(Reading, "open", opening)
+    monkeypatch.setattr(ReadStep, "_verdict", judging)
+    read = ReadConfig()
+    (partition,) = gathered(pieces([str(corpus)], read, Counter()))
+    off = DedupConfig(mode="none")
+    step = ReadStep(site=str(tmp_path / "bank"), read=read, rules=RulesConfig(preset="none"), languages=LanguagesConfig(), dedup=off)
+    (receipt,) = Runner(place=LocalPlace(tmp_path / "bank"), executor=Forking(), progress=silent).run(step, [partition])
+    assert receipt.counts[KEPT] == 10
+    assert receipt.counts["rejected: ended its worker"] == receipt.counts["rejected: ended its worker while it was read"] == 1
+    lines = [json.loads(line) for line in (tmp_path / "bank/build/read/00000.rejected.jsonl").read_text().splitlines()]
+    assert [Path(line["source"]).name for line in lines] == ["03.txt", "07.txt"]
 
 
 def test_what_is_lost_without_a_reason_is_an_error() -> None:
