@@ -84,7 +84,7 @@ def _with(options: dict[str, Any], *, variant: str | None, seed: int | None, ste
     if steps is not None:
         if not isinstance(training, dict):
             raise ConfigError(f"training must be a mapping of options, not {training!r:.60}.")
-        given["training"] = {**training, "steps": steps}
+        given["training"] = {**training, "steps": steps, "slow": []}
     return {**options, **given}
 
 

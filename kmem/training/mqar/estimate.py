@@ -33,5 +33,5 @@ def estimate(recipe: Recipe, *, device: str = "cpu") -> Estimate:
         parameters=sum(parameter.numel() for parameter in trainer.model.parameters()),
         held_bytes=held_bytes(recipe),
         step_s=step_s,
-        all_s=step_s * recipe.training.steps,
+        all_s=step_s * recipe.schedule.steps,
     )

@@ -1,6 +1,6 @@
 """Every option of a run, with its one default; importable without torch."""
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from importlib.resources import files
 from typing import Any
 
@@ -41,11 +41,13 @@ class TrainingConfig:
     """steps: updates of `batch_size` sequences, AdamW; the rate rises over `warmup_steps`, then falls as a cosine to 0. clip: of the norm
     of the gradient.
 
-    curriculum: so many pairs at first, for `curriculum_steps` each, in sequences shorter in proportion and as many tokens a batch.
-    checkpoint_steps: between two checkpoints.
+    slow: variants that learn more slowly, and get `slow_steps`. curriculum: so many pairs at first, for `curriculum_steps` each, in
+    sequences shorter in proportion and as many tokens a batch. checkpoint_steps: between two checkpoints.
     """
 
     steps: int = 600
+    slow: tuple[str, ...] = ("ssm",)
+    slow_steps: int = 1_000
     batch_size: int = 8
     learning_rate: float = 0.005
     warmup_steps: int = 30
@@ -56,10 +58,12 @@ class TrainingConfig:
     checkpoint_steps: int = 50
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch_size", "checkpoint_steps"):
+        for name in ("steps", "slow_steps", "batch_size", "checkpoint_steps"):
             require_count(getattr(self, name), name)
         for name in ("warmup_steps", "curriculum_steps"):
             require_count(getattr(self, name), name, least=0)
+        for name in self.slow:
+            _require_variant(name)
         for pairs in self.curriculum:
             require_count(pairs, "curriculum")
         if not (self.learning_rate > 0 and self.clip > 0 and self.weight_decay >= 0):
@@ -78,15 +82,25 @@ class Recipe:
 
     def __post_init__(self) -> None:
         require_count(self.seed, "seed", least=0)
-        if self.variant not in VARIANTS:
-            raise UnknownNameError("variant", self.variant, VARIANTS)
+        _require_variant(self.variant)
         if max(self.training.curriculum, default=1) > self.task.pairs:
             raise ConfigError(f"curriculum {self.training.curriculum} goes beyond the task's {self.task.pairs} pairs.")
+
+    @property
+    def schedule(self) -> TrainingConfig:
+        """How this variant is trained."""
+        training = self.training
+        return replace(training, steps=training.slow_steps) if self.variant in training.slow else training
 
     def to_dict(self) -> dict[str, Any]:
         """As YAML and JSON have it."""
         found: dict[str, Any] = plain(asdict(self))
         return found
+
+
+def _require_variant(name: object) -> None:
+    if name not in VARIANTS:
+        raise UnknownNameError("variant", str(name), VARIANTS)
 
 
 def recipe_of(source: str) -> dict[str, Any]:

@@ -18,7 +18,7 @@ class Trainer(trainer.Trainer):
 
     def __init__(self, recipe: Recipe, *, device: str = "cpu") -> None:
         name = f"{recipe.variant} {recipe.seed}"
-        super().__init__(config_of(recipe), recipe.training, recipe.to_dict(), seed=recipe.seed, name=name, device=device)
+        super().__init__(config_of(recipe), recipe.schedule, recipe.to_dict(), seed=recipe.seed, name=name, device=device)
         self.recipe = recipe
 
     def loss(self) -> Tensor:

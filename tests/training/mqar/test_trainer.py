@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from kmem.errors import ConfigError, CorruptBankError
+from kmem.errors import ConfigError, CorruptBankError, UnknownNameError
 from kmem.training.mqar.generate import IGNORED
 from kmem.training.mqar.recall import recall
 from kmem.training.mqar.run import checkpoint_of, load_trained, train
@@ -132,3 +132,11 @@ def test_damaged_files(tmp_path: Path) -> None:
 def test_labels_are_ignored_but_at_queries() -> None:
     batch = Trainer(recipe()).batch()
     assert int((batch.labels != IGNORED).sum()) == 4 * 2
+
+
+def test_slow_variants_get_more_steps() -> None:
+    training = replace(TRAINING, slow=("ssm",), slow_steps=8)
+    steps = {name: Trainer(recipe(name, training=training)).schedule.steps for name in ("bmojo", "ssm")}
+    assert steps == {"bmojo": 6, "ssm": 8}
+    with pytest.raises(UnknownNameError, match="'ssn'"):
+        replace(TRAINING, slow=("ssn",))
