@@ -28,6 +28,14 @@ def panels(width: float, height: float, rows: int) -> "tuple[Figure, list[Axes]]
     return figure, list(figure.subplots(rows, sharex=True))
 
 
+def beside(width: float, height: float, columns: int) -> "tuple[Figure, list[Axes]]":
+    """The same with so many axes, two or more, side by side."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    return figure, list(figure.subplots(1, columns))
+
+
 def save(figure: "Figure", path: Path) -> None:
     """Write a PNG. Raises ConfigError for another ending."""
     require_png(path)

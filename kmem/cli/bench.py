@@ -2,7 +2,17 @@
 
 import typer
 
-from kmem.cli import bench_compression, bench_decode, bench_encode, bench_pipeline, bench_quality, bench_retrieval, bench_store
+from kmem.cli import (
+    bench_bmojo,
+    bench_compression,
+    bench_decode,
+    bench_encode,
+    bench_mqar,
+    bench_pipeline,
+    bench_quality,
+    bench_retrieval,
+    bench_store,
+)
 
 app = typer.Typer(
     help="Measurements you can repeat; each prints a table, or with **--json FILE** writes one JSON object.", no_args_is_help=True
@@ -14,3 +24,5 @@ app.command("decode")(bench_decode.decode)
 app.command("encode")(bench_encode.encode)
 app.command("pipeline")(bench_pipeline.pipeline)
 app.command("retrieval")(bench_retrieval.retrieval)
+app.command("bmojo")(bench_bmojo.bmojo)
+app.command("mqar")(bench_mqar.mqar)

@@ -12,9 +12,10 @@ from kmem.cli.render import JSON_OPTION, counted, human_bytes, human_seconds, ou
 from kmem.cli.stopped import saying_how_to_go_on
 from kmem.cli.usage import UsageError, naming_flags
 from kmem.kbuild.rules.config import RulesConfig
+from kmem.options import read_options
 from kmem.paths import is_bank_folder
 from kmem.pipelines.config import BuildConfig, ExecutorConfig
-from kmem.pipelines.options import options_of, read_options
+from kmem.pipelines.options import options_of
 from kmem.pipelines.stats import CHUNKS
 
 if TYPE_CHECKING:

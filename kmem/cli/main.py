@@ -25,6 +25,7 @@ from kmem.cli import (
     query,
     show,
     status,
+    train,
     verify,
 )
 from kmem.cli.quiet import hush
@@ -57,6 +58,7 @@ app.command("calibrate")(calibrate.calibrate)
 app.command("plan")(plan.plan)
 app.command("demo")(demo.demo)
 app.add_typer(quality.app, name="quality")
+app.add_typer(train.app, name="train")
 app.add_typer(bench.app, name="bench")
 
 BAD_INPUT = 2

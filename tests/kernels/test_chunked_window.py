@@ -110,14 +110,17 @@ def test_what_each_query_retrieves_is_seen_by_it_alone(window: Window, past: int
         torch.testing.assert_close(lse[row, members, column], expected.lse[0, :, column], rtol=1e-12, atol=1e-12)
 
 
-def test_gradients_equal_those_through_masks() -> None:
-    window, gradients = WINDOWS[1], []
+@pytest.mark.parametrize(("past", "length"), [(5, 50), (0, 3), (0, 17), (24, 8)])
+@pytest.mark.parametrize("window", [*WINDOWS[1:4], Window(width=16, chunk=8, fading=40)], ids=str)
+def test_gradients_equal_those_through_masks(window: Window, past: int, length: int) -> None:
+    """Also where no key of the fading memory has been yet."""
+    gradients = []
     for path in (attend, naive.attend):
-        query, near, fading, eidetic = case(window, 5, 50)
+        query, near, fading, eidetic = case(window, past, length)
         assert fading is not None
         assert eidetic is not None
         leaves = [part.requires_grad_() for part in (query, *near, *fading, *eidetic[:2])]
-        output = path(query, near, window, end=55, scaling=0.7, fading=fading, eidetic=eidetic).output
+        output = path(query, near, window, end=past + length, scaling=0.7, fading=fading, eidetic=eidetic).output
         gradients.append(torch.autograd.grad(output.sin().sum(), leaves))
     for found, expected in zip(*gradients, strict=True):
         torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-10)

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from kmem.errors import ConfigError, UnknownNameError
+from kmem.options import read_options
 from kmem.pipelines.config import BuildConfig, ExecutorConfig
-from kmem.pipelines.options import Options, options_of, read_options
+from kmem.pipelines.options import Options, options_of
 
 
 def test_what_is_printed_is_read_back(tmp_path: Path) -> None:

@@ -28,9 +28,9 @@ def ssd_scan(
     value = torch.unflatten(value, 3, (groups, shared)).permute(0, 1, 3, 2, 4, 5)  # [B, C, G, c, h, D]
     total = torch.unflatten(log_decay.double().cumsum(2), 3, (groups, shared)).permute(0, 1, 3, 4, 2)  # [B, C, G, h, c]
 
-    between = total[..., :, None] - total[..., None, :]
+    between = (total[..., :, None] - total[..., None, :]).to(wide)
     ahead = torch.ones(chunk, chunk, dtype=torch.bool, device=value.device).triu(1)
-    decays = between.masked_fill(ahead, -torch.inf).exp().to(wide)  # [B, C, G, h, c, c]
+    decays = between.masked_fill_(ahead, -torch.inf).exp_()  # [B, C, G, h, c, c]
     weights = (query @ key.transpose(-1, -2))[:, :, :, None] * decays
     inside = weights @ value.transpose(3, 4)  # [B, C, G, h, c, D]
 
@@ -43,7 +43,7 @@ def ssd_scan(
         now = now * whole[:, index] + added[:, index]
 
     carried = torch.unflatten(query @ torch.stack(before, dim=1).transpose(-1, -2), 4, (shared, dim))  # [B, C, G, c, h, D]
-    output = inside.transpose(3, 4) + carried * total.exp().to(wide).transpose(3, 4)[..., None]
+    output = torch.addcmul(inside.transpose(3, 4), carried, total.exp().to(wide).transpose(3, 4)[..., None])
     output = output.permute(0, 1, 3, 2, 4, 5).reshape(batch, -1, heads, dim)
     return output[:, :length], now.view(batch, heads, dim, width)
 

@@ -1,7 +1,8 @@
 """A short causal convolution of each channel, and the gated one that is a mixer of its own (Zoology's BaseConv, arXiv 2312.04927)."""
 
+from typing import Any
+
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kmem.models.bmojo.config import BMojoConfig
@@ -23,8 +24,33 @@ class CausalConvolution(nn.Module):
         if before is None:
             before = hidden.new_zeros(len(hidden), self.kernel - 1, hidden.shape[2])
         joined = torch.cat([before, hidden], dim=1)
-        output = F.conv1d(joined.mT, self.weight, self.bias, groups=joined.shape[2]).mT
+        output: Tensor = _Taps.apply(joined, self.weight[:, 0], self.bias)  # type: ignore[no-untyped-call]  # torch is untyped here
         return output, cut(joined, hidden.shape[1])
+
+
+class _Taps(torch.autograd.Function):
+    """F.conv1d with a group a channel, tap by tap over [B, T, C]: conv1d's output lies channel by channel, which all behind it pays for."""
+
+    @staticmethod
+    def forward(ctx: Any, joined: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        """[B, T + taps − 1, C], [C, taps], [C] → [B, T, C]."""
+        ctx.save_for_backward(joined, weight)
+        taps = weight.unbind(1)
+        length = joined.shape[1] - len(taps) + 1
+        output = torch.addcmul(bias, joined[:, :length], taps[0])
+        for first, tap in enumerate(taps[1:], 1):
+            output.addcmul_(joined[:, first : first + length], tap)
+        return output
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        joined, weight = ctx.saved_tensors
+        length, moved, taps = gradient.shape[1], torch.zeros_like(joined), []
+        for first, tap in enumerate(weight.unbind(1)):
+            moved[:, first : first + length].addcmul_(gradient, tap)
+            taps.append((joined[:, first : first + length] * gradient).sum((0, 1)))
+        return moved, torch.stack(taps, dim=1), gradient.sum((0, 1))
 
 
 class ConvolutionMixer(nn.Module):

@@ -62,5 +62,5 @@ class FadingMemory(nn.Module):
         value = torch.unflatten(value.to(wide), -1, (self.heads, -1))
         key, query = (torch.unflatten(part, -1, (self.groups, -1)) for part in (key, query))
         output, now = ssd_scan(value * step[..., None], -self.A_log.to(wide).exp() * step, key, query, state.get("state"))
-        output = (output + self.D.to(wide)[:, None] * value).flatten(2)
+        output = torch.addcmul(output, self.D.to(wide)[:, None], value).flatten(2)
         return self.out_proj(self.norm(output, gate)), {"conv": before, "state": now}

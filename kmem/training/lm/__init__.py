@@ -1,0 +1,1 @@
+"""Small language models of equal parameters: `bmojo` beside what it is to be compared with."""
