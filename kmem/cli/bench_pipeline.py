@@ -18,28 +18,37 @@ DEFAULT = PipelineConfig()
 
 def pipeline(
     context: typer.Context,
-    model: str = typer.Option(SMOLLM2, help="Whose tokenizer chunks are counted in."),
+    model: str = typer.Option(SMOLLM2, help="Whose tokens chunks are counted in, and what encodes them."),
     corpus: list[str] = typer.Option(list(DEFAULT.corpora), help="Where documents come from; may be given several times."),
     documents: int = typer.Option(DEFAULT.documents, help="Documents among which copies are planted."),
     planted: int = typer.Option(DEFAULT.planted, help="Copies of each kind among them: exact, edited, reordered."),
     megabytes: int = typer.Option(DEFAULT.megabytes, help="Text that each stage is timed on."),
     chunks: list[int] = typer.Option(list(DEFAULT.chunks), help="A size to measure the cost of a chunk at; give two or more, ascending."),
-    rounds: int = typer.Option(DEFAULT.rounds, help="Times that each stage is timed."),
+    rounds: int = typer.Option(DEFAULT.rounds, help="Times that each stage is timed, and built by one worker process and by two."),
+    encoded: int = typer.Option(DEFAULT.encoded, help="Chunks that those builds encode; 0 starts no workers."),
     json_file: str | None = JSON_FILE,
-    picture: str | None = typer.Option(None, metavar="PNG", help="Draw the rates of the stages and the cost of a chunk."),
+    picture: str | None = typer.Option(None, metavar="PNG", help="Draw rates, workers, the cost of a chunk, and copies found."),
 ) -> None:
-    """Are copies found among real documents, how fast is each stage on a core, and does a chunk cost the same in a large corpus?"""
+    """Are copies found among real documents, how fast is each stage on a core, does a chunk cost the same in a large corpus, and are two
+    worker processes twice as fast as one?
+    """
     require_outputs(json_file, picture)
     with naming_flags(context, {"corpus": "corpora"}):
         config = PipelineConfig(
-            corpora=tuple(corpus), documents=documents, planted=planted, megabytes=megabytes, chunks=tuple(chunks), rounds=rounds
+            corpora=tuple(corpus),
+            documents=documents,
+            planted=planted,
+            megabytes=megabytes,
+            chunks=tuple(chunks),
+            rounds=rounds,
+            encoded=encoded,
         )
     from kmem.bench.pipeline.measure import measure_pipeline
     from kmem.encoder.load import load_tokenizer
 
     tokenizer = load_tokenizer(model)
     with TemporaryDirectory(prefix="kmem-bench-") as folder, progress_bars(quiet=json_file == STANDARD_OUTPUT) as progress:
-        figures = measure_pipeline(config, tokenizer, Path(folder), progress=progress)
+        figures = measure_pipeline(config, model, tokenizer, Path(folder), progress=progress)
     if picture is not None:
         from kmem.bench.pipeline.picture import draw_pipeline
 
@@ -47,6 +56,8 @@ def pipeline(
     if not write_json("pipeline", figures, json_file):
         output().print(figures_table(figures))
         output().print(stages_table(figures))
+        if config.encoded:
+            output().print(workers_table(figures))
 
 
 def figures_table(figures: dict[str, Any]) -> Table:
@@ -68,4 +79,13 @@ def stages_table(figures: dict[str, Any]) -> Table:
         table.add_row(name, f"{rate:.1f} MB/s")
     for size, cost in figures["ms_per_chunk"].items():
         table.add_row(f"a chunk, of {int(size):,}", f"{cost:.2f} ms")
+    return table
+
+
+def workers_table(figures: dict[str, Any]) -> Table:
+    """A row a stage of a build by one worker process and by two."""
+    one, two = (figures["stages_by_workers"][workers] for workers in ("1", "2"))
+    table = Table("stage", "one worker", "two", "over one", title=f"builds by worker processes, {figures['workers']['profile']}")
+    for name, rate in one.items():
+        table.add_row(name, f"{rate:,.1f}", f"{two[name]:,.1f}", f"{two[name] / rate:.2f}")
     return table

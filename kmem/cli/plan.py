@@ -70,7 +70,7 @@ def plan(
         DEVICE, rich_help_panel=MACHINERY, help="Where: cpu, or cuda where PyTorch finds a GPU.", callback=known_device
     ),
     pipeline: str | None = typer.Option(
-        None, metavar="FILE", help="Of kmem bench pipeline --json: what reading, cleaning and cutting the corpus would take."
+        None, metavar="FILE", help="Of kmem bench pipeline --json: what reading, cleaning, cutting and indexing the corpus would take."
     ),
     picture: str | None = typer.Option(None, metavar="PNG", help="Draw cost against uses."),
     as_json: bool = JSON_OPTION,
@@ -190,7 +190,7 @@ def bytes_table(figures: dict[str, Any]) -> Table:
     if texts := figures.get("texts"):
         low, high = (human_seconds(texts[name] * HOUR_S) for name in ("core_h", "grown_core_h"))
         measured = f"one core; measured up to {texts['measured_chunks']:,} chunks, where a chunk took {texts['ms_per_chunk']:.3g} ms"
-        table.add_row("cleaning and cutting all texts", low if low == high else f"{low} to {high}", measured)
+        table.add_row("reading, cleaning, cutting all texts", low if low == high else f"{low} to {high}", measured)
     return table
 
 

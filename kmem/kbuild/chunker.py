@@ -49,6 +49,7 @@ class Chunker:
     def __init__(self, tokenizer: Tokenizer, config: ChunkerConfig | None = None, *, meter: Meter | None = None) -> None:
         self.config = config or ChunkerConfig()
         self._meter = meter or meter_for(tokenizer)
+        self._untitled = "", self._meter.count("")
 
     def run(self, documents: Iterable[Document], counts: Counter[str] | None = None) -> Iterator[Chunk]:
         """The chunks of all documents, in order; `counts` receives `chunks`, `tokens`, and every drop by reason."""
@@ -67,13 +68,13 @@ class Chunker:
                     yield chunk
 
     def _chunks(self, document: Document, counts: Counter[str]) -> Iterator[Chunk]:
-        title = self._title(document.title) if self.config.title else ""
+        title, taken = self._title(document.title) if self.config.title else self._untitled
         if self.config.title and len(title) < len(" ".join(document.title.split())):
             counts["shortened: title"] += 1
         prefix = f"{title}: " if title else ""
         source, text = document.source, document.text
         document_id = content_id(source, text)
-        for start, end, tokens in self._spans(text, prefix):
+        for start, end, tokens in self._spans(text, prefix, taken):
             piece = text[start:end]
             yield Chunk(
                 id=content_id(source, start, end, prefix + piece),
@@ -86,10 +87,10 @@ class Chunker:
                 tokens=tokens,
             )
 
-    def _spans(self, text: str, prefix: str) -> Iterator[tuple[int, int, int]]:
-        """(start, end, tokens of prefix and slice) of every chunk."""
+    def _spans(self, text: str, prefix: str, taken: int) -> Iterator[tuple[int, int, int]]:
+        """(start, end, tokens of prefix and slice) of every chunk. taken: the tokens of the prefix."""
         measured = self._meter.measure(text, prefix)
-        room = max(1, self.config.max_tokens - self._meter.count(prefix))
+        room = max(1, self.config.max_tokens - taken)
         start = fresh = skip_whitespace(text, 0)
         while fresh < len(text):
             fitted = self._fit(text, start, fresh, prefix, measured, room)
@@ -138,16 +139,20 @@ class Chunker:
             place += 1
         return skip_whitespace(text, end)
 
-    def _title(self, title: str) -> str:
-        """The title, cut after a word if it can be, so that title and colon take at most a quarter of the tokens; at worst ""."""
+    def _title(self, title: str) -> tuple[str, int]:
+        """The title, cut after a word if it can be, so that title and colon take at most a quarter of the tokens, and how many they take;
+        at worst "".
+        """
         whole = " ".join(title.split())
+        if not whole:
+            return self._untitled
         limit = self.config.max_tokens // 4
-        if self._meter.count(f"{whole}: ") <= limit:
-            return whole
+        if (taken := self._meter.count(f"{whole}: ")) <= limit:
+            return whole, taken
         measured = self._meter.measure(whole, "")
         for kept in range(min(limit, measured.total), 0, -1):
             start = whole[: measured.end(kept - 1)]
             shorter = start.rpartition(" ")[0] or start.strip()
-            if self._meter.count(f"{shorter}: ") <= limit:
-                return shorter
-        return ""
+            if (taken := self._meter.count(f"{shorter}: ")) <= limit:
+                return (shorter, taken) if shorter else self._untitled
+        return self._untitled

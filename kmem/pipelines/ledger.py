@@ -27,7 +27,8 @@ class Receipt:
     """What one task did.
 
     key: a digest of all that its result follows from. files: what it wrote. counts: `in`, `kept`, what was dropped or rejected by reason,
-    and other things counted. facts: what later stages want to know. seconds: how long it took. reused: it was there already.
+    and other things counted. facts: what later stages want to know. seconds: how long it took, once what it works with was loaded.
+    ended: when, by the clock of its worker, in seconds since 1970. reused: it was there already.
     """
 
     index: int
@@ -36,7 +37,13 @@ class Receipt:
     counts: Mapping[str, int] = field(default_factory=dict)
     facts: Mapping[str, Any] = field(default_factory=dict)
     seconds: float = 0.0
+    ended: float = field(default_factory=time.time, compare=False)
     reused: bool = False
+
+    @property
+    def span(self) -> tuple[float, float] | None:
+        """When the task began and ended; None where it was not done now."""
+        return None if self.reused else (self.ended - self.seconds, self.ended)
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self) | {"files": [file.to_dict() for file in self.files]}

@@ -65,7 +65,7 @@ class MemoryStages:
                 (encoded[task.index],) = self.runner.run(encode, [task], units=_rows)
         for stage, done in (("encode", encoded), ("embed", embedded)):
             for receipt in done:
-                self.stats.add(stage, receipt.counts, receipt.seconds)
+                self.stats.add(stage, receipt.counts, receipt.seconds, receipt.span)
         if (came := self.stats.counts["encode"][CAME]) != len(cut):
             raise BuildError(f"{len(cut)} chunks were to be encoded, but {came} were; please report it.")
 

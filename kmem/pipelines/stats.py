@@ -21,13 +21,20 @@ class Stats:
 
     counts: dict[str, Counter[str]] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
+    spans: dict[str, tuple[float, float]] = field(default_factory=dict)
 
-    def add(self, stage: str, counts: Mapping[str, int], seconds: float) -> None:
-        """One task's. Raises BuildError unless what came in is what was kept, dropped or rejected."""
+    def add(self, stage: str, counts: Mapping[str, int], seconds: float, span: tuple[float, float] | None = None) -> None:
+        """One task's; span: when it began and ended, None where it was done before.
+
+        Raises BuildError unless what came in is what was kept, dropped or rejected.
+        """
         if left := balance(counts):
             raise BuildError(f"Stage {stage} lost {left} of {counts.get(CAME, 0)} {unit(stage)} without a reason; please report it.")
         self.counts.setdefault(stage, Counter()).update(counts)
         self.seconds[stage] = self.seconds.get(stage, 0.0) + seconds
+        if span is not None:
+            first, last = self.spans.get(stage, span)
+            self.spans[stage] = min(first, span[0]), max(last, span[1])
 
     def require_handed_on(self, documents: int) -> None:
         """Raise BuildError unless each stage so far was given what the one before it had kept. documents: what was given to the chunker."""
@@ -57,7 +64,9 @@ class Stats:
         return found
 
     def to_dict(self) -> dict[str, Any]:
-        """By stage: unit, in, kept, dropped and rejected by reason, seconds of its workers together."""
+        """By stage: unit, in, kept, dropped and rejected by reason, seconds of its workers together, and seconds from the beginning of the
+        first task that was done now to the end of the last one, 0 where none was.
+        """
         return {
             stage: {
                 "unit": unit(stage),
@@ -66,9 +75,14 @@ class Stats:
                 "dropped": _named(counts, DROPPED),
                 "rejected": _named(counts, REJECTED),
                 "worker_seconds": round(self.seconds[stage], 3),
+                "wall_seconds": round(self._wall(stage), 3),
             }
             for stage, counts in self.counts.items()
         }
+
+    def _wall(self, stage: str) -> float:
+        first, last = self.spans.get(stage, (0.0, 0.0))
+        return last - first
 
 
 def unit(stage: str) -> str:

@@ -127,7 +127,7 @@ class TextStages:
 
     def _ran(self, stage: str, receipts: list[Receipt]) -> list[Receipt]:
         for receipt in receipts:
-            self.stats.add(stage, receipt.counts, receipt.seconds)
+            self.stats.add(stage, receipt.counts, receipt.seconds, receipt.span)
         return receipts
 
     def _chunks_so_far(self) -> int:

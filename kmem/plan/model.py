@@ -17,7 +17,7 @@ def model_shape(name: str) -> Shape:
     """The shape of a model that `load_model` would load, without loading its weights; an MLP of other than three matrices counts as the
     gated one with as many weights.
 
-    Raises what `load_model` does, and UnsupportedModelError for a mixture of experts.
+    Raises what `load_model` does, and UnsupportedModelError for a mixture of experts and for B'MOJO.
     """
     model = load_outline(name)
     config, anatomy = model.config.get_text_config(), examine(model)
@@ -25,6 +25,11 @@ def model_shape(name: str) -> Shape:
         raise UnsupportedModelError(
             f"{name} is a mixture of experts, of which a token meets a few, so App. A's formulas don't fit; "
             "give the shape by --layers and its like, with the width of all experts a token meets as --mlp-width."
+        )
+    if getattr(config, "mixers", None):
+        raise UnsupportedModelError(
+            f"{name} mixes tokens by {', '.join(dict.fromkeys(config.mixers))}, which App. A's formulas of plain attention don't fit; "
+            "give the shape of a plain model by --layers and its like."
         )
     blocks: Any = anatomy.decoder.layers
     weights = sum(map(_mlp_weights, blocks))

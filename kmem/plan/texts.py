@@ -1,4 +1,4 @@
-"""What reading, cleaning, comparing and cutting a corpus would cost, extrapolated from what `kmem bench pipeline --json` measured."""
+"""What everything in a build but its two models would cost, extrapolated from what `kmem bench pipeline --json` measured."""
 
 import json
 import math
@@ -14,8 +14,8 @@ HOUR_MS = 3_600_000
 
 @dataclass(frozen=True, kw_only=True)
 class TextCost:
-    """ms: of one core for a chunk in a corpus of `chunks`, from rules to deduplication. growth: what a chunk cost there over what it cost
-    in one of `before` chunks. mb_per_s_core: of text, from reading to the chunker.
+    """ms: of one core for a chunk in a corpus of `chunks`, from reading to the committed bank, with the null encoder. growth: what a chunk
+    cost there over what it cost in one of `before` chunks. mb_per_s_core: of text, from reading to the chunker.
     """
 
     chunks: int

@@ -3,23 +3,29 @@
 import json
 import random
 from collections import Counter
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
 import pytest
 
+from kmem.bench.pipeline.builds import Built
 from kmem.bench.pipeline.config import EDITED, PipelineConfig
 from kmem.bench.pipeline.found import measure_found
 from kmem.bench.pipeline.growth import endless
 from kmem.bench.pipeline.measure import measure_pipeline
 from kmem.bench.pipeline.plants import edited, plant, reordered
 from kmem.bench.pipeline.stages import DEDUP
-from kmem.bench.pipeline.texts import mixed
+from kmem.bench.pipeline.texts import chunks_per_mb, first, megabytes, mixed
+from kmem.bench.pipeline.workers import measure_workers, require_same
 from kmem.document import Document
-from kmem.errors import ConfigError
+from kmem.errors import ConfigError, MeasurementError
+from kmem.kbuild.chunker import Chunker
+from kmem.pipelines.report import BuildReport
+from kmem.progress import silent
 from kmem.words import words
 from tests.kbuild.dedup.texts import chinese, english
-from tests.tiny import byte_tokenizer
+from tests.tiny import byte_tokenizer, save_tiny_model
 
 
 @pytest.fixture
@@ -28,7 +34,15 @@ def config(tmp_path: Path) -> PipelineConfig:
     texts = [text for seed in range(30) for text in (english(seed, 180), "\n\n".join([chinese(seed), chinese(seed + 50)]))]
     path = tmp_path / "texts.jsonl"
     path.write_text("\n".join(json.dumps({"title": f"Text {number}", "text": text}) for number, text in enumerate(texts)))
-    return PipelineConfig(corpora=(str(path),), documents=60, planted=4, partitions=3, megabytes=1, rounds=1, chunks=(3, 6), seed=1)
+    return PipelineConfig(
+        corpora=(str(path),), documents=60, planted=4, partitions=3, megabytes=1, rounds=1, encoded=0, chunks=(30, 60), seed=1
+    )
+
+
+@pytest.fixture(scope="module")
+def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """With the tokenizer of bytes."""
+    return save_tiny_model(tmp_path_factory.mktemp("tiny-llama"))
 
 
 def test_every_copy_is_what_it_is_called_and_keeps_its_title(config: PipelineConfig) -> None:
@@ -92,19 +106,55 @@ def test_documents_never_end_and_none_comes_twice() -> None:
     assert sorted(many[3].text.split()) == sorted(several[0].text.split())
 
 
-def test_every_figure_is_there(config: PipelineConfig, tmp_path: Path) -> None:
+def test_a_density_leads_to_so_many_chunks(config: PipelineConfig) -> None:
+    several = mixed(config)
+    density = chunks_per_mb(several, byte_tokenizer())
+    assert density * megabytes(several) == pytest.approx(sum(1 for _ in Chunker(byte_tokenizer()).run(several)), rel=0.01)
+    assert len(first(several, 1e-9)) == 1
+
+
+def test_workers_that_write_another_bank_give_no_figure() -> None:
+    report = BuildReport(
+        bank="b", dry_run=False, profile="p", counts={}, chunks=1, tokens=1, slots=1, record_bytes=1, payload_bytes=1, shards=1
+    )
+    one = Built(report=report, stages={}, digests=("a", "b"))
+    require_same({1: [one, one], 2: [one]})
+    with pytest.raises(MeasurementError, match="different banks"):
+        require_same({1: [one], 2: [replace(one, digests=("a", "c"))]})
+
+
+@pytest.mark.slow
+def test_two_workers_are_measured_against_one(config: PipelineConfig, tiny_folder: Path, tmp_path: Path) -> None:
+    several = mixed(config)
+    density = chunks_per_mb(several, byte_tokenizer())
+    figures = measure_workers(several, density, str(tiny_folder), replace(config, encoded=64), tmp_path, silent)
+    one, two = (figures["stages_by_workers"][workers] for workers in ("1", "2"))
+    assert one.keys() == two.keys() > {"read, documents/s", "chunk, MB/s", "encode, chunks/s", "embed, chunks/s"}
+    assert all(rate > 0 for rate in [*one.values(), *two.values()])
+    assert 32 <= figures["workers"]["encoded_chunks"] <= 128
+    (first_rate,), (second_rate,) = figures["workers"]["encode_chunks_per_s"].values()
+    assert figures["encode_two_over_one"] == pytest.approx(second_rate / first_rate, rel=0.01)
+
+
+def test_every_figure_is_there(config: PipelineConfig, tiny_folder: Path, tmp_path: Path) -> None:
     said: list[tuple[str, int, int]] = []
-    figures = measure_pipeline(config, byte_tokenizer(), tmp_path, progress=lambda *now: said.append(now))
+    figures = measure_pipeline(config, str(tiny_folder), byte_tokenizer(), tmp_path, progress=lambda *now: said.append(now))
     for name in (*figures["asked"], *figures["asked_at_most"]):
         assert figures[name] > 0
-    assert list(figures["ms_per_chunk"]) == ["3", "6"]
+    assert list(figures["ms_per_chunk"]) == ["30", "60"]
+    assert "encode_two_over_one" not in figures["asked"]
     assert all(rate > 0 for rate in figures["mb_per_s_core"].values())
+    built = figures["chunks_built"]
+    assert 0.5 * 30 <= built["30"] < built["60"] <= 1.5 * 60
+    assert {"read", "deduplicate", "chunk", "deduplicate-chunks", "encode", "embed", "index"} <= set(figures["ms_per_chunk_by_stage"]["60"])
+    assert figures["cost_growth"] == pytest.approx(figures["ms_per_chunk"]["60"] / figures["ms_per_chunk"]["30"], abs=1e-3)
+    assert not (tmp_path / "bank").exists()
     assert figures["clean_mb_per_s_core"] < figures["mb_per_s_core"]["minhash"]
     assert {stage for stage, *_ in said} == {"deduplicate", "stages", "grow"}
     assert said[-1][1] == said[-1][2]
 
 
-@pytest.mark.parametrize("options", [{"chunks": (5,)}, {"chunks": (6, 3)}, {"documents": 10}, {"rounds": 0}])
+@pytest.mark.parametrize("options", [{"chunks": (5,)}, {"encoded": -1}, {"chunks": (6, 3)}, {"documents": 10}, {"rounds": 0}])
 def test_a_config_says_what_it_can_not_be(options: dict[str, int]) -> None:
     with pytest.raises(ConfigError):
         PipelineConfig(**options)  # type: ignore[arg-type]

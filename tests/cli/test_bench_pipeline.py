@@ -19,15 +19,15 @@ def corpus(tmp_path: Path) -> Path:
 
 
 def test_pipeline(kmem: Run, tiny_folder: Path, corpus: Path, tmp_path: Path) -> None:
-    sizes = ("--documents", "30", "--planted", "3", "--megabytes", "1", "--rounds", "1", "--chunks", "2", "--chunks", "4")
-    options = ("bench", "pipeline", "--model", tiny_folder, "--corpus", corpus, *sizes)
+    sizes = ("--documents", "30", "--planted", "3", "--megabytes", "1", "--rounds", "1", "--chunks", "20", "--chunks", "40")
+    options = ("bench", "pipeline", "--model", tiny_folder, "--corpus", corpus, *sizes, "--encoded", "0")
     outcome = kmem(*options, "--json", tmp_path / "p.json", "--picture", tmp_path / "p.png")
     assert outcome.code == 0, outcome
     figures = json.loads((tmp_path / "p.json").read_text())
     assert (figures["benchmark"], figures["settings"]["planted"]) == ("pipeline", 9)
     assert figures["dedup_recall"] > 0.8
     assert (tmp_path / "p.png").read_bytes().startswith(PNG)
-    for said in ("9 copies among 30 documents", "dedup_precision", "cost_growth", "at most 1.2", "minhash", "a chunk, of 4"):
+    for said in ("9 copies among 30 documents", "dedup_precision", "cost_growth", "at most 1.2", "minhash", "a chunk, of 40"):
         assert said in outcome.out
 
 

@@ -73,7 +73,7 @@ def test_texts_are_extrapolated(kmem: Run, tmp_path: Path) -> None:
     (tmp_path / "pipeline.json").write_text(json.dumps(MEASURED))
     options = ("plan", "--pipeline", tmp_path / "pipeline.json", "--references", 10**7)
     assert json.loads(kmem(*options, "--json").out)["texts"]["core_h"] == pytest.approx(1.0)
-    assert "cleaning and cutting all texts" in kmem(*options).out
+    assert "reading, cleaning, cutting all texts" in kmem(*options).out
     refused(kmem("plan", "--pipeline", tmp_path / "gone.json"), "can't be read", "kmem bench pipeline --json")
 
 

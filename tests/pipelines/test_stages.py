@@ -413,6 +413,17 @@ def test_what_is_lost_without_a_reason_is_an_error() -> None:
         Stats().add("read", {CAME: 3, KEPT: 1, "dropped: empty": 1}, 0.0)
 
 
+def test_a_stage_takes_from_its_first_task_s_beginning_to_its_last_one_s_end() -> None:
+    stats, done = Stats(), {CAME: 1, KEPT: 1}
+    receipts = [Receipt(index=at, counts=done, seconds=2.0, ended=ended, reused=at == 2) for at, ended in enumerate((103.0, 102.5, 9.0))]
+    for receipt in receipts:
+        stats.add("read", receipt.counts, receipt.seconds, receipt.span)
+    stats.add("cut", done, 0.0)
+    found = stats.to_dict()
+    assert (found["read"]["worker_seconds"], found["read"]["wall_seconds"]) == (6.0, 2.5)
+    assert found["cut"]["wall_seconds"] == 0.0
+
+
 def test_what_a_stage_kept_must_reach_the_next() -> None:
     stats = Stats()
     stats.add("read", {CAME: 3, KEPT: 3}, 0.0)

@@ -30,7 +30,7 @@ from kmem.plan.picture import draw_choice
 from kmem.plan.plan import PlanConfig, loading, plan
 from kmem.plan.shape import Shape, preset_shape
 from kmem.plan.storage import index, tiers
-from tests.tiny import save_tiny_model, tiny_model
+from tests.tiny import BMOJO, save_tiny_model, tiny_model
 
 SHAPE, LENGTHS, A100 = preset_shape("memory3-2b"), Lengths(), HARDWARE["a100"]
 PROFILE = memory3_profile(SHAPE.layers, SHAPE.heads)
@@ -136,6 +136,9 @@ def test_models_without_a_shape(tmp_path: Path) -> None:
     mixture = {**tiny_model().config.to_dict(), "model_type": "mixtral", "architectures": ["MixtralForCausalLM"], "num_local_experts": 4}
     (tmp_path / "config.json").write_text(json.dumps(mixture))
     with pytest.raises(UnsupportedModelError, match="mixture of experts"):
+        model_shape(str(tmp_path))
+    tiny_model(BMOJO).config.save_pretrained(tmp_path)
+    with pytest.raises(UnsupportedModelError, match="mixes tokens by bmojo, which"):
         model_shape(str(tmp_path))
 
 

@@ -81,7 +81,7 @@ def test_the_transcript_says_what_the_code_prints(workplace: Path, tmp_path: Pat
     report = build([str(workplace / "articles.jsonl")], out=tmp_path / "bank", dry_run=True)
     printed = {str(cell) for cell in summary(report, "Built").columns[0].cells}
     labels = set(re.findall(r"^│ ([a-z][a-z ]*?) +│ [^│]+│$", transcript, re.MULTILINE))
-    assert {"documents", "chunks", "payload", "time"} <= labels <= printed | {"time"}
+    assert {"documents in", "documents kept", "chunks in", "chunks kept", "payload", "time"} <= labels <= printed | {"time"}
     given = Answer(knowledge="nothing", text="", seconds=0.1, first_token_s=0.1, prompt_tokens=13, new_tokens=1)
     unwrapped = " ".join(" ".join(line.split("│")[1].split()) for line in transcript.splitlines() if line.count("│") == 4)
     assert timeless(cost(given)) in timeless(unwrapped)

@@ -1,6 +1,7 @@
 """A B'MOJO model writes banks and reads them: memories beside its window, fading and eidetic keys, under the same softmax."""
 
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from transformers import PreTrainedTokenizerFast
 import kmem
 from kmem.encoder.anatomy import examine
 from kmem.encoder.encode import Encoder
+from kmem.encoder.hidden import HiddenStates
 from kmem.encoder.load import load_model
 from kmem.encoder.select import LayerView
 from kmem.errors import IdentityMismatchError, UnsupportedModelError
@@ -94,6 +96,38 @@ def test_reading_equals_masks_over_tokens_and_memories(changes: dict[str, Any]) 
         assert all(read.attention > 0 for read in span.reads)
     torch.testing.assert_close(found, by_hand(built, ids, memories), rtol=1e-9, atol=1e-9)
     assert float((found - bare).abs().max()) > 0.01
+
+
+def test_gradients_equal_those_through_masks() -> None:
+    built, ids = reader(), context(30, rows=1)
+    memories = two_memories(built)
+    layers: Any = built.model.layers
+    weight = layers[0].mixer.attention.k_proj.weight
+    with kmem.attach(built, memories):
+        (found,) = torch.autograd.grad(built(ids).logits.sin().sum(), weight)
+    (expected,) = torch.autograd.grad(by_hand(built, ids, memories).sin().sum(), weight)
+    torch.testing.assert_close(found, expected, rtol=1e-8, atol=1e-8)
+
+
+@torch.no_grad()
+def test_bfloat16_reads_what_float32_reads_within_its_rounding() -> None:
+    built, ids = reader().to(torch.bfloat16), context()
+    memories = two_memories(built)
+    with kmem.attach(built, memories):
+        found = built(ids).logits
+    assert found.dtype == torch.bfloat16
+    built.float()
+    spec = replace(memories.spec, bracket=memories.spec.bracket.float())
+    expected = by_hand(built, ids, replace(memories, kv=memories.kv.float(), spec=spec))
+    assert float((found - expected).norm() / expected.norm()) < 0.05
+
+
+@torch.no_grad()
+def test_texts_are_found_by_the_model_s_own_hidden_states() -> None:
+    built = reader(mixers=("ssm", "bmojo"))
+    states = HiddenStates(built, byte_tokenizer())
+    vectors, queries = states.embed(TEXTS), states.embed_queries(TEXTS[:3])
+    assert (vectors @ queries.T).argmax(axis=0).tolist() == [0, 1, 2]
 
 
 @pytest.mark.parametrize("changes", [{}, STORES["threshold, growing"], STORES["retrieved from growing"], {"variant": "transformer"}])

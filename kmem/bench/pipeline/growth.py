@@ -1,54 +1,80 @@
 """What a chunk costs in small and in large corpora: it should not depend on how many there are."""
 
 import random
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from functools import partial
-from itertools import count, islice
+from itertools import count
+from pathlib import Path
 from statistics import mean
 from typing import Any
 
+from kmem.bench.pipeline.builds import Built, built, null_encoder
 from kmem.bench.pipeline.config import PipelineConfig
-from kmem.bench.pipeline.stages import DEDUP, RULES, processor_seconds, signed, signing
+from kmem.bench.pipeline.texts import first, write_lines
 from kmem.document import Document
-from kmem.kbuild.chunker import Chunker
-from kmem.kbuild.dedup.duplicates import find_duplicates
-from kmem.kbuild.dedup.signatures import Signer
-from kmem.kbuild.rules.run import Rules
-from kmem.kbuild.tokens import Tokenizer
+from kmem.pipelines.config import ExecutorConfig
 from kmem.progress import Progress
 
 PLACES = 4
+_LOADED = ("load", 1, 1)
 
 
-def measure_growth(several: Sequence[Document], tokenizer: Tokenizer, config: PipelineConfig, progress: Progress) -> dict[str, Any]:
-    """`cost_growth`: processor seconds a chunk at the largest of `config.chunks` over those at the size before it; `ms_per_chunk` by size.
+def measure_growth(
+    several: Sequence[Document], density: float, model: str, config: PipelineConfig, folder: Path, progress: Progress
+) -> dict[str, Any]:
+    """`cost_growth`: processor seconds a chunk of a build of the largest of `config.chunks` over those of the size before it.
 
-    What is timed: rules, MinHash, the chunker, MinHash of the chunks, and deduplication of both, all in one process.
+    Whole builds (`kmem.build` in this process) with the null encoder, from the moment the model is loaded until the bank is committed:
+    reading, rules, signatures, both deduplications, chunker, cutting into shards, texts on disk, vectors of nothing, the index that so many
+    rows get, commit. `ms_per_chunk`: by size. `ms_per_chunk_by_stage`: of them by the clock, by size and stage. `chunks_built`: by size,
+    how many there were really, by which the costs are divided. density: chunks in a megabyte of the documents.
     """
-    seconds: dict[int, list[float]] = {size: [] for size in config.chunks}
+    sources = {size: write_lines(first(endless(several), size / density), folder / f"{size}.jsonl") for size in config.chunks}
     # The smaller sizes before and after the largest: a machine that slows down meanwhile does so for both.
     turns = [*config.chunks, *reversed(config.chunks[:-1])]
+    costs: dict[int, list[float]] = {size: [] for size in config.chunks}
+    clocks: dict[int, list[dict[str, float]]] = {size: [] for size in config.chunks}
+    chunks: dict[int, int] = {}
+    _timed(sources[turns[0]], model, folder)  # what is compiled and opened once
     done = 0
     progress("grow", done, sum(turns))
     for size in turns:
-        seconds[size].append(processor_seconds(partial(_chunks, several, tokenizer, size)))
+        one, seconds = _timed(sources[size], model, folder)
+        chunks[size] = one.report.chunks
+        costs[size].append(seconds / one.report.chunks)
+        clocks[size].append(_by_clock(one))
         done += size
         progress("grow", done, sum(turns))
-    costs = {size: mean(own) / size for size, own in seconds.items()}
+    cost = {size: mean(own) for size, own in costs.items()}
     before, largest = config.chunks[-2:]
     return {
-        "cost_growth": round(costs[largest] / costs[before], PLACES),
-        "ms_per_chunk": {str(size): round(1000 * cost, PLACES) for size, cost in costs.items()},
+        "cost_growth": round(cost[largest] / cost[before], PLACES),
+        "ms_per_chunk": {str(size): round(1000 * own, PLACES) for size, own in cost.items()},
+        "ms_per_chunk_by_stage": {
+            str(size): {name: round(1000 * mean(one[name] for one in own) / chunks[size], PLACES) for name in own[0]}
+            for size, own in clocks.items()
+        },
+        "chunks_built": {str(size): chunks[size] for size in config.chunks},
     }
 
 
-def _chunks(several: Sequence[Document], tokenizer: Tokenizer, size: int) -> None:
-    signer = Signer(DEDUP)
-    chunks = list(islice(Chunker(tokenizer).run(signing(Rules(RULES).run(endless(several)), signer)), size))
-    of_documents, of_chunks = signer.signatures(), signed(chunks)
-    for signatures in (of_documents, of_chunks):
-        find_duplicates([lambda signatures=signatures: signatures], DEDUP)  # type: ignore[misc]
+def _timed(source: str, model: str, folder: Path) -> tuple[Built, float]:
+    """A build, and the processor seconds of all its threads after its model was loaded."""
+    loaded = 0.0
+
+    def watch(*told: object) -> None:
+        nonlocal loaded
+        if told == _LOADED:
+            loaded = time.process_time()
+
+    one = built(source, folder, null_encoder(model), ExecutorConfig(), watch)
+    return one, time.process_time() - loaded
+
+
+def _by_clock(one: Built) -> dict[str, float]:
+    """Seconds of each stage, and of the index."""
+    return {stage: float(found["worker_seconds"]) for stage, found in one.stages.items()} | {"index": one.report.seconds["index"]}
 
 
 def endless(several: Sequence[Document]) -> Iterator[Document]:

@@ -1,6 +1,5 @@
 """What reading, cleaning and chunking cost, each stage and all of them together, on one core."""
 
-import json
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -9,7 +8,7 @@ from statistics import median
 from typing import Any
 
 from kmem.bench.pipeline.config import PipelineConfig
-from kmem.bench.pipeline.texts import megabytes
+from kmem.bench.pipeline.texts import first, megabytes, write_lines
 from kmem.document import Chunk, Document
 from kmem.kbuild.chunker import Chunker
 from kmem.kbuild.dedup.config import DedupConfig
@@ -105,26 +104,6 @@ def signing(several: Iterable[Document], signer: Signer) -> Iterator[Document]:
 
 def signed(several: Sequence[Document] | Sequence[Chunk]) -> Signatures:
     return sign((one.text for one in several), DEDUP, (one.title for one in several))
-
-
-def first(several: Sequence[Document], size: float) -> list[Document]:
-    """The first of them, up to so many megabytes, at least one."""
-    taken: list[Document] = []
-    total = 0.0
-    for document in several:
-        if total >= size:
-            break
-        taken.append(document)
-        total += megabytes([document])
-    return taken
-
-
-def write_lines(several: Iterable[Document], path: Path) -> str:
-    """JSON lines of title and text → the path, as a source."""
-    with path.open("w", encoding="utf-8") as file:
-        for document in several:
-            file.write(json.dumps({"title": document.title, "text": document.text}, ensure_ascii=False) + "\n")
-    return str(path)
 
 
 def processor_seconds(work: Callable[[], object]) -> float:

@@ -48,15 +48,15 @@ def parts_of(backend: Backend, symbols: Mapping[int, str]) -> Parts | None:
 
 
 def _joints(backend: Backend, symbols: Mapping[int, str]) -> set[tuple[bytes, bytes]]:
-    """(last bytes of a character, first bytes of the next) wherever a token holds some of both."""
+    """(last bytes of a character, first bytes of a Chinese one behind it) wherever a token holds some of both, and others."""
     bytes_of = {ord(symbol): chr(byte) for byte, symbol in symbols.items()}
+    leads = {chr(code).encode()[0] for code in range(ord(_FIRST), ord(_LAST) + 1, 64)}
+    second = re.compile(f".[{''.join(symbols[byte] for byte in sorted(leads))}]", re.DOTALL)
     found = set()
-    for token in backend.get_vocab(with_added_tokens=False):
+    for token in filter(second.search, backend.get_vocab(with_added_tokens=False)):  # few are: the others begin no such character
         try:
             data = token.translate(bytes_of).encode("latin-1")
         except UnicodeEncodeError:  # holds a symbol of no byte, so no text has it
-            continue
-        if data.isascii():
             continue
         starts = [at for at, byte in enumerate(data) if byte & 0xC0 != 0x80]
         edges = [0, *starts, len(data)] if starts[:1] != [0] else [*starts, len(data)]

@@ -33,4 +33,5 @@ def prediction_error(hidden: Tensor, predicted: Tensor) -> Tensor:
     """[B, T] mean square over channels of the difference, each side normalised first, so that only direction counts: 0 to 4."""
     wide = torch.promote_types(hidden.dtype, torch.float32)
     seen, foreseen = (F.layer_norm(part.to(wide), part.shape[-1:]) for part in (hidden, predicted))
-    return torch.linalg.vector_norm(seen - foreseen, dim=-1).square() / hidden.shape[-1]
+    distance: Tensor = torch.linalg.vector_norm(seen - foreseen, dim=-1)
+    return distance.square() / hidden.shape[-1]

@@ -48,17 +48,17 @@ class ChunkStep:
     stage = CHUNK
 
     def __call__(self, task: Sifted, tools: Tools) -> Receipt:
-        ledger = Ledger(opened(self.site, tools), self.stage)
-        return ledger.once(task, self.key, lambda task: self._cut(task, ledger, tools))
+        ledger, chunker = Ledger(opened(self.site, tools), self.stage), self._chunker(tools)  # loading a tokenizer is no cutting
+        return ledger.once(task, self.key, lambda task: self._cut(task, ledger, chunker, tools))
 
-    def _cut(self, task: Sifted, ledger: Ledger, tools: Tools) -> Receipt:
+    def _cut(self, task: Sifted, ledger: Ledger, chunker: Chunker, tools: Tools) -> Receipt:
         place = ledger.place
         counts: Counter[str] = Counter()
         rejects: list[dict[str, str]] = []
         came = Counter[str]()
         documents = telling(self._documents(place, task, counts, rejects, came), tools)
         signer = Signer(self.dedup) if self.dedup.mode != "none" else None
-        chunks = signing(_counted(self._chunker(tools).run(documents, counts), counts), signer)
+        chunks = signing(_counted(chunker.run(documents, counts), counts), signer)
         files = write_records(place, ledger.file(task.index, "parquet"), CHUNKS, chunks), *signatures(place, ledger, task.index, signer)
         # A document that can't be cut counts as one chunk that is not there.
         counts[CAME] = counts["chunks"] + sum(count for reason, count in counts.items() if reason.startswith((DROPPED, REJECTED)))

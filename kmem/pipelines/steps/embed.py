@@ -30,9 +30,11 @@ class EmbedStep:
         began = time.perf_counter()
         reused = receipts.has_vectors(task.index, rows=task.rows, dim=self.dim)
         if not reused:
+            retriever = self.recipe.retriever(tools)
+            began = time.perf_counter()  # loading it is no embedding
             texts = [chunk.reference for chunk in stored_chunks(place, task)]
             receipts.set_aside(task.index, task.aside)  # before vectors that were made without them can be found
-            receipts.save_vectors(task.index, self.recipe.retriever(tools).embed(texts, progress=tools.advance))
+            receipts.save_vectors(task.index, retriever.embed(texts, progress=tools.advance))
         counts = {CAME: task.rows, KEPT: task.rows}
         seconds = time.perf_counter() - began
         return Receipt(index=task.index, counts=counts, facts={"aside": task.aside}, seconds=seconds, reused=reused)
