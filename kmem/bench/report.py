@@ -2,6 +2,7 @@
 
 import os
 import platform
+import shlex
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
@@ -27,7 +28,7 @@ def framed(name: str, figures: Mapping[str, Any]) -> dict[str, Any]:
             "system": platform.platform(),
         },
         "versions": {"python": platform.python_version(), **_versions()},
-        "command": " ".join(["kmem", *sys.argv[1:]]),
+        "command": shlex.join(["kmem", *sys.argv[1:]]),
     }
 
 
