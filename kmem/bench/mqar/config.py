@@ -23,9 +23,9 @@ class MqarConfig:
     runs: Path | None = None
     variants: tuple[str, ...] = VARIANTS
     seeds: tuple[int, ...] = (0, 1, 2)
-    sequences: int = 256
-    sweep: tuple[int, ...] = (8, 16, 32, 48, 64, 96, 128, 192)
-    sweep_sequences: int = 64
+    sequences: int = 128
+    sweep: tuple[int, ...] = (16, 32, 48, 64, 96, 128, 160, 192)
+    sweep_sequences: int = 32
     seed: int = 2_000_003
 
     def __post_init__(self) -> None:

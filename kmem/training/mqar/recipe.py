@@ -24,13 +24,13 @@ class ModelConfig:
     hidden_size: int = 64
     query_heads: int = 4
     key_value_heads: int = 1
-    head_dim: int = 16
+    head_dim: int = 8
     window: int = 16
     chunk: int = 8
     fading: int = 8
-    eidetic: int = 96
+    eidetic: int = 160
     innovation: str = "average"
-    average_tokens: int = 4
+    average_tokens: int = 8
     state_size: int = 4
     state_heads: int = 2
     initializer_range: float = 0.1
@@ -45,15 +45,15 @@ class TrainingConfig:
     sequences shorter in proportion and as many tokens a batch. checkpoint_steps: between two checkpoints.
     """
 
-    steps: int = 600
+    steps: int = 700
     slow: tuple[str, ...] = ("ssm",)
     slow_steps: int = 1_000
-    batch_size: int = 8
+    batch_size: int = 4
     learning_rate: float = 0.005
     warmup_steps: int = 30
     weight_decay: float = 0.01
     clip: float = 1.0
-    curriculum: tuple[int, ...] = (4, 8, 16)
+    curriculum: tuple[int, ...] = (4, 8, 16, 32)
     curriculum_steps: int = 100
     checkpoint_steps: int = 50
 

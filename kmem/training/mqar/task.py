@@ -20,8 +20,8 @@ class TaskConfig:
 
     layout: str = "scattered"
     vocab_size: int = 256
-    tokens: int = 512
-    pairs: int = 32
+    tokens: int = 1024
+    pairs: int = 64
     filler: str = "zeros"
     power: float = 0.01
 
