@@ -58,6 +58,9 @@ def mqar(
         return
     output().print(recall_table(figures))
     output().print(store_table(figures))
+    for variant, share in figures["bank"]["attached"].items():
+        without = _share(figures["bank"]["without"][variant])
+        output().print(f"With the pairs in a bank alone, {variant} recalls {_share(share)}; without the bank {without}.", markup=False)
     if figures["missing"]:
         output().print(
             f"Not there: {', '.join(figures['missing'])}; kmem bench mqar --full --runs {folder or MADE} trains them.", markup=False

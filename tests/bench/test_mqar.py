@@ -51,6 +51,8 @@ def test_shares_are_means_of_seeds_over_the_same_queries(runs: Runs, folder: Pat
     assert figures["store"]["bytes"] == {"2": 2 * 72, "12": 12 * 72}
     assert figures["by_distance"]["edges"][-1] == 64
     assert figures["missing"] == []
+    assert figures["bank"]["sequences"] == 6
+    assert set(figures["bank"]["attached"]) == set(figures["bank"]["without"]) == {"bmojo"}
 
 
 def test_a_smaller_store_holds_less_and_has_the_same_weights(runs: Runs) -> None:

@@ -6,6 +6,7 @@ from itertools import pairwise
 from statistics import mean
 from typing import Any
 
+from kmem.bench.mqar.banked import banked_recall
 from kmem.bench.mqar.config import ENOUGH, MqarConfig
 from kmem.bench.mqar.runs import Runs
 from kmem.errors import MeasurementError
@@ -17,6 +18,8 @@ from kmem.training.mqar.recipe import VARIANTS, Recipe
 from kmem.training.mqar.run import Trained
 from kmem.training.mqar.sizing import config_of, farthest_reach, held_bytes, sizes_of, sure_reach
 
+BANKED = ("bmojo", "swa")
+"""Variants that are asked with their pairs in a bank, too: one with a store and one that has never had any."""
 PLACES = 4
 BINS = 8
 """Ranges of distance."""
@@ -61,6 +64,7 @@ def measure_mqar(runs: Runs, config: MqarConfig, *, progress: Progress = silent)
         "parameters": {variant: run.report["parameters"] for (variant, _), run in runs.items()},
         "train_seconds": _by_seed({key: run.report["seconds"] for key, run in runs.items()}),
         "store": _sweep(runs, config, outside, progress),
+        "bank": _banked(runs, config, progress),
         "missing": [f"{variant}-{seed}" for variant in config.variants for seed in config.seeds if (variant, seed) not in runs],
     }
 
@@ -91,6 +95,22 @@ def _sweep(runs: Runs, config: MqarConfig, outside: int, progress: Progress) -> 
     for variant, sizes in found["by_seed"].items():
         found["accuracy"][variant] = {size: _mean(list(seeds.values())) for size, seeds in sizes.items()}
     return found
+
+
+def _banked(runs: Runs, config: MqarConfig, progress: Progress) -> dict[str, Any]:
+    """`attached` and `without` by variant, the mean of the seeds, and by seed: recall of pairs that are in a bank alone."""
+    sequences = min(config.sequences, config.sweep_sequences)
+    found = {
+        key: banked_recall(run.model, run.recipe.task, sequences, seed=config.seed, name=f"{key[0]} {key[1]} bank", progress=progress)
+        for key, run in runs.items()
+        if key[0] in BANKED
+    }
+    by_seed = {
+        "attached": _by_seed({key: share.attached for key, share in found.items()}),
+        "without": _by_seed({key: share.without for key, share in found.items()}),
+    }
+    shares = {name: {variant: _mean(list(seeds.values())) for variant, seeds in shown.items()} for name, shown in by_seed.items()}
+    return {"sequences": sequences, **shares, "by_seed": by_seed}
 
 
 def _by_seed(figures: dict[tuple[str, int], float | None]) -> dict[str, dict[str, float | None]]:

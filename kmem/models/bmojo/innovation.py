@@ -16,9 +16,11 @@ def average_before(hidden: Tensor, recent: Tensor | None, tokens: int) -> tuple[
     joined = hidden if recent is None else torch.cat([recent, hidden], dim=1)
     known = joined.shape[1] - length
     padded = F.pad(joined, [0, 0, tokens - known, 0])
-    total = sum((padded[:, shift : shift + length] for shift in range(1, tokens)), padded[:, :length])
-    counts = (known + torch.arange(length, device=hidden.device)).clamp(1, tokens)
-    return total / counts[:, None], joined[:, -tokens:].clone()
+    total = padded[:, :length].clone()
+    for shift in range(1, tokens):
+        total += padded[:, shift : shift + length]
+    total /= (known + torch.arange(length, device=hidden.device)).clamp(1, tokens)[:, None]
+    return total, joined[:, -tokens:].clone()
 
 
 def read_out_before(read_out: Tensor, last: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -31,4 +33,5 @@ def prediction_error(hidden: Tensor, predicted: Tensor) -> Tensor:
     """[B, T] mean square over channels of the difference, each side normalised first, so that only direction counts: 0 to 4."""
     wide = torch.promote_types(hidden.dtype, torch.float32)
     seen, foreseen = (F.layer_norm(part.to(wide), part.shape[-1:]) for part in (hidden, predicted))
-    return (seen - foreseen).square().mean(-1)
+    distance: Tensor = torch.linalg.vector_norm(seen - foreseen, dim=-1)
+    return distance.square() / hidden.shape[-1]
