@@ -45,5 +45,5 @@ def draw_recall(figures: Mapping[str, Any], path: Path) -> None:
         axes.set_ylim(-0.03, 1.1)
         axes.grid(alpha=0.3)
         if axes.lines:
-            axes.legend(fontsize=8, loc="lower right")
+            axes.legend(fontsize=8, loc="best")
     save(figure, path)
