@@ -67,6 +67,8 @@ def figures_table(figures: dict[str, Any]) -> Table:
     for names, sign in (("asked", "at least"), ("asked_at_most", "at most")):
         for name, limit in figures[names].items():
             table.add_row(name, f"{figures[name]:.3f}", f"{sign} {limit:g}")
+    if (marginal := figures["marginal_growth"]) is not None:
+        table.add_row("marginal_growth", f"{marginal:.3f}", "")
     for kind, recall in figures["recall"].items():
         table.add_row(f"recall: {kind}", f"{recall:.3f}", "")
     return table

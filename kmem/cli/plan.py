@@ -70,7 +70,7 @@ def plan(
         DEVICE, rich_help_panel=MACHINERY, help="Where: cpu, or cuda where PyTorch finds a GPU.", callback=known_device
     ),
     pipeline: str | None = typer.Option(
-        None, metavar="FILE", help="Of kmem bench pipeline --json: what reading, cleaning, cutting and indexing the corpus would take."
+        None, metavar="FILE", help="Of kmem bench pipeline --json: what reading, cleaning and cutting the corpus would take."
     ),
     picture: str | None = typer.Option(None, metavar="PNG", help="Draw cost against uses."),
     as_json: bool = JSON_OPTION,

@@ -109,7 +109,7 @@ def _rejected(place: Place, files: Mapping[str, int], stats: Any) -> dict[str, i
         if "/receipts/" in file and (receipt := _json(place, file)) is not None:
             counts = receipt.get("counts", {})
             total.update({reason.removeprefix(REJECTED): count for reason, count in counts.items() if reason.startswith(REJECTED)})
-        elif file.startswith(f"{BUILD}/aside/") and (aside := _json(place, file)) is not None:
+        elif file.startswith(f"{BUILD}/aside/") and file.endswith(".json") and (aside := _json(place, file)) is not None:
             total.update(str(reason) for _, reason in aside["rows"])
     return dict(total)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from kmem.bench.pipeline import growth
 from kmem.bench.pipeline.builds import Built
 from kmem.bench.pipeline.config import EDITED, PipelineConfig
 from kmem.bench.pipeline.found import measure_found
@@ -21,8 +22,9 @@ from kmem.bench.pipeline.workers import measure_workers, require_same
 from kmem.document import Document
 from kmem.errors import ConfigError, MeasurementError
 from kmem.kbuild.chunker import Chunker
+from kmem.pipelines.config import ExecutorConfig
 from kmem.pipelines.report import BuildReport
-from kmem.progress import silent
+from kmem.progress import Progress, silent
 from kmem.words import words
 from tests.kbuild.dedup.texts import chinese, english
 from tests.tiny import byte_tokenizer, save_tiny_model
@@ -147,11 +149,59 @@ def test_every_figure_is_there(config: PipelineConfig, tiny_folder: Path, tmp_pa
     built = figures["chunks_built"]
     assert 0.5 * 30 <= built["30"] < built["60"] <= 1.5 * 60
     assert {"read", "deduplicate", "chunk", "deduplicate-chunks", "encode", "embed", "index"} <= set(figures["ms_per_chunk_by_stage"]["60"])
-    assert figures["cost_growth"] == pytest.approx(figures["ms_per_chunk"]["60"] / figures["ms_per_chunk"]["30"], abs=1e-3)
+    assert figures["marginal_growth"] is None  # of two sizes
     assert not (tmp_path / "bank").exists()
     assert figures["clean_mb_per_s_core"] < figures["mb_per_s_core"]["minhash"]
     assert {stage for stage, *_ in said} == {"deduplicate", "stages", "grow"}
     assert said[-1][1] == said[-1][2]
+
+
+def test_growth_is_of_the_seconds_and_chunks_of_builds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each size but the largest twice, and the first build of all not counted."""
+    seconds = {"10": [99.0, 2.0, 4.0], "20": [5.0, 7.0], "40": [20.0]}
+    chunks = {"10": 10, "20": 30, "40": 80}
+
+    def timed(source: str, model: str, folder: Path) -> tuple[Built, float]:
+        size = Path(source).stem
+        report = BuildReport(
+            bank="b",
+            dry_run=False,
+            profile="p",
+            counts={},
+            chunks=chunks[size],
+            tokens=1,
+            slots=1,
+            record_bytes=1,
+            payload_bytes=1,
+            shards=1,
+        )
+        report.seconds = {"index": 1.0}
+        return Built(report=report, stages={"read": {"worker_seconds": 2.0}}, digests=()), seconds[size].pop(0)
+
+    monkeypatch.setattr(growth, "_timed", timed)
+    several = [Document(source="one", text="some words of a text")]
+    figures = growth.measure_growth(several, 1e6, "none", PipelineConfig(chunks=(10, 20, 40)), tmp_path, silent)
+    assert not any(seconds.values())
+    assert figures["ms_per_chunk"] == {"10": 300.0, "20": 200.0, "40": 250.0}
+    assert figures["cost_growth"] == 1.25
+    assert figures["marginal_growth"] == pytest.approx(((20 - 6) / 50) / ((6 - 3) / 20), abs=1e-4)
+    assert figures["chunks_built"] == chunks
+    assert figures["ms_per_chunk_by_stage"]["40"] == {"read": 25.0, "index": 12.5}
+
+
+def test_the_clock_stops_at_the_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, asked = [0.0], list[int]()
+
+    def build_of(source: str, folder: Path, config: object, executor: ExecutorConfig, progress: Progress) -> None:
+        asked.append(executor.partition_bytes)
+        for spent, told in ((1, ("load", 1, 1)), (2, ("index", 0, 7)), (4, ("index", 7, 7)), (8, ("done", 0, 0))):
+            clock[0] += spent
+            progress(*told)
+
+    monkeypatch.setattr(growth, "built", build_of)
+    monkeypatch.setattr("kmem.bench.pipeline.growth.time.process_time", lambda: clock[0])
+    assert growth._timed("source", "none", tmp_path)[1] == 2 + 4
+    assert asked == [growth.PARTITION_BYTES]
 
 
 @pytest.mark.parametrize("options", [{"chunks": (5,)}, {"encoded": -1}, {"chunks": (6, 3)}, {"documents": 10}, {"rounds": 0}])

@@ -208,6 +208,50 @@ def test_a_chunk_that_can_not_be_encoded_is_set_aside(
     assert appended.chunks == gone
 
 
+def test_status_of_a_build_stopped_before_its_index_with_one_chunk_set_aside(
+    tiny_folder: Path, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original, poison = Encoder.encode, list[str]()
+
+    def encode(encoder: Encoder, references: Sequence[str], *arguments: Any, **named: Any) -> Memories:
+        poison[:] = poison or references[:1]
+        if poison[0] in references:
+            raise RuntimeError("poison")
+        return original(encoder, references, *arguments, **named)
+
+    def stop(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Encoder, "encode", encode)
+    monkeypatch.setattr(BankWriter, "write_index", stop)
+    with pytest.raises(KeyboardInterrupt):
+        build(corpus, out=tmp_path / "bank", config=config(tiny_folder, embedder="bm25"))
+    (aside,) = (tmp_path / "bank" / "build" / "aside").glob("*.rejected.jsonl")
+    assert len(aside.read_text().splitlines()) == 1
+    found = status(LocalPlace(tmp_path / "bank"))
+    assert (found.state, found.rejected) == (STOPPED, {"raised RuntimeError": 1})
+
+
+def test_a_receipt_keeps_what_was_lost_of_files_that_gave_nothing_or_are_shared(tmp_path: Path) -> None:
+    rows = {"first": '{"text": "a text of words"}', "bad": "no json", "mixed": 'no json\n{"text": "another text of words"}'}
+    order = ("first", "bad", "mixed", "last")
+    for number, name in enumerate(order):
+        (tmp_path / f"{number}.jsonl").write_text(rows.get(name, rows["mixed"]) + "\n")
+    (tmp_path / "site").mkdir()
+    read = ReadConfig()
+    (task,) = gathered(pieces([str(tmp_path / f"{number}.jsonl") for number in range(4)], read, Counter()))
+    step = ReadStep(
+        site=str(tmp_path / "site"),
+        read=read,
+        rules=RulesConfig(preset="none"),
+        languages=LanguagesConfig(),
+        dedup=DedupConfig(mode="none"),
+    )
+    facts = step(task, Tools()).facts
+    assert list(facts["lost"]) == [str(tmp_path / "1.jsonl"), str(tmp_path / "3.jsonl")]
+    assert facts["gave"] == [str(tmp_path / "0.jsonl"), str(tmp_path / "3.jsonl")]
+
+
 def test_what_memory_is_too_little_for_is_set_aside(
     tiny_folder: Path, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -17,6 +17,8 @@ from kmem.pipelines.config import ExecutorConfig
 from kmem.progress import Progress
 
 PLACES = 4
+PARTITION_BYTES = 1 << 20
+"""Of the builds here, so that the larger ones have more partitions, too: the corpora fill less than one of a user's."""
 _LOADED = ("load", 1, 1)
 
 
@@ -24,11 +26,14 @@ def measure_growth(
     several: Sequence[Document], density: float, model: str, config: PipelineConfig, folder: Path, progress: Progress
 ) -> dict[str, Any]:
     """`cost_growth`: processor seconds a chunk of a build of the largest of `config.chunks` over those of the size before it.
+    `marginal_growth`: what a chunk more costs from that size to the largest, over what it costs from the size before that; None with fewer
+    than three sizes, or where the smaller step cost nothing.
 
     Whole builds (`kmem.build` in this process) with the null encoder, from the moment the model is loaded until the bank is committed:
-    reading, rules, signatures, both deduplications, chunker, cutting into shards, texts on disk, vectors of nothing, the index that so many
-    rows get, commit. `ms_per_chunk`: by size. `ms_per_chunk_by_stage`: of them by the clock, by size and stage. `chunks_built`: by size,
-    how many there were really, by which the costs are divided. density: chunks in a megabyte of the documents.
+    reading, rules, signatures, both deduplications, chunker, cutting into shards, texts on disk, vectors of nothing (8 numbers each, so
+    what an index of real ones costs is not in it), commit. `ms_per_chunk`: by size. `ms_per_chunk_by_stage`: of them by the clock, by size
+    and stage. `chunks_built`: by size, how many there were really, by which the costs are divided.
+    density: chunks in a megabyte of the documents.
     """
     sources = {size: write_lines(first(endless(several), size / density), folder / f"{size}.jsonl") for size in config.chunks}
     # The smaller sizes before and after the largest: a machine that slows down meanwhile does so for both.
@@ -50,6 +55,7 @@ def measure_growth(
     before, largest = config.chunks[-2:]
     return {
         "cost_growth": round(cost[largest] / cost[before], PLACES),
+        "marginal_growth": _marginal([chunks[size] for size in config.chunks], [cost[size] * chunks[size] for size in config.chunks]),
         "ms_per_chunk": {str(size): round(1000 * own, PLACES) for size, own in cost.items()},
         "ms_per_chunk_by_stage": {
             str(size): {name: round(1000 * mean(one[name] for one in own) / chunks[size], PLACES) for name in own[0]}
@@ -60,16 +66,24 @@ def measure_growth(
 
 
 def _timed(source: str, model: str, folder: Path) -> tuple[Built, float]:
-    """A build, and the processor seconds of all its threads after its model was loaded."""
-    loaded = 0.0
+    """A build, and the processor seconds of all its threads from when its model was loaded until its bank was committed."""
+    loaded = committed = 0.0
 
-    def watch(*told: object) -> None:
-        nonlocal loaded
-        if told == _LOADED:
+    def watch(stage: str, done: int, total: int) -> None:
+        nonlocal loaded, committed
+        if (stage, done, total) == _LOADED:
             loaded = time.process_time()
+        elif stage == "index" and done == total:
+            committed = time.process_time()
 
-    one = built(source, folder, null_encoder(model), ExecutorConfig(), watch)
-    return one, time.process_time() - loaded
+    one = built(source, folder, null_encoder(model), ExecutorConfig(partition_bytes=PARTITION_BYTES), watch)
+    return one, committed - loaded
+
+
+def _marginal(chunks: Sequence[int], seconds: Sequence[float]) -> float | None:
+    """Seconds for a chunk more in the last step between sizes over those in the step before."""
+    steps = [(after - before) / (many - few) for few, many, before, after in zip(chunks, chunks[1:], seconds, seconds[1:], strict=False)]
+    return round(steps[-1] / steps[-2], PLACES) if len(steps) > 1 and steps[-2] > 0 else None
 
 
 def _by_clock(one: Built) -> dict[str, float]:

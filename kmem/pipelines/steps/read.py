@@ -101,8 +101,8 @@ class ReadStep:
                 ASIDE: task.aside,
                 "stamps": stamps,
                 "pieces": pieces_digest(task),
-                "lost": {source: rejected.to_dict() for source, rejected in seen.lost.items()},
-                "gave": sorted(seen.gave & _shared(task, seen)),
+                "lost": {source: seen.lost[source].to_dict() for source in _shared(task, seen) if source in seen.lost},
+                "gave": sorted(seen.gave & (_ends(task) | set(sorted(seen.gave)[:1]))),
             },
             seconds=time.perf_counter() - began,
         )
@@ -204,7 +204,12 @@ def store_rejects(place: Place, ledger: Ledger, index: int, samples: list[dict[s
     return (store(place, ledger.file(index, "rejected.jsonl"), lines.encode()),)
 
 
-def _shared(task: Partition, seen: _Seen) -> set[str]:
-    """Sources of which others must know whether they gave anything: those with something lost, and those that partitions share."""
-    ends = {task.pieces[0].source, task.pieces[-1].source} if task.pieces else set()
-    return ends | set(seen.lost) | set(sorted(seen.gave)[:1])
+def _shared(task: Partition, seen: _Seen) -> list[str]:
+    """Sources of which the build must know what was lost, in their order: those that gave nothing, and those that partitions share."""
+    ends = _ends(task)
+    return [source for source in dict.fromkeys(piece.source for piece in task.pieces) if source in ends or source not in seen.gave]
+
+
+def _ends(task: Partition) -> set[str]:
+    """Sources that partitions may share."""
+    return {task.pieces[0].source, task.pieces[-1].source} if task.pieces else set()
