@@ -1,7 +1,7 @@
 """One writer an object store's prefix at a time: a lease that is renewed while its holder lives, and runs out when it doesn't.
 
 A lease is a numbered object, created exclusively: of two that want it one gets it, in any store that has conditional puts. Its holder
-writes it anew every BEAT_S seconds. Who finds one that looks run out watches it for a while, since clocks of machines differ, and then
+writes it anew every BEAT_S seconds. Who finds one that looks run out watches it for WATCHED_S, since clocks of machines differ, and then
 creates the next number. A holder that could not renew its own for EXPIRY_S seconds, or finds another one, stops writing.
 """
 
@@ -24,8 +24,8 @@ BEAT_S = 15.0
 """Seconds between two renewals."""
 EXPIRY_S = 180.0
 """Seconds after which a lease that was not renewed is nobody's."""
-WATCHED_S = 2 * BEAT_S
-"""Seconds in which one that looks run out must not be renewed."""
+WATCHED_S = EXPIRY_S
+"""Seconds in which one that looks run out must not change; its holder then knows by its own clock that it has lost it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,17 +48,28 @@ class Lease:
         return json.dumps(asdict(self)).encode()
 
     @property
-    def fresh(self) -> bool:
-        """Whether its holder seems to live: not where that was a process of this machine that is gone."""
-        if self.machine and self.machine == _machine() and not Path(f"/proc/{self.pid}").exists():
+    def dead(self) -> bool:
+        """Whether its holder is known to be gone: a process of this machine of which the kernel says that there is none."""
+        if not self.machine or self.machine != _machine():
             return False
-        return abs(time.time() - self.renewed) < EXPIRY_S
+        try:
+            os.kill(self.pid, 0)
+        except ProcessLookupError:
+            return True
+        except OSError:  # somebody else's process
+            return False
+        return False
+
+    @property
+    def fresh(self) -> bool:
+        """Whether its holder seems to live."""
+        return not self.dead and abs(time.time() - self.renewed) < EXPIRY_S
 
 
 def lease_of(place: Place) -> Lease | None:
-    """The newest lease that can be read."""
-    numbers = _numbers(place)
-    return _read(place, numbers[-1]) if numbers else None
+    """The newest lease, None where there is none or it can't be read."""
+    found = _found(place)
+    return _lease(found[max(found)]) if found else None
 
 
 @contextmanager
@@ -67,9 +78,8 @@ def leased(place: Place) -> Iterator[Callable[[], None]]:
 
     Raises BankExistsError, naming who holds it, where another one does.
     """
-    mine = Lease.mine()
-    number = _taken(place, mine)
-    stop, lost, renewed = Event(), Event(), [_now()]
+    number, mine, taken = _taken(place)
+    stop, lost, renewed = Event(), Event(), [taken]
     beating = Thread(target=_beat, args=(place, number, mine, stop, lost, renewed), name="kmem-lease", daemon=True)
     beating.start()
 
@@ -85,65 +95,83 @@ def leased(place: Place) -> Iterator[Callable[[], None]]:
     finally:
         stop.set()
         beating.join()
-        if not lost.is_set():
-            with suppress(PlaceError):  # it runs out
+        with suppress(PlaceError):  # it runs out
+            if _is_of(mine, _found(place).get(number)):  # numbers begin anew where none is left: it may be another one's by now
                 place.remove([_file(number)])
 
 
-def _taken(place: Place, mine: Lease) -> int:
-    """The number of the lease that is now mine. Raises BankExistsError.
+def _taken(place: Place) -> tuple[int, Lease, float]:
+    """The number of the lease that is now mine, the lease, and when it was, at the latest, not yet written. Raises BankExistsError.
 
-    After its own is there it looks for others again: of two that found different numbers free, neither misses the other's.
+    After its own is there it looks for others again: of two that found different numbers free, neither misses the other's, and one
+    that was nobody's must still be what it was.
     """
-    numbers = _numbers(place)
-    if numbers:
-        held = _read(place, numbers[-1])
-        if held is not None and (held.fresh or (not _is_gone(held) and _renewed_meanwhile(place, numbers[-1], held))):
-            raise _held(place, held)
-    number = numbers[-1] + 1 if numbers else 1
+    free = _nobodys(place)
+    number, mine, before = max(free, default=0) + 1, Lease.mine(), _now()
     try:
         place.create(_file(number), mine.to_bytes())
     except FileExistsError:
-        raise _held(place, _read(place, number)) from None
-    if others := [other for other in _numbers(place) if other not in (number, *numbers)]:
+        raise _held(place, _found(place).get(number)) from None
+    others = [content for other, content in _found(place).items() if other != number and free.get(other) != content]
+    if others:
         place.remove([_file(number)])
-        raise _held(place, _read(place, others[-1]))
-    place.remove([_file(older) for older in numbers])
-    return number
+        raise _held(place, others[-1])
+    place.remove([_file(older) for older in free])
+    return number, mine, before
+
+
+def _nobodys(place: Place) -> dict[int, bytes]:
+    """All leases that are there, once each is known to be nobody's. Raises BankExistsError.
+
+    Where a dead holder can't be told from one that is slow, or its lease can't be read, it must stay as it is for WATCHED_S.
+    """
+    found, since = _found(place), _now()
+    leases = {number: _lease(content) for number, content in found.items()}
+    for lease in leases.values():
+        if lease is not None and lease.fresh:
+            raise _held(place, lease.to_bytes())
+    while any((lease := leases[number]) is None or not lease.dead for number in found) and _now() - since <= WATCHED_S:
+        time.sleep(min(1.0, WATCHED_S / 4))
+        there = _found(place)
+        for number, content in there.items():
+            if found.get(number) != content:
+                raise _held(place, content)
+        found = there  # some may be gone
+    return found
 
 
 def _beat(place: Place, number: int, mine: Lease, stop: Event, lost: Event, renewed: list[float]) -> None:
     """Renew it until told to stop, or until it is somebody else's."""
     while not stop.wait(BEAT_S):
         with suppress(PlaceError, OSError):  # the next beat may get through
-            there = _read(place, number)
-            if there is None or there.owner != mine.owner or _numbers(place)[-1:] != [number] or _now() - renewed[0] > EXPIRY_S:
+            if _now() - renewed[0] > EXPIRY_S or not _is_newest(place, number, mine):
                 lost.set()
                 return
+            before = _now()
             place.replace(_file(number), replace(mine, renewed=time.time()).to_bytes())
-            renewed[0] = _now()
+            if not _is_newest(place, number, mine):  # it may have been taken over while this was on its way
+                lost.set()
+                return
+            renewed[0] = before
 
 
-def _renewed_meanwhile(place: Place, number: int, held: Lease) -> bool:
-    """Whether its holder lives after all."""
-    until = _now() + WATCHED_S
-    while _now() < until:
-        time.sleep(min(1.0, WATCHED_S / 4))
-        if _read(place, number) not in (None, held):
-            return True
-    return False
+def _is_newest(place: Place, number: int, mine: Lease) -> bool:
+    """Whether it is still there, and no later one."""
+    found = _found(place)
+    return max(found, default=0) == number and _is_of(mine, found[number])
 
 
-def _is_gone(held: Lease) -> bool:
-    """Whether its holder is known to be, so that nothing has to be waited for."""
-    return bool(held.machine) and held.machine == _machine()
+def _is_of(mine: Lease, content: bytes | None) -> bool:
+    lease = _lease(content)
+    return lease is not None and lease.owner == mine.owner
 
 
-def _held(place: Place, held: Lease | None) -> BankExistsError:
+def _held(place: Place, content: bytes | None) -> BankExistsError:
+    held = _lease(content)
     who = "Another build" if held is None else f"Another build (pid {held.pid} on {held.host}, begun {_ago(held.began)})"
     return BankExistsError(
-        f"{who} is writing to {place}; wait until it is done, or choose another place: {EXPIRY_S / 60:g} minutes after its last sign of "
-        "life it counts as dead."
+        f"{who} is writing to {place}; wait until it is done, or choose another place: after {EXPIRY_S / 60:g} minutes without a sign "
+        f"of life it is watched for {WATCHED_S / 60:g} more, and then counts as dead."
     )
 
 
@@ -152,15 +180,21 @@ def _ago(then: float) -> str:
     return "just now" if not minutes else f"{minutes} minute{'' if minutes == 1 else 's'} ago"
 
 
-def _numbers(place: Place) -> list[int]:
+def _found(place: Place) -> dict[int, bytes]:
+    """What is in every lease that is there, by ascending number."""
     names = [file.removeprefix(f"{LEASES}/").removesuffix(".json") for file in place.sizes(LEASES)]
-    return sorted(int(name) for name in names if name.isdigit())
+    found = dict[int, bytes]()
+    for number in sorted(int(name) for name in names if name.isdigit()):
+        with suppress(FileNotFoundError):  # removed since it was listed
+            found[number] = place.read(_file(number))
+    return found
 
 
-def _read(place: Place, number: int) -> Lease | None:
+def _lease(content: bytes | None) -> Lease | None:
+    """None where it can't be read, as one of a later kmem may not be."""
     try:
-        return Lease(**json.loads(place.read(_file(number))))
-    except (FileNotFoundError, ValueError, TypeError):
+        return None if content is None else Lease(**json.loads(content))
+    except (ValueError, TypeError):
         return None
 
 

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from kmem.errors import ConfigError, CorruptBankError
-from kmem.kstore.claim import BUILD
+from kmem.kstore.claim import BUILD, LEASES
 from kmem.kstore.manifest import Shard
 from kmem.kstore.place import Place
 from kmem.kstore.stored import StoredFile, read_verified, require_unaltered, store
@@ -172,8 +172,8 @@ class Receipts:
         self.place.remove([file for file in there if file.removeprefix(f"{self.folder}/").startswith(PASSING)])
 
     def discard(self) -> None:
-        """After the commit: delete all of it."""
-        self.place.remove(list(self.place.sizes(self.folder)))
+        """After the commit: delete all of it, but for the lease of who does so."""
+        self.place.remove([file for file in self.place.sizes(self.folder) if not file.startswith(f"{LEASES}/")])
 
     def _damaged(self, error: Exception) -> CorruptBankError:
         return CorruptBankError(
