@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from kmem.pipelines.config import BuildConfig as BuildConfig
     from kmem.profile import Profile as Profile
     from kmem.runtime.attach import attach as attach
+    from kmem.runtime.manage import manage as manage
     from kmem.training.calibrate import calibrate as calibrate
     from kmem.training.config import CalibrateConfig as CalibrateConfig
 
@@ -40,6 +41,7 @@ _HOMES = {
     "build": ("kmem.pipelines.build", "build"),
     "calibrate": ("kmem.training.calibrate", "calibrate"),
     "load_model": ("kmem.encoder.load", "load_model"),
+    "manage": ("kmem.runtime.manage", "manage"),
     "open": ("kmem.kstore.bank", "open_bank"),
 }
 

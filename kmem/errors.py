@@ -62,6 +62,10 @@ class ScorerError(KmemError, ValueError):
     """A quality scorer's files that are missing, altered, or can't be used as asked."""
 
 
+class CheckpointError(KmemError, OSError):
+    """A file of learnt weights that is damaged, or holds those of something else."""
+
+
 class ModelNotFoundError(KmemError, FileNotFoundError):
     """A model name or path that can't be loaded."""
 

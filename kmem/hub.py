@@ -41,7 +41,16 @@ def require_known(name: str) -> None:
         except HFValidationError:
             found = False
     if not found:
-        raise ModelNotFoundError(f"There is no model {name!r} here, and no hub that answers: give 'smollm2', or a folder with config.json.")
+        said = f"There is no model {name!r} here, and no hub that answers"
+        raise ModelNotFoundError(f"{said}: give {_names()}, or a folder with config.json.")
+
+
+def _names() -> str:
+    """Models that need no hub."""
+    from kmem.encoder.defaults import GEMMA3, SMOLLM2
+    from kmem.encoder.presets import PREFIX, PRESETS
+
+    return ", ".join((SMOLLM2, GEMMA3, *(f"{PREFIX}{name}" for name in PRESETS)))
 
 
 def _hub_answers() -> bool:

@@ -1,11 +1,18 @@
 """An object store for tests: moto's server, asked over real HTTP."""
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from threading import enumerate as threads
 from urllib.request import Request, urlopen
 
 import pytest
 from moto.server import ThreadedMotoServer
+
+from kmem.kstore import lease
+from kmem.kstore.claim import LEASES
+from kmem.kstore.lease import Lease
+from kmem.kstore.place import Place
 
 
 @contextmanager
@@ -25,3 +32,17 @@ def use_bucket(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> str:
     urlopen(Request(f"{endpoint}/moto-api/reset", method="POST")).close()
     urlopen(Request(f"{endpoint}/banks", method="PUT")).close()
     return "s3://banks/some/bank"
+
+
+def take_over(place: Place) -> None:
+    """Another one takes the lease of whoever holds the place, who knows it when this returns. It must have begun with `quick_beats`."""
+    place.replace(f"{LEASES}/000002.json", Lease.mine().to_bytes())
+    deadline = time.monotonic() + 60
+    while any(thread.name == "kmem-lease" for thread in threads()):
+        assert time.monotonic() < deadline, "the holder never noticed"
+        time.sleep(0.01)
+
+
+def quick_beats(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leases are renewed every moment from now on."""
+    monkeypatch.setattr(lease, "BEAT_S", 0.01)

@@ -25,8 +25,8 @@ def append(
     compare: bool | None = typer.Option(
         DEFAULT.compare,
         "--compare/--no-compare",
-        help="Drop copies of stored texts as the bank's build drops copies, all of which are read for it; "
-        "default: up to 2 million memories.",
+        help="Drop chunks that copy stored ones as the bank's build drops copies, all of which are read for it (of an edited copy what "
+        "changed comes in alone: delete the old one first); default: up to 2 million memories.",
     ),
     dry_run: bool = typer.Option(False, "--dry-run", help="Count, measure one batch, print bytes and time; write nothing."),
     as_json: bool = JSON_OPTION,

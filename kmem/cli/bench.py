@@ -8,6 +8,7 @@ from kmem.cli import (
     bench_decode,
     bench_encode,
     bench_mqar,
+    bench_namm,
     bench_pipeline,
     bench_quality,
     bench_retrieval,
@@ -26,3 +27,4 @@ app.command("pipeline")(bench_pipeline.pipeline)
 app.command("retrieval")(bench_retrieval.retrieval)
 app.command("bmojo")(bench_bmojo.bmojo)
 app.command("mqar")(bench_mqar.mqar)
+app.command("namm")(bench_namm.namm)

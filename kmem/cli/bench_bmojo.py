@@ -63,10 +63,14 @@ def lengths_table(figures: dict[str, Any]) -> Table:
     """A row a length."""
     columns = [f"{name}: {what}" for name in figures["us_per_token"] for what in ("µs a token", "held", "at most")]
     table = Table("tokens", *columns, "transformer over bmojo", title=f"bmojo reads {figures['settings']['piece']:,} tokens at a time")
-    for length, ratio in figures["over_transformer"].items():
+    for length in figures["us_per_token"]["bmojo"]:
         cells = []
         for name, costs in figures["us_per_token"].items():
+            if length not in costs:
+                cells += [""] * 3
+                continue
             sizes = (human_bytes(figures[key][name][length]) for key in ("state_bytes", "peak_bytes"))
             cells += [f"{costs[length]:.1f}", *sizes]
-        table.add_row(f"{int(length):,}", *cells, f"{ratio:.2f}")
+        over = figures["over_transformer"]
+        table.add_row(f"{int(length):,}", *cells, f"{over[length]:.2f}" if length in over else "")
     return table

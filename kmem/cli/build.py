@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from kmem.pipelines.report import BuildReport
 
 DEFAULT, RUNS = BuildConfig(), ExecutorConfig()
+UNENCODED = "none yet: each when it is first read, or all by kmem encode"
 TEXTS, WHERE = "Texts", "Where it runs"
 _FLAGS = {
     "text_field": "read.text",
@@ -56,14 +57,15 @@ def build(
     model: str = typer.Option(DEFAULT.model, help="smollm2, gemma3-270m, a model folder, or a hub name."),
     profile: str = typer.Option(DEFAULT.profile, help="smollm2-720, memory3, uniform8, a profile's JSON file; auto goes by the model."),
     selector: str | None = typer.Option(DEFAULT.selector, help="Which tokens a head keeps; default: the profile's own."),
-    quantiser: str = typer.Option(DEFAULT.quantiser, help="Payload: fp16, bf16, fp32 or int8."),
+    quantiser: str = typer.Option(DEFAULT.quantiser, help="Payload: int8, fp16, bf16 or fp32; vq is trained on a bank: kmem convert."),
     embedder: str = typer.Option(
         DEFAULT.embedder, help="minilm, multilingual, bm25, hidden, hybrid, hybrid:NAME, null; or a sentence-transformers model."
     ),
     query_prefix: str | None = typer.Option(DEFAULT.query_prefix, help="What that model wants before a query; default: what it declares."),
     passage_prefix: str | None = typer.Option(DEFAULT.passage_prefix, help="What it wants before a text, as 'passage: ' for E5."),
     index: str = typer.Option(
-        DEFAULT.index, help="Search index: auto (by rows), Flat, IVF1024,Flat, IVF1024,PQ48 (,RFlat ranks again), HNSW32; any numbers."
+        DEFAULT.index,
+        help="Search index: auto (by rows), Flat, IVF1024,Flat, IVF1024,PQ48 (,RFlat ranks again), HNSW32; or such others.",
     ),
     target_recall: float = typer.Option(
         DEFAULT.target_recall, help="Share of the five nearest that a search of an index which isn't exact finds; more is slower."
@@ -85,7 +87,12 @@ def build(
     rule: list[str] = typer.Option([], rich_help_panel=TEXTS, help="A rule's limit, or switch: min-words=20, lorem-ipsum, no-lorem-ipsum."),
     language: list[str] = typer.Option([], rich_help_panel=TEXTS, help="Keep only documents in it, as en or zh; may be given again."),
     dedup: str = typer.Option(DEFAULT.dedup.mode, rich_help_panel=TEXTS, help="Drop copies, of documents, then chunks: near, exact, none."),
-    dedup_threshold: float = typer.Option(DEFAULT.dedup.threshold, rich_help_panel=TEXTS, help="How alike near ones are, 0 to 1."),
+    dedup_threshold: float = typer.Option(
+        DEFAULT.dedup.threshold,
+        rich_help_panel=TEXTS,
+        help=f"How alike near ones are, 0 to 1; under titles that differ {DEFAULT.dedup.retitled_threshold} at least "
+        "(--config, dedup and dedup_chunks: retitled_threshold).",
+    ),
     quality: str | None = typer.Option(DEFAULT.quality.scorer, rich_help_panel=TEXTS, help="Score documents: general, or a trained one."),
     min_quality: float = typer.Option(DEFAULT.quality.minimum, rich_help_panel=TEXTS, help="The score from which on one is kept."),
     max_tokens: int = typer.Option(DEFAULT.chunk.max_tokens, rich_help_panel=TEXTS, help="Tokens of a chunk at most."),
@@ -158,7 +165,7 @@ def kept_shards(out: str) -> str | None:
 def summary(report: "BuildReport", done: str) -> Table:
     """One screen: what was done to the bank, what came in, what of it was lost and why, what was kept, bytes and time."""
     table = Table(title=Text(f"{done} {report.bank}"), show_header=False, title_justify="left")
-    told = {"documents"}
+    told = set[str]()
     for kind, flow in report.flow.items():
         table.add_row(f"{kind} in", f"{flow['in']:,}")
         for reason, count in flow["lost"].items():
@@ -169,6 +176,14 @@ def summary(report: "BuildReport", done: str) -> Table:
     for reason, count in sorted(report.counts.items()):
         if count and reason not in told:
             table.add_row(Text(reason), f"{count:,}")
+    if report.chunks:
+        _add_payload(table, report)
+    times = ", ".join(f"{stage} {human_seconds(seconds)}" for stage, seconds in report.seconds.items())
+    table.add_row("time (estimated)" if report.dry_run else "time", times)
+    return table
+
+
+def _add_payload(table: Table, report: "BuildReport") -> None:
     table.add_row("profile", report.profile)
     table.add_row("a memory", f"{report.slots} slots, {human_bytes(report.record_bytes)}")
     reused = f", {report.shards_reused} of them from before" if report.shards_reused else ""
@@ -177,7 +192,4 @@ def summary(report: "BuildReport", done: str) -> Table:
         f"{human_bytes(report.payload_bytes)} in {counted(report.shards, 'shard')}{reused}",
     )
     if not report.encode:
-        table.add_row("encoded", "none yet: each when it is first read, or all by kmem encode")
-    times = ", ".join(f"{stage} {human_seconds(seconds)}" for stage, seconds in report.seconds.items())
-    table.add_row("time (estimated)" if report.dry_run else "time", times)
-    return table
+        table.add_row("encoded", UNENCODED)

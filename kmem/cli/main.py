@@ -17,6 +17,7 @@ from kmem.cli import (
     delete,
     demo,
     encode,
+    evolve,
     generate,
     info,
     merge,
@@ -55,6 +56,7 @@ app.command("merge")(merge.merge)
 app.command("convert")(convert.convert)
 app.command("verify")(verify.verify)
 app.command("calibrate")(calibrate.calibrate)
+app.command("evolve")(evolve.evolve)
 app.command("plan")(plan.plan)
 app.command("demo")(demo.demo)
 app.add_typer(quality.app, name="quality")

@@ -12,7 +12,7 @@ from kmem.cli.bench_json import require_picture
 from kmem.cli.device import known_device
 from kmem.cli.render import JSON_OPTION, counted, human_bytes, human_seconds, output, print_json, working
 from kmem.encoder.defaults import AUTO, DEVICE, GEMMA3, SMOLLM2
-from kmem.encoder.presets import PREFIX
+from kmem.encoder.presets import PREFIX, PRESETS
 from kmem.errors import ConfigError
 from kmem.hub import require_known
 from kmem.plan.choice import HOMES, choice
@@ -34,7 +34,7 @@ WHOLE_FROM = 1000
 
 
 def plan(
-    preset: str | None = typer.Option(None, help=f"A shape without weights; {PRESET} unless --model is given."),
+    preset: str | None = typer.Option(None, help=f"A shape without weights: {', '.join(PRESETS)}; {PRESET} unless --model is given."),
     model: str | None = typer.Option(None, help="smollm2, gemma3-270m, a model folder, or a hub name: its configuration alone is read."),
     layers: int | None = typer.Option(None, rich_help_panel=SHAPE, help="L. This and the next six change that field of the shape."),
     width: int | None = typer.Option(None, rich_help_panel=SHAPE, help="d, numbers of a hidden state."),

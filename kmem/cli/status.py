@@ -4,6 +4,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
+from kmem.cli.build import UNENCODED
 from kmem.cli.render import JSON_OPTION, human_seconds, output, print_json
 
 
@@ -34,5 +35,7 @@ def status(
     console.print(table)
     for reason, count in sorted(found.rejected.items()):
         console.print(f"rejected: {reason}: {count:,}", markup=False)
+    if found.encode is False:
+        console.print(f"Encoded: {UNENCODED}.", markup=False, soft_wrap=True)
     if found.resume:
         console.print(f"To go on, {found.resume}.", markup=False, soft_wrap=True)

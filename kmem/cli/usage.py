@@ -20,7 +20,7 @@ def explain(error: Exception) -> str:
     problems: list[dict[str, str]] = getattr(error.__context__, "errors", list)()  # pydantic's, which know the value that Typer leaves out
     if problems:
         said = f"{_parameter(error)} can't be {problems[0]['input']!r}: {_reason(problems[0])}"
-    elif said.startswith("No such option"):
+    elif re.match("No such option: -[^-]", said):
         said += "; write -- before a value that begins with a minus"
     context = getattr(error, "ctx", None)
     said = said.rstrip(".").replace(". Did", "; did")

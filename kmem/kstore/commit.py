@@ -52,9 +52,13 @@ def manifest_numbers(place: Place) -> list[int]:
     return sorted(int(name.removesuffix(".json")) for name in names if _NAME.fullmatch(name))
 
 
-def commit(place: Place, manifest: Manifest) -> None:
-    """Make this state the bank. Raises CorruptBankError when a file of it is not there whole, BankExistsError as `write_manifest` does."""
+def commit(place: Place, manifest: Manifest, require_held: Callable[[], None]) -> None:
+    """Make this state the bank. Raises CorruptBankError when a file of it is not there whole, BankExistsError as `write_manifest` does.
+
+    require_held: what `locked` gave; asked last, so that nobody commits into what is another one's by now.
+    """
     require_sizes(place, manifest.files)
+    require_held()
     write_manifest(place, manifest)
 
 

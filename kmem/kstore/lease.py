@@ -86,8 +86,8 @@ def leased(place: Place) -> Iterator[Callable[[], None]]:
     def require_held() -> None:
         if lost.is_set() or _now() - renewed[0] > EXPIRY_S:
             raise BankExistsError(
-                f"This build has lost {place} to another one, after {EXPIRY_S:g} seconds in which it could not say that it lives; "
-                "when that one has ended, repeat the command with --resume."
+                f"This process has lost {place} to another one, after {EXPIRY_S:g} seconds in which it could not say that it lives; "
+                "when that one has ended, repeat the command (kmem build with --resume)."
             )
 
     try:

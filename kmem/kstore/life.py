@@ -4,7 +4,7 @@ Every change is a new manifest beside files that are never changed, so a kill at
 that has it open keeps its state.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,7 @@ from kmem.kstore.defaults import SHARD_BYTES
 from kmem.kstore.generation import GenerationWriter
 from kmem.kstore.index.config import as_asked
 from kmem.kstore.index.make import make_index
-from kmem.kstore.lock import locked
+from kmem.kstore.lock import asking, locked
 from kmem.kstore.manifest import Manifest
 from kmem.kstore.place import Place, place_of
 from kmem.kstore.prune import prune, sweep
@@ -43,11 +43,11 @@ def delete(path: str | Path, ids: Sequence[int]) -> Manifest:
 
     Raises MemoryNotFoundError for an id that is not there, BankExistsError while another writer is at work.
     """
-    with open_bank(path) as bank, locked(bank.place):
+    with open_bank(path) as bank, locked(bank.place) as require_held:
         require_latest(bank.place, bank.manifest)
         bank.lengths(ids)  # raises for what is unknown
         manifest = bank.manifest.changed(bank.manifest.generations, bank.manifest.index, {*bank.manifest.deleted, *map(int, ids)})
-        commit(bank.place, manifest)
+        commit(bank.place, manifest, require_held)
     return manifest
 
 
@@ -59,17 +59,18 @@ def compact(path: str | Path, *, shard_bytes: int = SHARD_BYTES, held_too: bool 
     for a bank of which nothing is left, BankExistsError while another writer is at work.
     """
     open_bank(path).close()  # no lock in a folder that holds no bank
-    with locked(place_of(path)):
+    with locked(place_of(path)) as require_held:
         with open_bank(path) as bank:
             manifest = bank.manifest
             if _would_change(bank):
                 try:
-                    manifest = _rewritten(bank, shard_bytes, progress)
+                    manifest = _rewritten(bank, shard_bytes, asking(require_held, progress), require_held)
                 except OSError:  # the disk is full: half a copy would keep it so
                     if bank.place.folder is not None:
-                        sweep(bank.place)
+                        sweep(bank.place, require_held)
                     raise
-        files, size, held = prune(place_of(path), held_too=held_too)
+                progress("index", 1, 1)
+        files, size, held = prune(place_of(path), require_held, held_too=held_too)
     return Compacted(manifest=manifest, deleted_files=files, deleted_bytes=size, held_states=held)
 
 
@@ -112,7 +113,7 @@ def convert(
         return _into_new(Copied([bank], [bank.ids.tolist()]), bank, quantiser, out, shard_bytes, progress)
 
 
-def _rewritten(bank: Bank, shard_bytes: int, progress: Progress) -> Manifest:
+def _rewritten(bank: Bank, shard_bytes: int, progress: Progress, require_held: Callable[[], None]) -> Manifest:
     encoded = bank.encoded(bank.ids.tolist())
     there, missing = bank.ids[encoded].tolist(), bank.ids[~encoded].tolist()
     copied = Copied([bank], [there + missing])
@@ -136,23 +137,23 @@ def _rewritten(bank: Bank, shard_bytes: int, progress: Progress) -> Manifest:
         number=bank.manifest.number + 1,
     )
     manifest = bank.manifest.changed(tuple(generations), record, ())
-    commit(bank.place, manifest)
-    progress("index", 1, 1)
+    commit(bank.place, manifest, require_held)
     return manifest
 
 
-def _into_new(copied: Copied, like: Bank, quantiser: Quantiser, out: str | Path, shard_bytes: int, progress: Progress) -> Manifest:
+def _into_new(copied: Copied, like: Bank, quantiser: Quantiser, out: str | Path, shard_bytes: int, told: Progress) -> Manifest:
     _require_some(copied, like)
     place = place_of(out)
     require_claimable(place)
-    with locked(place), nothing_left_of_a_failure(place):
+    with locked(place) as require_held, nothing_left_of_a_failure(place):
+        progress = asking(require_held, told)
         writer = BankWriter(place, like.spec, quantiser, len(copied), _rows_per_shard(like, quantiser, shard_bytes))
         shards = copied.write_all(writer.generation, progress)
         progress("index", 0, 1)
         index = like.manifest.index
         record = writer.write_index(copied.vectors(), copied.ids, index.embedder, as_asked(index), texts=copied.texts)
-        manifest = writer.commit(shards, record)
-        progress("index", 1, 1)
+        manifest = writer.commit(shards, record, require_held=require_held)
+    told("index", 1, 1)
     return manifest
 
 

@@ -16,7 +16,7 @@ from kmem.kstore.index.config import as_asked
 from kmem.kstore.index.make import make_index
 from kmem.kstore.index.retriever import Retriever, require_same_embedder
 from kmem.kstore.index.retrievers import recorded_retriever
-from kmem.kstore.lock import locked
+from kmem.kstore.lock import asking, locked
 from kmem.kstore.manifest import Manifest
 from kmem.kstore.place import place_of
 from kmem.kstore.place.protocol import RESTORE
@@ -64,7 +64,8 @@ def repair_index(
         raise BankNotFoundError(f"{place} holds no bank; make one with kmem build.")
     with ExitStack() as stack:
         stack.callback(let_go)
-        stack.enter_context(locked(place))
+        require_held = stack.enter_context(locked(place))
+        progress = asking(require_held, progress)
         bank = stack.enter_context(Bank(place, replace(manifest, deleted=())))  # an index holds what is deleted, too
         require_latest(place, manifest)
         require_sizes(place, [file for file in manifest.files if file not in manifest.index.files])
@@ -85,7 +86,7 @@ def repair_index(
             place, vectors, lambda: texts, ids, recorded, config=config, number=manifest.number + 1, embed_queries=embedder.embed_queries
         )
         repaired = manifest.changed(manifest.generations, record, manifest.deleted)
-        commit(place, repaired)
+        commit(place, repaired, require_held)
     return repaired
 
 

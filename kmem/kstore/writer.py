@@ -4,7 +4,7 @@ A shard is five files, each replaced whole. Whoever schedules the shards stores 
 returned, and hands the records of all shards to `commit`. Until the commit the place is not a bank.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from kmem.kstore.index.build import Fill
 from kmem.kstore.index.config import IndexConfig
 from kmem.kstore.index.excerpts import EmbedQueries
 from kmem.kstore.index.make import Texts, make_index
+from kmem.kstore.lock import kept
 from kmem.kstore.manifest import FORMAT_VERSION, IndexRecord, Manifest, Shard
 from kmem.kstore.place import Place, place_of
 from kmem.kstore.quant import Quantiser
@@ -104,10 +105,13 @@ class BankWriter:
         """
         return make_index(self.place, vectors, texts, ids, embedder, config=config, fill=fill, embed_queries=embed_queries)
 
-    def commit(self, shards: Sequence[Shard], index: IndexRecord, *, deleted: Sequence[int] = ()) -> Manifest:
+    def commit(
+        self, shards: Sequence[Shard], index: IndexRecord, *, deleted: Sequence[int] = (), require_held: Callable[[], None] = kept
+    ) -> Manifest:
         """Make the place a bank: check that every shard and the index are there, then write the manifest.
 
-        deleted: ids of rows that were written empty. The manifest holds no time of day, so that the same build gives the same bytes.
+        deleted: ids of rows that were written empty. require_held: what `locked` gave, where the place is locked. The manifest holds no
+        time of day, so that the same build gives the same bytes.
         Call it once, when no other writer is at work.
         Raises ConfigError when shards are missing or an id occurs twice, CorruptBankError when a file is missing or has
         another length than it was written with, BankExistsError when someone else committed first.
@@ -130,7 +134,7 @@ class BankWriter:
             deleted=tuple(sorted(deleted)),
         )
         self.place.tidy()
-        commit(self.place, manifest)
+        commit(self.place, manifest, require_held)
         return manifest
 
     def _config(self) -> Mapping[str, Any]:

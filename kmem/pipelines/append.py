@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
@@ -25,7 +25,7 @@ from kmem.kstore.index.config import as_asked
 from kmem.kstore.index.make import make_index
 from kmem.kstore.index.retriever import Retriever, require_same_embedder
 from kmem.kstore.index.retrievers import recorded_retriever
-from kmem.kstore.lock import locked
+from kmem.kstore.lock import asking, locked
 from kmem.kstore.place import LocalPlace, Place
 from kmem.pipelines.compare import COMPARED_ROWS, copies_of_stored
 from kmem.pipelines.config import AppendConfig, BuildConfig
@@ -34,7 +34,7 @@ from kmem.pipelines.machine import recipe_of
 from kmem.pipelines.options import text_options
 from kmem.pipelines.partitions import PARTITION_BYTES, Partition, partitioned
 from kmem.pipelines.receipts import Receipts
-from kmem.pipelines.report import BACK, NOT_COMPARED, THERE, BuildReport, Clock
+from kmem.pipelines.report import BACK, NOT_COMPARED, THERE, TOLD, BuildReport, Clock
 from kmem.pipelines.run import Runner
 from kmem.pipelines.stages import embed_shards, encode_shards, estimate, spread
 from kmem.pipelines.stats import CHUNKS, Stats
@@ -57,11 +57,12 @@ def append(
 ) -> BuildReport:
     """Add what the bank does not hold yet; the model, profile, quantiser and embedder are the bank's own.
 
-    Documents are read, cleaned and cut as the bank's build did; copies are looked for among what is appended, and then among what the
-    bank holds (`AppendConfig.compare`). A chunk is known by its id (source, span and text): what is there is passed over, what was deleted
-    comes back. An append that was stopped goes on when it is repeated. Raises IdentityMismatchError when the model here is not the one that
-    wrote the bank, SourceNotFoundError when there is nothing to read, BankExistsError while another writer is at work, ConfigError for a
-    comparison with a bank that was built without deduplication.
+    Documents are read, cleaned and cut as the bank's build did; copies are looked for among what is appended, and then among what the bank
+    holds (`AppendConfig.compare`), chunk by chunk: of an edited copy of a stored document only the chunks that changed come in. A chunk is
+    known by its id (source, span and text): what is there is passed over, what was deleted comes back. An append that was stopped goes on
+    when it is repeated. Raises IdentityMismatchError when the model here is not the one that wrote the bank, SourceNotFoundError when there
+    is nothing to read, BankExistsError while another writer is at work, ConfigError for a comparison with a bank that was built without
+    deduplication.
     """
     config, progress, names = config or AppendConfig(), progress or silent, named(sources)
     clock, counts = Clock(), Counter[str]()
@@ -95,7 +96,7 @@ def append(
             bank=str(base.place),
             dry_run=dry_run,
             profile=base.profile.name,
-            counts={reason: count for reason, count in counts.items() if reason not in ("chunks", "tokens")} | passed,
+            counts={reason: count for reason, count in counts.items() if reason not in TOLD} | passed,
             flow=_flow(stats, passed, len(fresh)),
             chunks=len(fresh),
             tokens=sum(chunk.tokens for chunk in fresh),
@@ -113,10 +114,10 @@ def append(
             return report
         _discard_receipts(base)
         if fresh or revived:
-            with locked(base.place):
+            with locked(base.place) as require_held:
                 require_latest(base.place, base.manifest)
                 base.place.tidy()  # what an append that was killed had not finished
-                _write(base, encoder, embedder, fresh, revived, config, report, clock, progress)
+                _write(base, encoder, embedder, fresh, revived, config, report, clock, asking(require_held, progress), require_held)
     return report
 
 
@@ -169,6 +170,7 @@ def _write(
     report: BuildReport,
     clock: Clock,
     progress: Progress,
+    require_held: Callable[[], None],
 ) -> None:
     """The new generation, index and manifest; shards that a stopped append of the same chunks finished are used again."""
     manifest, place = base.manifest, base.place
@@ -198,7 +200,7 @@ def _write(
             embed_queries=embedder.embed_queries,
         )
         generations = (*generations, writer.finished(written, metadata))
-    commit(place, manifest.changed(generations, index, set(manifest.deleted) - revived))
+    commit(place, manifest.changed(generations, index, set(manifest.deleted) - revived), require_held)
     clock.mark("index")
     if receipts is not None:
         receipts.discard()

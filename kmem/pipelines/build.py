@@ -15,7 +15,7 @@ from kmem.kbuild.quality.load import require_scorer
 from kmem.kbuild.sources import named
 from kmem.kstore.bank import open_bank
 from kmem.kstore.claim import require_claimable
-from kmem.kstore.lock import locked
+from kmem.kstore.lock import asking, kept, locked
 from kmem.kstore.place import LocalPlace, Place, place_of
 from kmem.kstore.quant import quantiser, record_bytes
 from kmem.kstore.writer import is_committed
@@ -26,7 +26,7 @@ from kmem.pipelines.memories import MemoryStages
 from kmem.pipelines.options import Options
 from kmem.pipelines.partitions import Partition, digest, partitioned, pieces_digest, stamps_digest
 from kmem.pipelines.receipts import STAGES, VERSIONS, Receipts
-from kmem.pipelines.report import BuildReport
+from kmem.pipelines.report import TOLD, BuildReport
 from kmem.pipelines.run import Runner
 from kmem.pipelines.settings import resolved
 from kmem.pipelines.stages import estimate, spread
@@ -91,7 +91,7 @@ def build(
 
 @dataclass(frozen=True, kw_only=True)
 class _Work:
-    """One build. listed: what was counted while the sources were looked up."""
+    """One build. listed: what was counted while the sources were looked up. require_held: what `locked` gave."""
 
     sources: Sequence[str]
     config: BuildConfig
@@ -101,6 +101,7 @@ class _Work:
     partitions: Sequence[Partition]
     listed: Counter[str]
     progress: Progress
+    require_held: Callable[[], None] = kept
     stats: Stats = field(default_factory=Stats)
 
     def do(self, *, resume: bool) -> BuildReport:
@@ -124,7 +125,7 @@ class _Work:
                 options = Options(sources=tuple(self.sources), out=str(place), build=self.config, executor=self.executor)
                 place.replace(CONFIG, options.to_yaml().encode())
                 try:
-                    report = replace(self, progress=_asking(require_held, self.progress))._build(receipts, require_held)
+                    report = replace(self, require_held=require_held)._build(receipts)
                 except (ConfigError, SourceError, SourceNotFoundError):
                     if fresh and not receipts.settled:  # nothing was found to remember, so nothing is left behind
                         _leave_nothing(receipts)
@@ -156,7 +157,7 @@ class _Work:
             )
         return report
 
-    def _build(self, receipts: Receipts, require_held: Callable[[], None]) -> BuildReport:
+    def _build(self, receipts: Receipts) -> BuildReport:
         prepared = self._prepare(self.place)
         cut = prepared.cut
         receipts.settle({"chunks": len(cut), "content": cut.content, "sources": prepared.sources})
@@ -165,13 +166,14 @@ class _Work:
 
         def ready(reused: int) -> None:
             """Before the commit: a build that dies right after it has said all the same what it did."""
+            self.require_held()
             report.shards_reused, report.counts, report.flow = reused, self._counts(), self.stats.flow()
             gather_rejects(self.place)
             draw(self.place, self.stats.to_dict(), cut)
             receipts.note(report.to_dict() | {STAGES: self.stats.to_dict(), VERSIONS: versions()})
-            require_held()
 
-        stages.write(cut, self._rows_per_shard, ready=ready)
+        stages.write(cut, self._rows_per_shard, ready=ready, require_held=self.require_held)
+        self.progress("index", len(cut), len(cut))  # not asking: it is committed
         return report
 
     def _prepare(self, place: Place) -> Prepared:
@@ -181,7 +183,7 @@ class _Work:
         return prepared
 
     def _runner(self, place: Place) -> Runner:
-        return Runner(place=place, executor=self.machine.executor, progress=self.progress)
+        return Runner(place=place, executor=self.machine.executor, progress=asking(self.require_held, self.progress))
 
     @property
     def _record_bytes(self) -> int:
@@ -214,7 +216,7 @@ class _Work:
 
     def _counts(self) -> dict[str, int]:
         counts = self.listed + self.stats.reasons()
-        return {reason: count for reason, count in sorted(counts.items()) if reason not in ("chunks", "tokens")}
+        return {reason: count for reason, count in sorted(counts.items()) if reason not in TOLD}
 
     def _require_same_sources(self, receipts: Receipts) -> None:
         """Raise BankExistsError where the sources of a finished bank are not those at hand; only files written since are read again."""
@@ -235,16 +237,6 @@ class _Work:
         report = receipts.stats_of(BuildReport)
         report.shards_reused, report.seconds = report.shards, self.machine.clock.seconds
         return report
-
-
-def _asking(require_held: Callable[[], None], progress: Progress) -> Progress:
-    """The same progress, which ends a build that writes into what is no longer its own."""
-
-    def report(stage: str, done: int, total: int) -> None:
-        require_held()
-        progress(stage, done, total)
-
-    return report
 
 
 def _leave_nothing(receipts: Receipts) -> None:

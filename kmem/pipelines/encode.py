@@ -10,7 +10,7 @@ from kmem.encoder.load import load_model
 from kmem.kstore.bank import open_bank
 from kmem.kstore.commit import require_latest
 from kmem.kstore.fill import store_memories
-from kmem.kstore.lock import locked
+from kmem.kstore.lock import asking, locked
 from kmem.progress import Progress, silent
 
 
@@ -41,7 +41,8 @@ def encode_missing(path: str | Path, *, model: str | None = None, device: str = 
         encoder = Encoder(loaded, tokenizer, bank.profile)
         bank.identity.require_compatible(encoder.spec.identity)
         progress("load", 1, 1)
-        with locked(bank.place):
+        with locked(bank.place) as require_held:
+            progress = asking(require_held, progress)
             require_latest(bank.place, bank.manifest)
             began = time.perf_counter()
             progress("encode", 0, len(ids))

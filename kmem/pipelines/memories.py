@@ -37,8 +37,11 @@ class MemoryStages:
     machine: Machine
     stats: Stats
 
-    def write(self, cut: Cut, rows_per_shard: int, *, ready: Callable[[int], None]) -> Manifest:
-        """The committed bank. ready: called before the commit, with how many of the shards were there already."""
+    def write(self, cut: Cut, rows_per_shard: int, *, ready: Callable[[int], None], require_held: Callable[[], None]) -> Manifest:
+        """The committed bank. ready: called before the commit, with how many of the shards were there already.
+
+        require_held: as in `commit`.
+        """
         config, machine, place = self.config, self.machine, self.runner.place
         spec, codec = machine.encoder.spec, quantiser(config.quantiser)
         writer = BankWriter(place, spec=spec, quantiser=codec, rows=len(cut), rows_per_shard=rows_per_shard, on_demand=not config.encode)
@@ -88,9 +91,7 @@ class MemoryStages:
             )
         machine.clock.mark("index")
         ready(reused)
-        manifest = writer.commit([shard_of(receipt) for receipt in encoded], index, deleted=gone)
-        self.runner.progress("index", len(cut), len(cut))
-        return manifest
+        return writer.commit([shard_of(receipt) for receipt in encoded], index, deleted=gone, require_held=require_held)
 
 
 def _rows(task: ShardTask) -> int:

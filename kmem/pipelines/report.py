@@ -7,6 +7,8 @@ from typing import Any
 THERE, BACK = "there already", "deleted before, back again"
 NOT_COMPARED = "not compared with the stored texts (--compare)"
 """Reasons that only an append counts."""
+TOLD = ("documents", "chunks", "tokens")
+"""Counts that a report has elsewhere: of documents, what came in and what was kept of it are in its flow."""
 
 
 @dataclass(kw_only=True)

@@ -14,12 +14,13 @@ from kmem.kstore.lease import lease_of
 from kmem.kstore.place import Place
 from kmem.kstore.writer import is_committed
 from kmem.pipelines.ledger import REJECTED
-from kmem.pipelines.receipts import EMBEDDED, STAGES, STATS
+from kmem.pipelines.receipts import EMBEDDED, EXECUTOR, STAGES, STATS
 from kmem.pipelines.stats import IN_ORDER
 from kmem.pipelines.watch import PROGRESS
 
 FINISHED, AT_WORK, STOPPED = "finished", "at work", "stopped"
-_FOLDERS = {"completions": "encode", EMBEDDED: "embed"}
+ENCODE, TEXTS = "encode", "texts"
+_FOLDERS = {"completions": ENCODE, EMBEDDED: "embed"}
 """What stages leave that have no folder of their name."""
 
 
@@ -38,11 +39,15 @@ class StageStatus:
 
 @dataclass(frozen=True, kw_only=True)
 class BuildStatus:
-    """stages: in their order. rejected: by reason. said_s: seconds since the build last gave a sign of life, None where it never did."""
+    """stages: in their order; of a build that encodes nothing `encode` is called `texts`, which is what it writes. encode: whether it
+    encodes, None where it does not say. rejected: by reason. said_s: seconds since the build last gave a sign of life, None where it never
+    did.
+    """
 
     place: str
     state: str
     writer: str | None = None
+    encode: bool | None = None
     said_s: float | None = None
     stages: Mapping[str, StageStatus] = field(default_factory=dict)
     rejected: Mapping[str, int] = field(default_factory=dict)
@@ -60,13 +65,16 @@ def status(place: Place) -> BuildStatus:
         raise BankNotFoundError(f"{place} holds no build: begin one with kmem build --out.")
     told, writer, stats = _json(place, PROGRESS), _writer(place), _json(place, f"{BUILD}/{STATS}")
     said = None if told is None else max(0.0, time.time() - told["time"])
+    encode = (_json(place, f"{BUILD}/{EXECUTOR}") or {}).get("encode")
+    stages = _stages_of(stats) if writer is None and finished and stats is not None else _stages(files, told)
     state = AT_WORK if writer is not None else FINISHED if finished else STOPPED
     return BuildStatus(
         place=str(place),
         state=state,
         writer=writer,
         said_s=said,
-        stages=_stages_of(stats) if state == FINISHED and stats is not None else _stages(files, told),
+        encode=encode,
+        stages={TEXTS if name == ENCODE and encode is False else name: stage for name, stage in stages.items()},
         rejected=_rejected(place, files, stats),
         resume=None if state != STOPPED else f"repeat the kmem build that began {place} with --resume",
     )

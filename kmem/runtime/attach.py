@@ -12,7 +12,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from kmem.encoder.anatomy import examine
 from kmem.encoder.bracket import bracket_of
 from kmem.encoder.fingerprint import architecture_digest, display_name, identify, weights_digest
-from kmem.encoder.hook import hooked, is_wrapped, wrapped_forward
+from kmem.encoder.hook import hooked, is_managed, is_wrapped, wrapped_forward
 from kmem.errors import AttachError, ConfigError, WrongTypeError
 from kmem.kstore.bank import Bank
 from kmem.kstore.defaults import TOP_K
@@ -107,6 +107,8 @@ class Attachment(AbstractContextManager[Session]):
         if self._used:
             self._require_writer()  # its weights may have changed since the first time
         self._used = True
+        if is_managed(model.get_decoder()):
+            raise AttachError("A policy manages this model's KV cache: attach first, and enter kmem.manage inside that block.")
         if is_wrapped(model.get_decoder()):
             raise AttachError("This model already has memories attached; leave that block first, or attach both sets as one.")
         session = self._begin()

@@ -15,13 +15,16 @@ from kmem.errors import ConfigError
 from kmem.models.bmojo.equal import equal_to, parameters
 from tests.models.bmojo.shapes import SHAPE, config
 
-TINY = BMojoBenchConfig(rounds=1, lengths=(32, 128), piece=16, read_tokens=64, train_rows=2, train_tokens=24, shape=SHAPE)
+TINY = BMojoBenchConfig(
+    rounds=1, lengths=(32, 128, 160), compared=128, piece=16, read_tokens=64, train_rows=2, train_tokens=24, shape=SHAPE
+)
 
 
 def test_every_figure_is_there_and_memory_stays(tmp_path: Path) -> None:
     figures = measure_bmojo(TINY)
     state = figures["state_bytes"]
-    assert state["bmojo"]["32"] == state["bmojo"]["128"]
+    assert state["bmojo"]["32"] == state["bmojo"]["128"] == state["bmojo"]["160"]
+    assert list(figures["over_transformer"]) == list(figures["us_per_token"]["transformer"]) == list(state["transformer"]) == ["32", "128"]
     assert state["transformer"]["128"] == 4 * state["transformer"]["32"]
     assert figures["memory_flat"] < 1.3
     assert all(figures[key] > 0 for key in ("cost_flat", "train_step_over_hybrid", "train_step_over_transformer"))
@@ -83,7 +86,7 @@ def test_the_wide_hybrid_sees_as_many_keys() -> None:
     assert max(numbers) < 1.01 * min(numbers)
 
 
-@pytest.mark.parametrize("wrong", [{"lengths": (64,)}, {"lengths": (64, 32)}, {"rounds": 0}, {"lengths": (0, 5)}])
+@pytest.mark.parametrize("wrong", [{"lengths": (64,)}, {"lengths": (64, 32)}, {"rounds": 0}, {"compared": 0}, {"lengths": (0, 5)}])
 def test_what_cannot_be_measured_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ConfigError):
         BMojoBenchConfig(**wrong)

@@ -11,9 +11,9 @@ from kmem.bench.mqar.measure import measure_mqar, with_store
 from kmem.bench.mqar.runs import Runs, load_runs, make_missing
 from kmem.errors import ConfigError, MeasurementError, SourceNotFoundError
 from kmem.training.mqar.recall import recall
-from kmem.training.mqar.recipe import VARIANTS
 from kmem.training.mqar.run import load_trained, train
 from kmem.training.mqar.sizing import farthest_reach, held_bytes
+from kmem.training.variants import VARIANTS
 from tests.training.mqar.tiny import TRAINING, recipe
 
 SHORT = replace(TRAINING, steps=1, curriculum=())

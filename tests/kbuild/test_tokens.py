@@ -1,5 +1,6 @@
 """Whatever counts the tokens, they are what the tokenizer gives when it is called."""
 
+import itertools
 from collections import Counter
 
 import pytest
@@ -12,11 +13,12 @@ from kmem.document import Chunk, Document
 from kmem.errors import ConfigError
 from kmem.kbuild.chunker import Chunker, ChunkerConfig
 from kmem.kbuild.tokens import NaiveMeter, meter_for
+from kmem.kbuild.tokens.alphabet import Alphabet
 from kmem.kbuild.tokens.backend import BackendMeter, backend_of
+from kmem.kbuild.tokens.known import points_of
 from kmem.kbuild.tokens.meter import Meter
-from kmem.kbuild.tokens.parts import parts_of
-from kmem.kbuild.tokens.patterns import Classes, word_pattern
-from kmem.kbuild.tokens.words import WordMeter, byte_symbols
+from kmem.kbuild.tokens.patterns import word_pattern, word_rule
+from kmem.kbuild.tokens.words import WordMeter
 from tests.kbuild.conftest import SENTENCES, fast
 from tests.tiny import byte_tokenizer
 
@@ -48,7 +50,6 @@ TEXTS = st.one_of(
     st.text(alphabet=" \n\t\r\u3000\x1ca.'s1é哈。<", max_size=200),
     st.lists(st.sampled_from(PIECES), max_size=60).map("".join),
 )
-SYMBOLS = byte_symbols()
 LLAMA3 = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 QWEN2 = LLAMA3.replace("{1,3}", "")
 
@@ -135,65 +136,33 @@ def test_each_tokenizer_is_counted_by_the_fastest_exact_way() -> None:
 @given(text=TEXTS)
 def test_words_are_those_of_the_library(name: str, text: str) -> None:
     backend = BY_WORDS[name].backend_tokenizer
-    pattern = word_pattern(backend)
-    assert pattern is not None
-    if Classes().agree(text):
-        assert pattern.findall(text) == [text[start:end] for _, (start, end) in backend.pre_tokenizer.pre_tokenize_str(text)]
+    rule, meter = word_rule(backend), METERS[name]
+    assert rule is not None
+    assert isinstance(meter, WordMeter)
+    if Alphabet(composes=False).knows(points_of(text), text):
+        words = [text[start:end] for _, (start, end) in backend.pre_tokenizer.pre_tokenize_str(text)]
+        assert word_pattern(rule).findall(text) == words
+        if (read := meter.known.read(points_of(text), len(text) or 1)) is not None:
+            bounds = read[0].tolist()
+            inside = set(bounds) - {0, *itertools.accumulate(map(len, words))}
+            assert len(bounds) == len(words) + 1 + len(inside)
+            assert all("\u4e00" <= text[place + side] <= "\u9fff" for place in inside for side in (-1, 0))
 
 
-def joined_bytes() -> PreTrainedTokenizerFast:
-    """A byte-level BPE that joins 一个, and the last byte of 数 with the first of 据 wherever such bytes meet."""
-    backend = Tokenizer(models.BPE(vocab={symbol: at for at, symbol in enumerate(sorted(SYMBOLS.values()))}, merges=[]))
-    spelled = {text: [SYMBOLS[byte] for byte in text.encode()] for text in "一个数据"}
-    whole, merges = dict[str, str](), list[tuple[str, str]]()
-    for character in "一个":
-        first, second, third = spelled[character]
-        merges += [(first, second), (first + second, third)]
-        whole[character] = first + second + third
-    merges += [(whole["一"], whole["个"]), (spelled["数"][-1], spelled["据"][0])]
-    vocabulary = backend.get_vocab() | {"".join(pair): 256 + at for at, pair in enumerate(merges)}
-    backend = Tokenizer(models.BPE(vocab=vocabulary, merges=merges))
-    backend.pre_tokenizer = plain()
-    return fast(backend)
-
-
-@pytest.mark.parametrize("tokenizer", [joined_bytes(), BY_WORDS["gpt2"], BY_WORDS["smollm2"]])
-@settings(max_examples=100, deadline=None)
-@given(word=st.text(alphabet="一个数据散列函数决定 a，é𠀀", min_size=1, max_size=12))
-@example(word="一个数据")
-def test_a_run_of_chinese_has_the_tokens_of_its_parts(tokenizer: PreTrainedTokenizerFast, word: str) -> None:
-    backend = tokenizer.backend_tokenizer
-    parts = parts_of(backend, SYMBOLS)
-    assert parts is not None
-
-    def spelled(text: str) -> str:
-        return "".join(SYMBOLS[byte] for byte in text.encode())
-
-    assert "".join(parts.of(word)) == word
-    joined = [token.value for token in backend.model.tokenize(spelled(word))]
-    assert joined == [token.value for part in parts.of(word) for token in backend.model.tokenize(spelled(part))]
-
-
-def test_a_run_of_chinese_is_cut_wherever_nothing_joins() -> None:
-    parts = parts_of(joined_bytes().backend_tokenizer, SYMBOLS)
-    assert parts is not None
-    assert list(parts.of("个一个的")) == ["个", "一个", "的"]
-    assert list(parts.of("的数据数一")) == ["的", "数据", "数", "一"]  # 据 begins with the byte that 数's last one is joined with
-    assert list(parts.of(" 的个a一b")) == [" 的", "个a一b"]
-    assert list(parts.of("的个")) == ["的", "个"]
-
-
-def test_words_are_left_whole_where_parts_might_differ(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert parts_of(BY_WORDS["llama3"].backend_tokenizer, SYMBOLS) is None  # a part may stand in its vocabulary though nothing joins to it
-    monkeypatch.setattr("kmem.kbuild.tokens.parts._MOST_JOINTS", 1)
-    assert parts_of(joined_bytes().backend_tokenizer, SYMBOLS) is None
+@pytest.mark.parametrize("name", BY_WORDS)
+@settings(max_examples=100)
+@given(text=TEXTS)
+def test_tokens_end_where_the_library_says(name: str, text: str) -> None:
+    meter, naive = METERS[name].measure(text, ""), NaiveMeter(BY_WORDS[name]).measure(text, "")
+    assert [meter.end(token) for token in range(meter.total)] == [naive.end(token) for token in range(naive.total)]
+    assert [meter.before(start) for start in range(len(text))] == [naive.before(start) for start in range(len(text))]
 
 
 def test_the_classes_of_the_characters_that_texts_are_made_of_agree() -> None:
-    assert Classes().agree(
-        "".join(map(chr, [*range(0x250), *range(0x2000, 0x2100), *range(0x3000, 0x3100), *range(0x4E00, 0x5000)])) + "🤯"
-    )
-    assert not Classes().agree("𠀀")
+    usual = "".join(map(chr, [*range(0x250), *range(0x2000, 0x2100), *range(0x3000, 0x3100), *range(0x4E00, 0x5000)])) + "🤯"
+    alphabet = Alphabet(composes=False)
+    assert alphabet.knows(points_of(usual), usual)
+    assert not alphabet.knows(points_of("𠀀"), "𠀀")
 
 
 def test_an_added_token_may_not_reach_from_the_prefix_into_a_slice() -> None:
@@ -234,11 +203,4 @@ def test_words_met_once_too_often_are_forgotten(monkeypatch: pytest.MonkeyPatch)
         Chunker(tokenizer, meter=NaiveMeter(tokenizer)).run([Document(source="s", text=text)])
     )
     assert isinstance(meter, WordMeter)
-    assert len(meter.counts) <= 10
-
-
-def test_a_large_document_is_measured_alike(monkeypatch: pytest.MonkeyPatch) -> None:
-    document = Document(source="s", text=" ".join(SENTENCES) * 9, title="T")
-    small = chunks_of("gpt2", document, ChunkerConfig(), METERS["gpt2"])
-    monkeypatch.setattr("kmem.kbuild.tokens.words._LARGE_CHARACTERS", 10)
-    assert chunks_of("gpt2", document, ChunkerConfig(), METERS["gpt2"]) == small != []
+    assert len(meter.known) <= 10

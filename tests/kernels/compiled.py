@@ -6,6 +6,7 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
+from kmem.kernels.attention_columns.triton import BLOCK_KEYS, ROWS, columns, row_sums
 from kmem.kernels.chunked_window.triton import attend_chunk
 from kmem.kernels.chunked_window.triton import blocks_for as chunk_blocks
 from kmem.kernels.memory_attention.triton import blocks_for
@@ -42,6 +43,21 @@ def main() -> None:
     memory_attention()
     ssd_scan()
     chunked_window()
+    attention_columns()
+
+
+def attention_columns() -> None:
+    """SmolLM2's heads, spectra of 17 and sums; the products of queries and keys use the tensor cores."""
+    shape = {"GROUP": 3, "DIM": 64, "BLOCK_DIM": 64, "BLOCK_ROWS": ROWS, "BLOCK_KEYS": BLOCK_KEYS}
+    strides = {"query_dim": 1, "key_dim": 1, "position_number": 1}
+    scalars = {"positions": "*i64", "basis": "*fp32", "output": "*fp32", "decay": "fp32"}
+    for kind, capped in (("*bf16", False), ("*fp32", True)):
+        types = scalars | {"query": kind, "key": kind}
+        compiled(row_sums, shape | strides | {"CAPPED": capped}, types, 4, 2)
+        for spectral, bins in ((True, 17), (False, 1)):
+            more = {"CAPPED": capped, "SPECTRAL": spectral, "BINS": bins, "BLOCK_BINS": 32 if spectral else 16}
+            ptx = compiled(columns, shape | strides | more, types, 4, 2)
+            assert kind == "*fp32" or "mma" in ptx, "the products do not use the tensor cores"
 
 
 def ssd_scan() -> None:

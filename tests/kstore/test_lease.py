@@ -171,7 +171,7 @@ def test_it_counts_from_before_it_was_written(place: Place, monkeypatch: pytest.
 
     monkeypatch.setattr(RemotePlace, "create", slowly)
     monkeypatch.setattr(lease, "EXPIRY_S", 0.25)
-    with leased(place) as require_held, pytest.raises(BankExistsError, match="This build has lost"):
+    with leased(place) as require_held, pytest.raises(BankExistsError, match="This process has lost"):
         require_held()
 
 
@@ -192,6 +192,6 @@ def test_it_is_renewed_and_who_loses_it_is_told(place: Place, monkeypatch: pytes
         require_held()
         place.replace(f"{LEASES}/000002.json", Lease.mine().to_bytes())
         time.sleep(0.3)
-        with pytest.raises(BankExistsError, match="This build has lost"):
+        with pytest.raises(BankExistsError, match="This process has lost"):
             require_held()
     assert list(place.sizes()) == [SECOND]  # the other one's is left alone

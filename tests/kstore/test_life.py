@@ -286,13 +286,13 @@ def test_a_writer_that_was_overtaken_changes_nothing(path: Path, monkeypatch: py
     ids = [chunk.id for chunk in tiny_chunks(3)]
 
     @contextmanager
-    def late(place: Place) -> Iterator[None]:
+    def late(place: Place) -> Iterator[Callable[[], None]]:
         monkeypatch.undo()
         delete(path, ids[:1])
         repair_index(path, embedder=NgramEmbedder())
         before.append(contents(path))
-        with locked(place):
-            yield
+        with locked(place) as require_held:
+            yield require_held
 
     before: list[dict[str, bytes]] = []
     monkeypatch.setattr(f"kmem.kstore.{'life' if what == 'delete' else 'verify'}.locked", late)

@@ -17,6 +17,7 @@ from kmem.kstore.bank import Bank, open_bank
 from kmem.kstore.fields import Fields
 from kmem.kstore.fill import store_memories
 from kmem.kstore.life import compact, convert, delete, merge
+from kmem.kstore.lock import kept
 from kmem.kstore.manifest import Generation
 from kmem.kstore.place import LocalPlace
 from kmem.kstore.prune import sweep
@@ -180,7 +181,7 @@ def test_sweeping_keeps_records_of_live_generations_and_nothing_else(path: Path)
     old.parent.mkdir(parents=True)
     old.write_bytes(b"of a generation that no manifest knows")
     with open_bank(path) as bank:
-        assert sweep(bank.place) == (1, len(b"of a generation that no manifest knows"))
+        assert sweep(bank.place, kept) == (1, len(b"of a generation that no manifest knows"))
     assert contents(path) == before
     assert compact(path).manifest.number == 2  # what was encoded goes into a shard
     assert compact(path).manifest.number == 2

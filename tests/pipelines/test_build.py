@@ -28,7 +28,7 @@ def test_builds_a_bank_that_can_be_searched_and_read(tiny_folder: Path, corpus: 
     assert list(dict.fromkeys(stages)) == ["load", "read", "deduplicate", "chunk", "deduplicate-chunks", "encode", "embed", "index"]
     with kmem.open(tmp_path / "bank") as bank:
         assert len(bank) == report.chunks > 20
-        assert report.counts["documents"] == 12
+        assert report.flow["documents"]["in"] == 12
         hits = bank.search("boiling water, page 7", k=3)
         assert any("07.txt" in hit.source for hit in hits)
         document = Path(hits[0].source).read_text()

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -24,7 +25,7 @@ from kmem.kstore.place import place_of
 from kmem.pipelines.build import build
 from kmem.pipelines.config import BuildConfig, ExecutorConfig
 from kmem.pipelines.executors import cluster as executor
-from kmem.pipelines.executors.cluster import Cluster, Failure, run_task
+from kmem.pipelines.executors.cluster import Cluster, Failure, _undisturbed_loop, run_task
 from kmem.pipelines.ledger import Receipt
 from kmem.pipelines.tools import Tools
 from tests import s3
@@ -60,6 +61,31 @@ def worker_processes() -> list[psutil.Process]:
             if "spawn_main" in " ".join(child.cmdline()):
                 found.append(child)
     return found
+
+
+def test_workers_and_what_starts_them_are_spared_ctrl_c() -> None:
+    """A terminal sends it to every process of a command; whoever is to close the workers still hears it."""
+    blocked = "import signal; print(signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, []))"
+    with _undisturbed_loop() as loop:
+        asked: Future[str] = Future()
+        loop.add_callback(lambda: asked.set_result(subprocess.check_output([sys.executable, "-c", blocked], text=True)))
+        assert asked.result(timeout=60) == "True\n"
+        assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+    assert "PYTHONWARNINGS" not in os.environ
+
+
+@pytest.mark.slow
+def test_ctrl_c_while_workers_start_says_one_thing(tmp_path: Path, pages: Path, tiny_folder: Path) -> None:
+    command = [sys.executable, "-m", "kmem", "build", str(pages), "--out", str(tmp_path / "bank"), "--model", str(tiny_folder)]
+    options = ["--profile", "uniform8", "--embedder", "bm25", "--workers", "2"]
+    running = subprocess.Popen([*command, *options], start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    while running.poll() is None and not worker_processes():
+        time.sleep(0.05)
+    time.sleep(1)
+    os.killpg(running.pid, signal.SIGINT)
+    said, _ = running.communicate(timeout=120)
+    assert said == "kmem: stopped; nothing was written yet.\n"
+    assert running.returncode == 130
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -132,12 +132,12 @@ def test_an_encoding_that_was_overtaken_writes_nothing(cold: Path, monkeypatch: 
     """Another writer commits between opening and locking: what is missing then is no longer what was asked for."""
 
     @contextmanager
-    def late(place: Place) -> Iterator[None]:
+    def late(place: Place) -> Iterator[Callable[[], None]]:
         monkeypatch.undo()
         with open_bank(cold) as bank:
             delete(cold, bank.ids.tolist()[:1])
-        with locked(place):
-            yield
+        with locked(place) as require_held:
+            yield require_held
 
     monkeypatch.setattr("kmem.pipelines.encode.locked", late)
     with pytest.raises(BankExistsError, match=r"000002\.json exists: another writer committed"):

@@ -3,10 +3,12 @@
 import hashlib
 import os
 import socket
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,15 +16,16 @@ import kmem
 from kmem import AppendConfig, BuildConfig, append, build
 from kmem.document import Chunk
 from kmem.errors import BankExistsError, BankNotFoundError
-from kmem.kstore import lease
 from kmem.kstore.chunks import CHUNKS
 from kmem.kstore.claim import LEASES
+from kmem.kstore.commit import manifest_numbers
 from kmem.kstore.generation import GenerationWriter
-from kmem.kstore.lease import Lease
-from kmem.kstore.place import Span, place_of
+from kmem.kstore.place import Place, Span, place_of
 from kmem.kstore.place.remote import RemotePlace
+from kmem.kstore.stored import StoredFile, require_sizes
 from kmem.kstore.verify import verify
 from kmem.kstore.writer import is_committed
+from kmem.pipelines.encode import encode_missing
 from kmem.pipelines.records import BATCH_ROWS, chunks_at, ids_of, write_records
 from kmem.pipelines.status import FINISHED, status
 from tests import s3
@@ -134,17 +137,77 @@ def test_a_second_build_into_s3_at_the_same_time_is_refused(bucket: str, tiny_fo
     assert status(place_of(bucket)).state == FINISHED
 
 
-def test_a_build_that_lost_its_lease_commits_nothing(bucket: str, tiny_folder: Path, corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lease, "BEAT_S", 0.01)
+@pytest.mark.parametrize("what", ["build", "append", "encode"])
+def test_who_lost_the_lease_commits_nothing_and_stops(
+    what: str, bucket: str, tiny_folder: Path, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    s3.quick_beats(monkeypatch)
+    place, options, reached = place_of(bucket), config(tiny_folder, embedder="bm25"), list[tuple[str, int]]()
+    if what != "build":
+        build(corpus, out=bucket, config=replace(options, encode=what != "encode"))
+    (tmp_path / "new.txt").write_text("Another sentence altogether. " * 40)
 
-    def taken_over(stage: str, done: int, total: int) -> None:
-        if stage == "encode" and done:
-            place_of(bucket).replace(f"{LEASES}/000002.json", Lease.mine().to_bytes())
-            time.sleep(0.5)
+    def lose(stage: str, done: int, total: int) -> None:
+        if reached:
+            reached.append((stage, done))
+        elif stage == "encode" and done:
+            reached.append((stage, done))
+            s3.take_over(place)
 
-    with pytest.raises(BankExistsError, match="This build has lost s3://banks/some/bank to another one"):
-        build(corpus, out=bucket, config=config(tiny_folder, embedder="bm25"), progress=taken_over)
-    assert not is_committed(place_of(bucket))
+    change: dict[str, Callable[[], object]] = {
+        "build": lambda: build(corpus, out=bucket, config=options, progress=lose),
+        "append": lambda: append(bucket, tmp_path / "new.txt", config=AppendConfig(shard_bytes=1), progress=lose),
+        "encode": lambda: encode_missing(bucket, progress=lose),
+    }
+    with pytest.raises(BankExistsError, match="This process has lost s3://banks/some/bank to another one"):
+        change[what]()
+    assert len(reached) == 1
+    assert manifest_numbers(place) == ([] if what == "build" else [1])
+
+
+@pytest.mark.parametrize("what", ["build", "append"])
+def test_the_last_thing_before_the_commit_is_to_ask(
+    what: str, bucket: str, tiny_folder: Path, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    s3.quick_beats(monkeypatch)
+    place, options = place_of(bucket), config(tiny_folder, embedder="bm25")
+    if what == "append":
+        build(corpus, out=bucket, config=options)
+    (tmp_path / "new.txt").write_text("Another sentence altogether.")
+
+    def late(place: Place, files: Sequence[StoredFile]) -> None:
+        require_sizes(place, files)
+        s3.take_over(place)
+
+    monkeypatch.setattr("kmem.kstore.commit.require_sizes", late)
+    with pytest.raises(BankExistsError, match="This process has lost"):
+        build(corpus, out=bucket, config=options) if what == "build" else append(bucket, tmp_path / "new.txt")
+    assert manifest_numbers(place) == ([] if what == "build" else [1])
+
+
+@pytest.mark.parametrize("lost", ["before", "after"])
+def test_a_build_says_what_it_did_only_of_what_is_its_own(
+    lost: str, bucket: str, tiny_folder: Path, corpus: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Lost while the index is made, it leaves no statistics; lost after the commit, it has ended well all the same."""
+    s3.quick_beats(monkeypatch)
+    place, options = place_of(bucket), config(tiny_folder, embedder="bm25")
+    module, name = ("kmem.kstore.writer", "make_index") if lost == "before" else ("kmem.kstore.commit", "write_manifest")
+    done = getattr(import_module(module), name)
+
+    def late(*arguments: Any, **named: Any) -> Any:
+        made = done(*arguments, **named)
+        s3.take_over(place)
+        return made
+
+    monkeypatch.setattr(f"{module}.{name}", late)
+    if lost == "before":
+        with pytest.raises(BankExistsError, match="This process has lost"):
+            build(corpus, out=bucket, config=options)
+        assert "build/stats.json" not in place.sizes("build")
+    else:
+        assert build(corpus, out=bucket, config=options).chunks
+    assert is_committed(place) == (lost == "after")
 
 
 def test_what_was_stopped_goes_on_in_s3(bucket: str, tiny_folder: Path, corpus: Path, tmp_path: Path) -> None:

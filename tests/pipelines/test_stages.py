@@ -118,8 +118,8 @@ def test_a_limit_reads_little_and_changes_nothing(tiny_folder: Path, tmp_path: P
     few = build(tmp_path / "pages.jsonl", out=tmp_path / "few", config=options)
     monkeypatch.setattr("kmem.pipelines.partitions.LIMITED_BYTES", 1 << 30)
     every = build(tmp_path / "pages.jsonl", out=tmp_path / "every", config=options)
-    assert (few.chunks, every.chunks, every.counts["documents"]) == (9, 9, 1000)
-    assert few.counts["documents"] < 300
+    assert (few.chunks, every.chunks, every.flow["documents"]["in"]) == (9, 9, 1000)
+    assert few.flow["documents"]["in"] < 300
     assert bank_bytes(tmp_path / "few") == bank_bytes(tmp_path / "every")
 
 
@@ -342,6 +342,21 @@ def test_status_of_a_build_at_work_and_of_a_finished_one(tiny_folder: Path, corp
     assert list(found.stages)[:2] == ["read", "deduplicate"]
     with locked(place):
         assert status(place).writer
+
+
+def test_status_of_a_build_that_encodes_nothing(tiny_folder: Path, corpus: Path, tmp_path: Path) -> None:
+    place, seen = LocalPlace(tmp_path / "bank"), list[set[str]]()
+
+    def look(stage: str, done: int, total: int) -> None:
+        if stage == "index":
+            seen.append(set(status(place).stages))
+
+    options = config(tiny_folder, embedder="bm25", limit=4, encode=False)
+    build(corpus, out=tmp_path / "bank", config=options, progress=look)
+    for stages in (seen[0], set(status(place).stages)):
+        assert "texts" in stages
+        assert "encode" not in stages
+    assert status(place).encode is False
 
 
 @pytest.mark.parametrize(

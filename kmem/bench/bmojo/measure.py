@@ -7,9 +7,9 @@ from typing import Any
 
 import torch
 
-from kmem.bench.bmojo.config import BMojoBenchConfig
+from kmem.bench.bmojo.config import BMOJO, EQUAL_LAYERS, TRANSFORMER, BMojoBenchConfig
 from kmem.bench.bmojo.memory import peak_bytes
-from kmem.bench.bmojo.sides import BMOJO, EQUAL_LAYERS, TRANSFORMER, Learner, Reader, built, configs
+from kmem.bench.bmojo.sides import Learner, Reader, built, configs
 from kmem.bench.pairs import in_turn, paired, timed
 from kmem.models.bmojo import BMojoCache, BMojoForCausalLM
 from kmem.models.bmojo.equal import parameters
@@ -51,7 +51,7 @@ def measure_bmojo(config: BMojoBenchConfig, *, device: str = "cpu", progress: Pr
         )
         for name in (BMOJO, TRANSFORMER, EQUAL_LAYERS)
         for length, ids in texts.items()
-        if name != EQUAL_LAYERS or length == LENGTH_ASKED
+        if length in config.lengths_of(name) and (name != EQUAL_LAYERS or length == LENGTH_ASKED)
     }
     batch = tokens(config.train_rows, config.train_tokens)
     learners = {name: Learner.of(model, batch) for name, model in models.items() if name != EQUAL_LAYERS}
@@ -104,9 +104,10 @@ def length_figures(seconds: Mapping[tuple[str, int], Sequence[float]], lengths: 
     """Figures of the seconds that a text took, by side and length, in every round."""
     per_token = {key: [value / key[1] for value in own] for key, own in seconds.items()}
     growth = [paired(per_token[BMOJO, length], per_token[BMOJO, lengths[0]]) for length in lengths]
-    over = {length: paired(seconds[TRANSFORMER, length], seconds[BMOJO, length]) for length in lengths}
+    read = {name: [length for length in lengths if (name, length) in seconds] for name in (BMOJO, TRANSFORMER)}
+    over = {length: paired(seconds[TRANSFORMER, length], seconds[BMOJO, length]) for length in read[TRANSFORMER]}
     asked = {}
-    if LENGTH_ASKED in over:
+    if (EQUAL_LAYERS, LENGTH_ASKED) in seconds:
         equal_layers = paired(seconds[EQUAL_LAYERS, LENGTH_ASKED], seconds[BMOJO, LENGTH_ASKED])
         asked = {"over_transformer_8k": over[LENGTH_ASKED], "over_transformer_equal_layers_8k": equal_layers}
     return {
@@ -114,8 +115,8 @@ def length_figures(seconds: Mapping[tuple[str, int], Sequence[float]], lengths: 
         **asked,
         "over_transformer": {str(length): ratio for length, ratio in over.items()},
         "us_per_token": {
-            name: {str(length): round(MICROSECONDS * median(per_token[name, length]), PLACES) for length in lengths}
-            for name in (BMOJO, TRANSFORMER)
+            name: {str(length): round(MICROSECONDS * median(per_token[name, length]), PLACES) for length in own}
+            for name, own in read.items()
         },
     }
 
@@ -125,7 +126,7 @@ def _memory(
 ) -> dict[str, dict[str, dict[str, int]]]:
     """`state_bytes` and `peak_bytes` by side and length; both sides read in pieces, so that only what is remembered differs."""
     found: dict[str, dict[str, dict[str, int]]] = {"state_bytes": {}, "peak_bytes": {}}
-    sides = [(name, length) for name in (BMOJO, TRANSFORMER) for length in texts]
+    sides = [(name, length) for name in (BMOJO, TRANSFORMER) for length in config.lengths_of(name)]
     progress("memory", 0, len(sides))
     for done, (name, length) in enumerate(sides, 1):
         reader, caches = Reader(model=models[name], ids=texts[length], piece=config.piece), list[BMojoCache]()

@@ -5,13 +5,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from kmem.bench.bmojo.config import BMojoBenchConfig
+from kmem.bench.bmojo.config import BMOJO, EQUAL_LAYERS, EQUAL_MEMORY, EQUAL_MLP, HYBRID, TRANSFORMER, BMojoBenchConfig
 from kmem.bench.encode.work import wait
 from kmem.models.bmojo import BMojoCache, BMojoConfig, BMojoForCausalLM
 from kmem.models.bmojo.equal import equal_to, parameters
-
-BMOJO, TRANSFORMER, HYBRID = "bmojo", "transformer", "hybrid"
-EQUAL_MEMORY, EQUAL_MLP, EQUAL_LAYERS = "hybrid_equal_memory", "hybrid_equal_mlp", "transformer_equal_layers"
 
 
 def configs(config: BMojoBenchConfig) -> dict[str, BMojoConfig]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from kmem.arguments import require_count
 from kmem.errors import ConfigError
-from kmem.training.mqar.recipe import VARIANTS
+from kmem.training.variants import VARIANTS
 
 ENOUGH = 0.95
 """Share of pairs inside its window that a control must recall: one that doesn't was not trained enough to be evidence of anything."""

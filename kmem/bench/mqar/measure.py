@@ -14,9 +14,10 @@ from kmem.models.bmojo import BMojoForCausalLM
 from kmem.models.bmojo.variants import EIDETIC
 from kmem.progress import Progress, silent
 from kmem.training.mqar.recall import Recall, recall
-from kmem.training.mqar.recipe import VARIANTS, Recipe
+from kmem.training.mqar.recipe import Recipe
 from kmem.training.mqar.run import Trained
 from kmem.training.mqar.sizing import config_of, farthest_reach, held_bytes, sizes_of, sure_reach
+from kmem.training.variants import VARIANTS
 
 BANKED = ("bmojo", "swa")
 """Variants that are asked with their pairs in a bank, too: one with a store and one that has never had any."""

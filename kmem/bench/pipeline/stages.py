@@ -28,19 +28,20 @@ _WARM = 50
 
 def measure_stages(several: Sequence[Document], tokenizer: Tokenizer, config: PipelineConfig, folder: Path) -> dict[str, Any]:
     """Megabytes of text over processor seconds on one core: `clean_mb_per_s_core` through reading, rules, MinHash of documents and the
-    chunker, one document after another as a partition is worked on; `clean_with_chunk_dedup_mb_per_s_core` through MinHash of the chunks,
-    too; `mb_per_s_core` by stage; `clean_mb_per_s_core_by_source` as the first, for the documents of each file.
+    chunker, as a build works on a partition: all of it read, judged and signed, then all of it cut;
+    `clean_with_chunk_dedup_mb_per_s_core` through MinHash of the chunks, too; `mb_per_s_core` by stage; `clean_mb_per_s_core_by_source` as
+    the first, for the documents of each file.
 
     Medians of `config.rounds` over the same text. A chunker starts each time knowing no word, as a worker's does, so the text must be long
-    enough that most of its words have come before. What is compiled once and kept
-    on disk, and tables that a process makes once, are made before. The documents are written into `folder` as JSON lines.
+    enough that most of its words have come before. What is compiled once and kept on disk, and what a worker makes once (its chunker with
+    the tokenizer's tables), is made before. The documents are written into `folder` as JSON lines.
     """
     sample = first(several, config.megabytes)
     files = {"": write_lines(sample, folder / "all.jsonl")}
     groups = {"": sample, **by_source(sample)}
     files |= {name: write_lines(own, folder / f"{number}.jsonl") for number, (name, own) in enumerate(groups.items()) if name}
     sizes = {name: megabytes(own) for name, own in groups.items()}
-    signed(list(cleaned(write_lines(sample[:_WARM], folder / "warm.jsonl"), tokenizer)))
+    signed(list(cleaned(write_lines(sample[:_WARM], folder / "warm.jsonl"), Chunker(tokenizer))))
     rates: dict[str, list[float]] = {}
     together: dict[str, list[float]] = {}
     both = []
@@ -49,7 +50,8 @@ def measure_stages(several: Sequence[Document], tokenizer: Tokenizer, config: Pi
         for name, spent in seconds.items():
             rates.setdefault(name, []).append(sizes[""] / max(spent, 1e-9))
         for name, file in files.items():
-            spent = processor_seconds(lambda file=file: deque(cleaned(file, tokenizer), maxlen=0))  # type: ignore[misc]
+            chunker = Chunker(tokenizer)
+            spent = processor_seconds(lambda file=file, chunker=chunker: deque(cleaned(file, chunker), maxlen=0))  # type: ignore[misc]
             together.setdefault(name, []).append(sizes[name] / max(spent, 1e-9))
         both.append(1 / (1 / together[""][-1] + 1 / rates["minhash of chunks"][-1]))
     return {
@@ -74,6 +76,7 @@ def by_source(several: Sequence[Document]) -> dict[str, list[Document]]:
 
 
 def _stages(sample: Sequence[Document], file: str, tokenizer: Tokenizer) -> dict[str, Callable[[], object]]:
+    chunker = Chunker(tokenizer)
     chunks: list[Chunk] = []
     signatures: list[Signatures] = []
     return {
@@ -82,17 +85,18 @@ def _stages(sample: Sequence[Document], file: str, tokenizer: Tokenizer) -> dict
         "rules for the web": lambda: deque(Rules(RulesConfig(preset=WEB)).run(sample), maxlen=0),
         "minhash": lambda: signatures.append(signed(sample)),
         "deduplicate": lambda: find_duplicates([lambda: signatures[0]], DEDUP),
-        "chunk": lambda: chunks.extend(Chunker(tokenizer).run(sample)),
+        "chunk": lambda: chunks.extend(chunker.run(sample)),
         "minhash of chunks": lambda: signatures.append(signed(chunks)),
         "deduplicate chunks": lambda: find_duplicates([lambda: signatures[1]], DEDUP),
     }
 
 
-def cleaned(file: str, tokenizer: Tokenizer) -> Iterator[Chunk]:
-    """The chunks of a partition, its documents judged and signed on the way."""
+def cleaned(file: str, chunker: Chunker) -> Iterator[Chunk]:
+    """The chunks of a partition, once its documents are all judged and signed."""
     signer = Signer(DEDUP)
-    yield from Chunker(tokenizer).run(signing(Rules(RULES).run(documents([file], Counter())), signer))
+    several = list(signing(Rules(RULES).run(documents([file], Counter())), signer))
     signer.signatures()
+    yield from chunker.run(several)
 
 
 def signing(several: Iterable[Document], signer: Signer) -> Iterator[Document]:

@@ -31,13 +31,15 @@ def _lower(shingle, factors, offsets, least):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def minhash(characters, classes, width, factors, offsets, least):  # type: ignore[no-untyped-def]
-    """(words, sum of the hashes of words that are numbers, sum of those of the others) of a text; `least` receives its signature.
+def minhash(characters, classes, width, factors, offsets, signatures, sums, row):  # type: ignore[no-untyped-def]
+    """The words of a text; its row of `signatures` and `sums` receive the rest.
 
-    characters [n] uint32: its code points, case folded. classes: a class for each code point below their number. factors (odd), offsets,
-    least [permutations] uint32. A text of fewer words than `width` is one shingle; one without words leaves `least` as it was.
-    The sums know how often a word comes, and nothing of the order.
+    characters [n] uint32: its code points, case folded. classes: a class for each code point below their number. factors (odd), offsets
+    [permutations] uint32. signatures [rows, permutations] uint32: the least value of a shingle so far. A text of fewer words than `width`
+    is one shingle; one without words leaves its signature as it was. sums [rows, 2] uint64: of the hashes of words that are numbers, and
+    of those of the others; they know how often a word comes, and nothing of the order.
     """
+    least = signatures[row]
     # The value of base^width takes a word back out of the rolling hash of the last `width` words.
     leaving = np.uint64(1)
     for _ in range(width):
@@ -71,4 +73,5 @@ def minhash(characters, classes, width, factors, offsets, least):  # type: ignor
             kind |= here
     if 0 < words < width:
         _lower(_mixed(rolled), factors, offsets, least)
-    return words, numbers, others
+    sums[row, 0], sums[row, 1] = numbers, others
+    return words

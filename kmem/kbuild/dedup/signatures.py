@@ -72,9 +72,11 @@ class Signer:
         self._offsets = random.integers(0, 1 << 32, permutations, np.uint32)
         self._exact: list[bytes] = []
         self._titles: list[int] = []
-        self._counts: list[tuple[int, int, int]] = []
+        self._words: list[int] = []
+        self._sums: list[NDArray[np.uint64]] = []
         self._minhash: list[NDArray[np.uint8]] = []
-        self._block, self._filled = np.full((_BLOCK, permutations), _EMPTY, np.uint32), 0
+        self._block, self._block_sums = np.full((_BLOCK, permutations), _EMPTY, np.uint32), np.zeros((_BLOCK, 2), np.uint64)
+        self._filled = 0
 
     def add(self, text: str, title: str = "") -> None:
         """One more text."""
@@ -82,34 +84,35 @@ class Signer:
         self._exact.append(blake3(" ".join(passage.split()).encode()).digest(_EXACT_BYTES))
         if self._filled == _BLOCK:
             self._close()
-        least = self._block[self._filled]
-        self._filled += 1
+        words, title_hash = 0, 0
         if self._near:
-            self._titles.append(_title(title))
+            title_hash = _title(title) if title else 0
             characters = np.frombuffer(passage.casefold().encode("utf-32-le"), np.uint32)
-            self._counts.append(minhash(characters, character_classes(), self._width, self._factors, self._offsets, least))
-        else:
-            self._titles.append(0)
-            self._counts.append((0, 0, 0))
+            words = minhash(
+                characters, character_classes(), self._width, self._factors, self._offsets, self._block, self._block_sums, self._filled
+            )
+        self._titles.append(title_hash)
+        self._words.append(words)
+        self._filled += 1
 
     def _close(self) -> None:
         """Keep a byte of each value, for many texts at once."""
         filled = self._block[: self._filled]
         self._minhash.append(((filled * _GOLDEN) >> _HIGH).astype(np.uint8))
+        self._sums.append(self._block_sums[: self._filled].copy())
         filled[:] = _EMPTY
         self._filled = 0
 
     def signatures(self) -> Signatures:
         """Of all texts so far, in order."""
         self._close()
-        count = len(self._exact)
-        words, numbers, others = zip(*self._counts, strict=True) if count else ((), (), ())
+        sums = np.concatenate(self._sums)
         return Signatures(
-            exact=np.frombuffer(b"".join(self._exact), np.uint64).reshape(count, 2),
+            exact=np.frombuffer(b"".join(self._exact), np.uint64).reshape(-1, 2),
             title=np.array(self._titles, np.uint64),
-            words=np.array(words, np.int32),
-            numbers=np.array(numbers, np.uint64),
-            others=np.array(others, np.uint64),
+            words=np.array(self._words, np.int32),
+            numbers=sums[:, 0].copy(),
+            others=sums[:, 1].copy(),
             minhash=np.concatenate(self._minhash),
         )
 

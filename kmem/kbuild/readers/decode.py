@@ -14,11 +14,14 @@ _MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
+_ANY_MARK = tuple(mark for mark, _ in _MARKS)
 
 
 def marked(data: bytes) -> str | None:
     """The encoding whose byte-order mark comes first; None where there is no mark."""
-    return next((encoding for mark, encoding in _MARKS if data.startswith(mark)), None)
+    if not data.startswith(_ANY_MARK):
+        return None
+    return next(encoding for mark, encoding in _MARKS if data.startswith(mark))
 
 
 def decode(data: bytes, place: str, encoding: str = "utf-8") -> str:

@@ -1,4 +1,4 @@
-"""One document as the rules see it: what they count is counted once, and only when a rule asks."""
+"""One document as the rules see it: its characters are counted at once, the rest once, when a rule asks."""
 
 from functools import cache, cached_property
 from types import ModuleType
@@ -11,28 +11,22 @@ from kmem.kbuild.rules.stop_words import STOP_WORDS
 
 
 class View:
-    """The text, its counts and figures (counting.py says which stands where), and the words in them."""
+    """The text, its counts and figures (counting.py says which stands where), and the words in them.
+
+    points: code points [N]; half a surrogate pair, which no reader lets through, is one too. counts: `counting.characters`.
+    """
 
     def __init__(self, text: str) -> None:
         self.text = text
+        self.points: NDArray[np.uint32] = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
+        self.counts: list[int] = _passes().characters(self.points, alphabet()[0]).tolist()
 
-    @cached_property
-    def points(self) -> NDArray[np.uint32]:
-        """Code points [N]; half a surrogate pair, which no reader lets through, is one too."""
-        return np.frombuffer(self.text.encode("utf-32-le", "surrogatepass"), np.uint32)
-
-    @cached_property
-    def counts(self) -> list[int]:
-        """`counting.characters`."""
-        counts: list[int] = _passes().characters(self.points, alphabet()[0]).tolist()
-        return counts
-
-    @cached_property
+    @property
     def shown(self) -> int:
         """Characters that are no whitespace."""
         return len(self.text) - self.counts[SPACE] - self.counts[NEWLINE]
 
-    @cached_property
+    @property
     def alphanumeric(self) -> int:
         """Characters that words are made of."""
         counts = self.counts

@@ -33,10 +33,10 @@ class Block(GradientCheckpointingLayer):  # type: ignore[misc]  # transformers i
         self.mlp_norm = nn.RMSNorm(config.hidden_size, eps=config.rms_norm_eps) if config.intermediate_size else None
         self.mlp = SwiGLU(config) if config.intermediate_size else None
 
-    def forward(self, hidden: Tensor, state: State, past: int, rotation: Rotation) -> tuple[Tensor, State]:
-        """[B, T, C] → [B, T, C], and the mixer's state."""
-        placed = {"position_embeddings": rotation} if self.attends else {}
-        mixed, after = self.mixer(self.mixer_norm(hidden), state, past, **placed)
+    def forward(self, hidden: Tensor, state: State, past: int, rotation: Rotation, goes_on: bool) -> tuple[Tensor, State]:
+        """[B, T, C] → [B, T, C], and the mixer's state, which is wanted where the text goes on."""
+        attending = {"position_embeddings": rotation, "goes_on": goes_on} if self.attends else {}
+        mixed, after = self.mixer(self.mixer_norm(hidden), state, past, **attending)
         hidden = hidden + mixed
         if self.mlp_norm is not None and self.mlp is not None:
             hidden = hidden + self.mlp(self.mlp_norm(hidden))

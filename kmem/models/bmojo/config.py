@@ -19,6 +19,7 @@ class BMojoConfig(PreTrainedConfig):  # type: ignore[misc]  # transformers is un
     eidetic: the most tokens a layer stores, None = it grows without end. threshold: only tokens whose innovation is above it are stored,
     None = all are, and compete. With neither, every token is stored in the end.
     innovation: what predicts a token, `average` (of the `average_tokens` before it) or `state` (the fading memory's last read-out).
+    reach: a stored key is never rotated to farther back than so many tokens before the chunk that reads it, None = it keeps its position.
     retrieve_above: stored tokens beyond which each query reads only about `retrieve` of them; None = never.
     intermediate_size: of the SwiGLU behind each mixer, 0 = none. rope_base: None = no positions.
     tie_fading: keys and values of read-outs by the same projections as those of tokens.
@@ -44,6 +45,7 @@ class BMojoConfig(PreTrainedConfig):  # type: ignore[misc]  # transformers is un
     threshold: float | None = None
     innovation: str = "average"
     average_tokens: int = 4
+    reach: int | None = None
     retrieve_above: int | None = None
     retrieve: int = 256
     rope_base: float | None = 10_000.0
@@ -97,6 +99,8 @@ class BMojoConfig(PreTrainedConfig):  # type: ignore[misc]  # transformers is un
             raise ConfigError("innovation='state' predicts from the fading memory, which needs fading keys: give fading above 0.")
         if self.average_tokens < 1 or self.retrieve < 1:
             raise ConfigError(f"average_tokens and retrieve must be at least 1, not {self.average_tokens} and {self.retrieve}.")
+        if self.reach is not None and self.reach < 0:
+            raise ConfigError(f"reach must be 0 or more tokens, not {self.reach}; None lets stored keys keep their positions.")
         if self.eidetic is not None and self.eidetic < 1:
             raise ConfigError(f"eidetic must be at least 1, not {self.eidetic}; the variant bmojo_f stores nothing.")
         for name in (*EIDETIC[1:], "swa_wide"):

@@ -20,8 +20,10 @@ class FullAttention(nn.Module):
         self.attention = Projections(config, fades=False)
         self.shared = config.num_attention_heads // config.num_key_value_heads
 
-    def forward(self, hidden: Tensor, state: State, past: int, *, position_embeddings: Rotation) -> tuple[Tensor, State]:
-        """[B, T, C] → [B, T, C]."""
+    def forward(
+        self, hidden: Tensor, state: State, past: int, *, position_embeddings: Rotation, goes_on: bool = True
+    ) -> tuple[Tensor, State]:
+        """[B, T, C] → [B, T, C], and the state where a later call wants it."""
         fresh, value = self.attention.keys(hidden)
         query, fresh = apply_rotary_pos_emb(self.attention.queries(hidden), fresh, *position_embeddings)
         after = {"key": fresh, "value": value}
@@ -33,7 +35,7 @@ class FullAttention(nn.Module):
 
         attention = ALL_ATTENTION_FUNCTIONS.get_interface(self.config._attn_implementation, own_attention)
         output, _ = attention(self, query, fresh, value, None, scaling=self.attention.scaling, alone=alone)
-        return self.attention.merged(output), after
+        return self.attention.merged(output), after if goes_on else {}
 
     def _alone(self, query: Tensor, key: Tensor, value: Tensor, past: int, *, lse: bool) -> Attended:
         """Of query [B, Q, T, D] over key, value [B, H, past + T, D]."""

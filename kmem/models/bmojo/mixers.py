@@ -20,7 +20,7 @@ _WITHOUT_ATTENTION: dict[str, Callable[[BMojoConfig], nn.Module]] = {"ssm": Fadi
 def mixer(config: BMojoConfig, layer: int) -> nn.Module:
     """The mixer of one layer: [B, T, C], a State and how many tokens came before → [B, T, C] and the State after.
 
-    Those that attend are given rotary `position_embeddings` by name, too.
+    Those that attend are given rotary `position_embeddings` by name, too, and whether the text `goes_on` after this call.
     """
     name = config.mixers[layer]
     if name in _WITHOUT_ATTENTION:

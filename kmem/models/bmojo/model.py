@@ -76,7 +76,8 @@ class BMojoModel(BMojoPreTrainedModel):
         rotation = self.rotary_emb(hidden, position_ids)
         every = [hidden]
         for index, layer in enumerate(self.layers):
-            hidden, after = layer(hidden, past_key_values.states[index] if past_key_values is not None else {}, past, rotation)
+            state = past_key_values.states[index] if past_key_values is not None else {}
+            hidden, after = layer(hidden, state, past, rotation, past_key_values is not None)
             every.append(hidden)
             if past_key_values is not None:
                 past_key_values.states[index] = after

@@ -21,8 +21,8 @@ class Beside(NamedTuple):
 def mix(mixer: BMojoAttention, hidden: Tensor, rotation: Rotation, beside: Beside | None = None) -> Tensor:
     """What the mixer gives for hidden [B, T, C], the first T tokens, where all that is stored is read (nothing retrieved)."""
     batch, length, _ = hidden.shape
-    query, (key, value) = rotate(mixer.attention.queries(hidden), *rotation), mixer.attention.keys(hidden)
-    key = rotate(key, *rotation)
+    query, (plain, value) = rotate(mixer.attention.queries(hidden), *rotation), mixer.attention.keys(hidden)
+    key = rotate(plain, *rotation)
     read_out = None
     seen = torch.zeros(batch, length, 2 * length, dtype=torch.bool, device=hidden.device)
     if mixer.fading is not None:
@@ -44,6 +44,13 @@ def mix(mixer: BMojoAttention, hidden: Tensor, rotation: Rotation, beside: Besid
     shared = query.shape[1] // key.shape[1]
     key, value, visible = (part.repeat_interleave(shared, dim=1) for part in (key, value, visible))
     scores = query @ key.mT * mixer.attention.scaling
+    if mixer.store.reach is not None:
+        chunk, stored = mixer.window.chunk, plain.repeat_interleave(shared, dim=1)
+        for position in range(length):
+            left, first = max(0, mixer.window.first(position)), position - position % chunk
+            places = torch.arange(left).clamp(min=first - mixer.store.reach.tokens)
+            at = rotate(stored[:, :, :left], *(part[:, places] for part in rotation))
+            scores[:, :, position, :left] = (query[:, :, position, None] @ at.mT)[:, :, 0] * mixer.attention.scaling
     output = scores.masked_fill(~visible, -torch.inf).softmax(-1) @ value
     return mixer.attention.merged(output.transpose(1, 2))
 

@@ -9,6 +9,7 @@ from torch import Tensor
 from kmem.kernels.chunked_window import Attended, Eidetic, KeyValue, Window, attend, attend_retrieved
 from kmem.models.bmojo.choice import choose, gather, keep_all
 from kmem.models.bmojo.priority import EMPTY
+from kmem.models.bmojo.reach import Reach
 from kmem.models.bmojo.retrieval import bounds_of, retrieve
 from kmem.models.bmojo.state import State
 
@@ -40,10 +41,14 @@ class Tokens(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Store:
-    """capacity, retrieve_above, retrieve: see BMojoConfig's eidetic, retrieve_above, retrieve."""
+    """capacity, retrieve_above, retrieve: see BMojoConfig's eidetic, retrieve_above, retrieve. reach: None = keys keep their positions.
+
+    Keys are stored where they stood and moved to within reach when a chunk reads them, so the state does not depend on who reads it.
+    """
 
     window: Window
     capacity: int | None
+    reach: Reach | None
     retrieve_above: int | None
     retrieve: int
     scaling: float
@@ -80,7 +85,7 @@ class Store:
             end=end,
             scaling=self.scaling,
             fading=tokens.fading,
-            eidetic=Eidetic(held.key, held.value, priority != EMPTY),
+            eidetic=Eidetic(self._read_at(held.key, priority, chunks), held.value, priority != EMPTY),
             lse=lse,
         )
         return output, _state(Stored(held.key[:, :, -1].clone(), held.value[:, :, -1].clone(), priority[:, -1].clone()))
@@ -98,17 +103,23 @@ class Store:
                 held, bounds = self._enter(held, tokens, begin, until), ()
                 begin = until
             piece = _piece(tokens, max(past, first), last, begin)
+            key = self._read_at(held.key[:, :, None], held.priority[:, None], range(chunk, chunk + 1))
             if self.retrieve_above is None or held.key.shape[2] <= self.retrieve_above:
-                eidetic = Eidetic(held.key[:, :, None], held.value[:, :, None], (held.priority != EMPTY)[:, None])
+                eidetic = Eidetic(key, held.value[:, :, None], (held.priority != EMPTY)[:, None])
                 read = attend(
                     piece.query, piece.near, window, end=last, scaling=self.scaling, fading=piece.fading, eidetic=eidetic, lse=lse
                 )
             else:
-                bounds = bounds or bounds_of(held.key, held.priority != EMPTY)
-                read = self._retrieved(piece, held, bounds, lse=lse)
+                placed = held._replace(key=key[:, :, 0])
+                bounds = bounds or bounds_of(placed.key, held.priority != EMPTY)
+                read = self._retrieved(piece, placed, bounds, lse=lse)
             found.append(read)
         sums = torch.cat([read.lse for read in found if read.lse is not None], dim=2) if lse else None
         return Attended(torch.cat([read.output for read in found], dim=2), sums), _state(held, bounds)
+
+    def _read_at(self, key: Tensor, priority: Tensor, chunks: range) -> Tensor:
+        """Keys [B, H, K, M, D] of priority [B, K, M] as the queries of those K chunks read them."""
+        return key if self.reach is None else self.reach.placed(key, priority, [chunk * self.window.chunk for chunk in chunks])
 
     def _enter(self, held: Stored, tokens: Tokens, begin: int, until: int) -> Stored:
         """The store after the tokens at positions `begin` … `until` − 1 have left the window."""

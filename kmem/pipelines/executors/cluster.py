@@ -1,12 +1,14 @@
 """Dask: worker processes of this machine, or a cluster that is there. Tasks and receipts travel; what is heavy stays in the workers."""
 
 import os
+import signal
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
 from itertools import islice
+from multiprocessing import resource_tracker
 from typing import Any
 
 from kmem import __version__, errors
@@ -21,6 +23,7 @@ try:
     import dask
     from distributed import CancelledError, Client, KilledWorker, LocalCluster, as_completed
     from distributed.comm import CommClosedError
+    from distributed.utils import LoopRunner
 except ImportError as error:
     raise MissingDependencyError("Several workers need Dask, which is not installed: pip install 'kmem[cluster]'.") from error
 
@@ -34,6 +37,8 @@ START_S = 60
 """Seconds in which it must have a worker."""
 AT_ONCE, AHEAD = 256, 4
 """Tasks that the scheduler is given at a time, at least, and for each worker: it holds no more than these, however many there are."""
+QUIET_TRACKER = "ignore::UserWarning:multiprocessing.resource_tracker"
+"""Python's process that removes the semaphores of one which was stopped says so on the terminal."""
 _TOOLS = Tools()
 """Of this worker process."""
 
@@ -78,7 +83,7 @@ class Cluster:
         with ExitStack() as closing:  # whatever fails leaves nothing behind
             if config.scheduler is None:
                 closing.enter_context(dask.config.set(_SETTINGS))  # the cluster looks at some of them whenever a worker has died
-                cluster = _started(config, device)
+                cluster = _started(config, device, closing.enter_context(_undisturbed_loop()))
                 closing.callback(_closed, cluster, timeout=10)
                 self._client = Client(cluster, timeout=START_S, set_as_default=False)
             else:
@@ -180,13 +185,47 @@ def _connected(address: str) -> Any:
         ) from error
 
 
-def _started(config: ExecutorConfig, device: str) -> Any:
+@contextmanager
+def _environment(name: str, value: str) -> Iterator[None]:
+    """What this thread starts has this variable."""
+    before = os.environ.get(name)
+    os.environ[name] = value if before is None else f"{before},{value}"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before
+
+
+@contextmanager
+def _undisturbed_loop() -> Iterator[Any]:
+    """Dask's loop in a thread that blocks SIGINT, as all processes do that it starts.
+
+    A terminal sends Ctrl-C to every process of a command; workers would die of it with tracebacks, before this one can close them.
+    """
+    with _environment("PYTHONWARNINGS", QUIET_TRACKER):
+        resource_tracker.ensure_running()  # else the loop's thread starts it, which unblocks SIGINT there
+    runner = LoopRunner()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        runner.start()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    try:
+        yield runner.loop
+    finally:
+        runner.stop()
+
+
+def _started(config: ExecutorConfig, device: str, loop: Any) -> Any:
     """Worker processes of this machine; each with a GPU of its own where the model is to run on GPUs and dask-cuda is installed.
 
     Dask's own limits of memory are off: they count a model as data and would end workers that hold one. Raises WorkersLostError.
     """
     try:
-        return _local(config, device)
+        return _local(config, device, loop)
     except Exception as error:  # Dask raises whatever a worker did
         while error.__cause__ is not None and isinstance(error.__cause__, Exception):
             error = error.__cause__
@@ -201,8 +240,9 @@ def _reason(error: Exception) -> str:
     return (" ".join(str(error).split()).rstrip(".") or type(error).__name__)[:200]
 
 
-def _local(config: ExecutorConfig, device: str) -> Any:
+def _local(config: ExecutorConfig, device: str, loop: Any) -> Any:
     options = {
+        "loop": loop,
         "n_workers": config.workers,
         "threads_per_worker": config.threads_per_worker,
         "dashboard_address": "127.0.0.1:0",

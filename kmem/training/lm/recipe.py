@@ -6,10 +6,10 @@ from typing import Any
 
 from kmem.arguments import require_count, require_name
 from kmem.encoder.defaults import SMOLLM2
-from kmem.errors import ConfigError, UnknownNameError
+from kmem.errors import ConfigError
 from kmem.options import plain, read_options, section_of
+from kmem.training.variants import require_variant
 
-VARIANTS = ("bmojo", "bmojo_f", "random_m", "oldest_m", "ssm", "swa", "swa_wide", "hybrid", "transformer")
 BASE = "bmojo"
 """Whose parameters all have."""
 SHIPPED = ("vital",)
@@ -92,8 +92,7 @@ class Recipe:
     def __post_init__(self) -> None:
         require_count(self.seed, "seed", least=0)
         for name in self.variants:
-            if name not in VARIANTS:
-                raise UnknownNameError("variant", name, VARIANTS)
+            require_variant(name)
         if not self.variants or len(set(self.variants)) < len(self.variants):
             raise ConfigError(f"variants must be one or more different names, not {list(self.variants)}.")
         longest = MULTIPLES[-1] * self.training.tokens

@@ -30,9 +30,12 @@ class Trainer(trainer.Trainer):
 def config_of(recipe: Recipe, variant: str) -> BMojoConfig:
     """BASE as the recipe has it, or the variant with as many parameters.
 
+    Stored keys are read within the length trained on less a chunk: never farther from a query than training has shown; there it changes
+    nothing.
     `hybrid` has two layers for each of BASE, a state space and a window; others have as many as leave MLPs about as wide.
     """
-    shape: dict[str, Any] = {**asdict(recipe.model), "vocab_size": recipe.data.vocab_size, "variant": BASE}
+    reach = max(0, recipe.training.tokens - recipe.model.chunk)
+    shape: dict[str, Any] = {**asdict(recipe.model), "vocab_size": recipe.data.vocab_size, "reach": reach, "variant": BASE}
     base = BMojoConfig(**shape)
     if variant == BASE:
         return base

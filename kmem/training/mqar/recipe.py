@@ -5,11 +5,11 @@ from importlib.resources import files
 from typing import Any
 
 from kmem.arguments import require_count
-from kmem.errors import ConfigError, UnknownNameError
+from kmem.errors import ConfigError
 from kmem.options import plain, read_options, section_of
 from kmem.training.mqar.task import TaskConfig
+from kmem.training.variants import require_variant
 
-VARIANTS = ("bmojo", "bmojo_f", "random_m", "oldest_m", "ssm", "swa", "swa_wide", "hybrid", "transformer")
 SHIPPED = ("scattered", "zoology")
 """Recipes by name: `scattered`, minutes on a CPU; `zoology`, the published sizes, for a GPU."""
 
@@ -63,7 +63,7 @@ class TrainingConfig:
         for name in ("warmup_steps", "curriculum_steps"):
             require_count(getattr(self, name), name, least=0)
         for name in self.slow:
-            _require_variant(name)
+            require_variant(name)
         for pairs in self.curriculum:
             require_count(pairs, "curriculum")
         if not (self.learning_rate > 0 and self.clip > 0 and self.weight_decay >= 0):
@@ -82,7 +82,7 @@ class Recipe:
 
     def __post_init__(self) -> None:
         require_count(self.seed, "seed", least=0)
-        _require_variant(self.variant)
+        require_variant(self.variant)
         if max(self.training.curriculum, default=1) > self.task.pairs:
             raise ConfigError(f"curriculum {self.training.curriculum} goes beyond the task's {self.task.pairs} pairs.")
 
@@ -96,11 +96,6 @@ class Recipe:
         """As YAML and JSON have it."""
         found: dict[str, Any] = plain(asdict(self))
         return found
-
-
-def _require_variant(name: object) -> None:
-    if name not in VARIANTS:
-        raise UnknownNameError("variant", str(name), VARIANTS)
 
 
 def recipe_of(source: str) -> dict[str, Any]:

@@ -146,16 +146,17 @@ def test_nothing_and_signatures_of_another_config() -> None:
         find_duplicates([lambda: sign(["a"], DedupConfig(permutations=64))], CONFIG)
 
 
-def test_bytes_a_text_stay_what_is_promised(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("copies", [0.0, 0.5])
+def test_bytes_a_text_stay_what_is_promised(copies: float, monkeypatch: pytest.MonkeyPatch) -> None:
     """In memory, where tracemalloc sees all but what is mapped, at two sizes; and in files, by what they hold."""
     monkeypatch.setattr(spill, "IN_MEMORY_BYTES", 0)
     monkeypatch.setattr(bands, "SORTED_TEXTS", 1 << 12)
     monkeypatch.setattr(bands, "BLOCK_TEXTS", 1 << 12)
     monkeypatch.setattr(duplicates, "BLOCK_TEXTS", 1 << 12)
     config, peaks = DedupConfig(permutations=16), list[int]()
-    find_duplicates([partial(drawn_signatures, 10, 16)], config)  # compiles
+    find_duplicates([partial(drawn_signatures, 10, 16, copies)], config)  # compiles
     for count in (50_000, 150_000):
-        signatures = drawn_signatures(count, 16)
+        signatures = drawn_signatures(count, 16, copies)
         tracemalloc.start()
         find_duplicates([lambda signatures=signatures: signatures], config)  # type: ignore[misc]
         peaks.append(tracemalloc.get_traced_memory()[1])
@@ -166,11 +167,12 @@ def test_bytes_a_text_stay_what_is_promised(monkeypatch: pytest.MonkeyPatch) -> 
     assert sum(getattr(one, field.name).nbytes for field in fields(one)) + links + of + key <= FILE_BYTES
 
 
-def drawn_signatures(count: int, permutations: int) -> Signatures:
-    """Of texts that never were, half of them exact copies of others."""
+def drawn_signatures(count: int, permutations: int, copies: float) -> Signatures:
+    """Of texts that never were, a share of them exact copies of others."""
     draw = np.random.default_rng(0)
     exact = draw.integers(0, 1 << 63, (count, 2), np.uint64)
-    exact[count // 2 :] = exact[: count - count // 2]
+    first = count - int(count * copies)
+    exact[first:] = exact[: count - first]
     sums = draw.integers(0, 1 << 63, count, np.uint64)
     minhash = draw.integers(0, 256, (count, permutations), np.uint8)
     return Signatures(exact=exact, title=sums, words=np.full(count, 99, np.int32), numbers=sums, others=sums, minhash=minhash)

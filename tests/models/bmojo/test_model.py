@@ -114,6 +114,7 @@ def test_a_cache_does_not_go_back() -> None:
         ({"state_heads": 5}, "5 doesn't divide 64"),
         ({"head_dim": 7}, "even head_dim, not 7"),
         ({"retrieve": 0}, "at least 1"),
+        ({"reach": -1}, "reach must be 0 or more tokens, not -1"),
         ({"chunk": 16, "window": 8}, "A chunk of 16 tokens doesn't fit a window of 8"),
     ],
 )

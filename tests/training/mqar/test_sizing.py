@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from kmem.errors import ConfigError, UnknownNameError
-from kmem.training.mqar.recipe import SHIPPED, VARIANTS, Recipe, checked, recipe_of
+from kmem.training.mqar.recipe import SHIPPED, Recipe, checked, recipe_of
 from kmem.training.mqar.sizing import config_of, farthest_reach, held_bytes, sizes_of, sure_reach
+from kmem.training.variants import VARIANTS
 from tests.training.mqar.tiny import recipe
 
 UNITS = {"swa": 2 * 64, "ssm": 4 * (32 + 3 * 2), "hybrid": 4 * (32 + 3 * 2), "bmojo_f": 2 * 3 * 64}

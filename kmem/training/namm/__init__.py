@@ -1,0 +1,1 @@
+"""Learning which tokens a cache keeps: tasks with answers, recordings of prompts, a regression, then evolution."""
