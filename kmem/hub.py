@@ -24,35 +24,6 @@ def located(name: str) -> tuple[str, bool]:
     return name, not _hub_answers()
 
 
-def require_known(name: str) -> None:
-    """Raise ModelNotFoundError for a folder without a model, and for a name that this machine doesn't have where no hub can be asked.
-
-    Nothing is loaded, not even torch.
-    """
-    place, local = located(name)
-    if Path(place).is_absolute():
-        found = (Path(place) / "config.json").exists()
-    else:
-        from huggingface_hub import try_to_load_from_cache
-        from huggingface_hub.errors import HFValidationError
-
-        try:
-            found = not local or isinstance(try_to_load_from_cache(place, "config.json"), str)
-        except HFValidationError:
-            found = False
-    if not found:
-        said = f"There is no model {name!r} here, and no hub that answers"
-        raise ModelNotFoundError(f"{said}: give {_names()}, or a folder with config.json.")
-
-
-def _names() -> str:
-    """Models that need no hub."""
-    from kmem.encoder.defaults import GEMMA3, SMOLLM2
-    from kmem.encoder.presets import PREFIX, PRESETS
-
-    return ", ".join((SMOLLM2, GEMMA3, *(f"{PREFIX}{name}" for name in PRESETS)))
-
-
 def _hub_answers() -> bool:
     from huggingface_hub import constants
 

@@ -12,9 +12,9 @@ from kmem.cli.bench_json import require_picture
 from kmem.cli.device import known_device
 from kmem.cli.render import JSON_OPTION, counted, human_bytes, human_seconds, output, print_json, working
 from kmem.encoder.defaults import AUTO, DEVICE, GEMMA3, SMOLLM2
+from kmem.encoder.known import require_known
 from kmem.encoder.presets import PREFIX, PRESETS
 from kmem.errors import ConfigError
-from kmem.hub import require_known
 from kmem.plan.choice import HOMES, choice
 from kmem.plan.hardware import HARDWARE, TERA, Hardware, hardware
 from kmem.plan.lengths import Lengths

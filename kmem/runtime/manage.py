@@ -12,7 +12,7 @@ from kmem.arguments import require_count
 from kmem.encoder.anatomy import examine
 from kmem.encoder.hook import hooked, is_managed, wrapped_forward
 from kmem.errors import AttachError, ConfigError, UnknownNameError, UnsupportedModelError, WrongTypeError
-from kmem.models.namm import Namm
+from kmem.models.namm.scorer import Namm
 from kmem.runtime.managed.manager import Manager
 from kmem.runtime.managed.rules import Rules
 from kmem.runtime.policies import Policy, policy_of

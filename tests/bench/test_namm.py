@@ -13,7 +13,8 @@ from kmem.bench.namm.measure import budget_of, measure_namm
 from kmem.bench.namm.noted import Noted
 from kmem.bench.namm.picture import draw_sizes
 from kmem.errors import ConfigError
-from kmem.models.namm import Namm, save_namm, vector, with_vector
+from kmem.models.namm.checkpoint import save_namm
+from kmem.models.namm.scorer import Namm, vector, with_vector
 from kmem.runtime.manage import manage
 from kmem.runtime.policies import POLICIES, NammPolicy
 from kmem.training.namm.record import record

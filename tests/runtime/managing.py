@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 
-from kmem.models.namm import Namm, NammConfig, vector, with_vector
+from kmem.models.namm.config import NammConfig
+from kmem.models.namm.scorer import Namm, vector, with_vector
 from kmem.runtime.managed.manager import Manager
 from kmem.runtime.policies import Tokens
 from kmem.runtime.policies.unwatched import Unwatched

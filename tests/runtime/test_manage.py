@@ -9,7 +9,8 @@ from transformers.cache_utils import DynamicLayer
 
 from kmem.encoder.hook import handling, hooked
 from kmem.errors import AttachError, ConfigError, UnknownNameError, UnsupportedModelError, WrongTypeError
-from kmem.models.namm import Namm, NammConfig
+from kmem.models.namm.config import NammConfig
+from kmem.models.namm.scorer import Namm
 from kmem.runtime.manage import Heads, manage
 from kmem.runtime.managed.naive import NaiveManager, namm_statistics
 from kmem.runtime.managed.rules import Rules

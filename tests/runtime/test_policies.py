@@ -9,7 +9,8 @@ from torch import Tensor
 
 from kmem.errors import ConfigError, UnknownNameError, WrongTypeError
 from kmem.kernels.attention_columns import Rows
-from kmem.models.namm import Namm, save_namm
+from kmem.models.namm.checkpoint import save_namm
+from kmem.models.namm.scorer import Namm
 from kmem.runtime.managed.kept import kept
 from kmem.runtime.policies import H2O, L2, POLICIES, Full, NammPolicy, Policy, Recency, Tokens, policy_of
 from tests.runtime.managing import CONFIG, choosy

@@ -11,7 +11,7 @@ from kmem.bench.namm.config import RANKING, NammBenchConfig
 from kmem.bench.namm.intervals import normalised, paired95
 from kmem.bench.namm.kinds import forgotten
 from kmem.encoder.fingerprint import display_name
-from kmem.models.namm import load_namm
+from kmem.models.namm.checkpoint import load_namm
 from kmem.progress import Progress, silent
 from kmem.runtime.policies import POLICIES, NammPolicy, Policy
 from kmem.training.namm.collection import prompts

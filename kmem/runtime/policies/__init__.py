@@ -7,7 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from kmem.errors import UnknownNameError, WrongTypeError
-from kmem.models.namm import Namm, load_namm
+from kmem.models.namm.checkpoint import load_namm
+from kmem.models.namm.scorer import Namm
 from kmem.runtime.policies.full import Full
 from kmem.runtime.policies.h2o import H2O
 from kmem.runtime.policies.l2 import L2

@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 
 from kmem.kernels.attention_columns import Frames, Rows, column_frames
-from kmem.models.namm import Namm, load_namm
+from kmem.models.namm.checkpoint import load_namm
 from kmem.models.namm.ema import frame_decay
+from kmem.models.namm.scorer import Namm
 from kmem.models.namm.spectrogram import basis
 from kmem.runtime.policies.protocol import Tokens, Watch
 

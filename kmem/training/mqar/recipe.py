@@ -45,9 +45,9 @@ class TrainingConfig:
     sequences shorter in proportion and as many tokens a batch. checkpoint_steps: between two checkpoints.
     """
 
-    steps: int = 700
-    slow: tuple[str, ...] = ("ssm",)
-    slow_steps: int = 1_000
+    steps: int = 1_000
+    slow: tuple[str, ...] = ("ssm", "hybrid")
+    slow_steps: int = 2_000
     batch_size: int = 4
     learning_rate: float = 0.005
     warmup_steps: int = 30

@@ -19,7 +19,7 @@ class TaskConfig:
     """
 
     layout: str = "scattered"
-    vocab_size: int = 256
+    vocab_size: int = 1024
     tokens: int = 1024
     pairs: int = 64
     filler: str = "zeros"

@@ -8,7 +8,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from kmem.errors import UnknownNameError
-from kmem.models.namm import Namm
+from kmem.models.namm.scorer import Namm
 from kmem.progress import Progress, silent
 from kmem.training.namm.recipe import Recipe, TasksConfig
 from kmem.training.namm.record import record

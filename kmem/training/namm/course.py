@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from kmem.errors import ConfigError, CorruptBankError
-from kmem.models.namm import Namm, with_vector
+from kmem.models.namm.scorer import Namm, with_vector
 from kmem.options import differing
 from kmem.progress import Progress, silent
 from kmem.training.namm.collection import Collection

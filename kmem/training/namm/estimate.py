@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from kmem.encoder.load import load_model
-from kmem.models.namm import Namm, vector
+from kmem.models.namm.scorer import Namm, vector
 from kmem.training.namm.collection import prompts
 from kmem.training.namm.population import Alone
 from kmem.training.namm.recipe import Recipe

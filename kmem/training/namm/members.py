@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from kmem.models.namm import Namm
+from kmem.models.namm.scorer import Namm
 from kmem.training.namm.recording import Firing, Recording
 from kmem.training.namm.replay import Prefix, replay
 

@@ -14,7 +14,8 @@ import torch
 from transformers import PreTrainedModel
 
 from kmem.encoder.load import load_model
-from kmem.models.namm import Namm, load_namm, with_vector
+from kmem.models.namm.checkpoint import load_namm
+from kmem.models.namm.scorer import Namm, with_vector
 from kmem.training.namm.evolution import Vectors
 from kmem.training.namm.fitness import Outcome
 from kmem.training.namm.members import evaluate

@@ -7,7 +7,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from kmem.errors import UnsupportedModelError
-from kmem.models.namm import Namm
+from kmem.models.namm.scorer import Namm
 from kmem.runtime.manage import manage
 from kmem.training.namm.recorder import Recorder
 from kmem.training.namm.recording import Firing, Recording

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from kmem.kernels.attention_columns import Rows, column_sums
-from kmem.models.namm import Namm
+from kmem.models.namm.scorer import Namm
 from kmem.runtime.policies import NammPolicy, Tokens, Watch
 
 

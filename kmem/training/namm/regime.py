@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from transformers import PreTrainedModel
 
-from kmem.models.namm import Namm
+from kmem.models.namm.scorer import Namm
 from kmem.runtime.manage import manage
 from kmem.runtime.policies import Policy
 from kmem.training.namm.tasks import Example, score

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import smooth_l1_loss
 
-from kmem.models.namm import Namm, vector, with_vector
+from kmem.models.namm.scorer import Namm, vector, with_vector
 from kmem.progress import Progress, silent
 from kmem.training.namm.members import kept
 from kmem.training.namm.recipe import RegressionConfig

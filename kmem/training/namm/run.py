@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from kmem.encoder.load import load_model
-from kmem.models.namm import Namm, load_namm, save_namm, vector
+from kmem.models.namm.checkpoint import load_namm, save_namm
+from kmem.models.namm.scorer import Namm, vector
 from kmem.progress import Progress, silent
 from kmem.training.namm.collection import Collection, collect, statistics
 from kmem.training.namm.course import Course, State

@@ -11,9 +11,10 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from kmem.errors import CheckpointError, ConfigError, FormatVersionError, KmemError, UnknownNameError, WrongTypeError
-from kmem.models.namm import Namm, NammConfig, load_namm, save_namm, vector, with_vector
 from kmem.models.namm.bam import Bam
-from kmem.models.namm.checkpoint import HEADER, notes_of
+from kmem.models.namm.checkpoint import HEADER, load_namm, notes_of, save_namm
+from kmem.models.namm.config import NammConfig
+from kmem.models.namm.scorer import Namm, vector, with_vector
 
 
 def learnt(scorer: str = "bam", seed: int = 0) -> Namm:

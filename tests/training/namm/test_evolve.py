@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from kmem.errors import ConfigError, CorruptBankError
-from kmem.models.namm import load_namm, vector
-from kmem.models.namm.checkpoint import notes_of
+from kmem.models.namm.checkpoint import load_namm, notes_of
+from kmem.models.namm.scorer import vector
 from kmem.training.namm.run import begun, checkpoint_of, curve_of, evolve, recordings_of
 from tests.tiny import save_tiny_model
 from tests.training.namm.tiny import recipe, write_corpora

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from kmem.errors import CorruptBankError, UnsupportedModelError
-from kmem.models.namm import Namm, NammConfig, vector, with_vector
+from kmem.models.namm.config import NammConfig
+from kmem.models.namm.scorer import Namm, vector, with_vector
 from kmem.runtime.policies import NammPolicy
 from kmem.training.namm.members import compact, evaluate, kept
 from kmem.training.namm.recipe import RegressionConfig

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from transformers import PreTrainedModel
 
-from kmem.models.namm import NammConfig
+from kmem.models.namm.config import NammConfig
 from kmem.training.namm.recipe import EvolutionConfig, Recipe, RegressionConfig, SizeConfig, TasksConfig
 from kmem.training.passages import Passage
 from tests.tiny import tiny_model
