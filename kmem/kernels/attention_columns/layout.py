@@ -11,7 +11,8 @@ class Rows:
     """Queries of consecutive tokens, and keys.
 
     query [B, Q, r, D] of the tokens at positions first … first + r − 1; a row at a position below 0 sees nothing.
-    key [B, H, n, D]; position [B, H, n] int64, −1 where there is no key. A row sees the keys at positions up to its own.
+    key [B, H, n, D]; position [B, H, n] int64, ascending, so that −1, where there is no key, comes first. A row sees the keys at positions
+    up to its own.
     """
 
     query: Tensor
