@@ -1,12 +1,13 @@
 """A head at a time, and a block of its rows, in torch's own operations; also what a GPU without Triton takes."""
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from kmem.kernels.attention_columns.layout import Frames, Rows
+from kmem.kernels.attention_columns.layout import Attention, Frames, Rows
 
 BLOCK_ROWS = 80
 """Rows in memory at once, of all query heads of a group: with 3 of them and 2,048 keys 2 MiB."""
@@ -16,36 +17,41 @@ def column_sums(rows: Rows) -> Tensor:
     """[B, H, n]; see the package's function of this name."""
     total = torch.zeros(rows.position.shape, dtype=rows.dtype, device=rows.key.device)
     for head in _heads(rows, BLOCK_ROWS):
-        for seen, scores, _ in head.blocks(None, 0):
-            own = total[head.batch, head.number, seen]
-            own += scores.sum((0, 1))
+        for block in head.blocks(None):
+            own = total[head.batch, head.number, block.keys]
+            own += block.probabilities.sum((0, 1))
     return total / rows.group
 
 
 def column_frames(rows: Rows, known: Tensor | None, frames: Frames, before: Tensor) -> tuple[Tensor, Tensor]:
-    """See the package's function of this name."""
+    """See the package's function of this name. It gives the rows' attention where it is asked for."""
     hop, length, keys = frames.hop, rows.query.shape[2], rows.key.shape[2]
     after = before.to(rows.dtype) * frames.decay ** (length // hop - 1)
-    lse = torch.full((*rows.query.shape[:2], hop), -torch.inf, dtype=rows.dtype, device=rows.key.device)
-    size = max(1, BLOCK_ROWS // hop) * hop
+    lse = torch.empty(*rows.query.shape[:2], hop, dtype=rows.dtype, device=rows.key.device)
     weighted = _weighted(frames, length // hop - 1, rows)
-    for head in _heads(rows, size, context=0 if known is None else hop):
-        mine = slice(head.number * rows.group, (head.number + 1) * rows.group)
+    at_once = max(1, BLOCK_ROWS // hop)
+    for head in _heads(rows, at_once * hop, context=0 if known is None else hop):
+        queries = slice(head.number * rows.group, (head.number + 1) * rows.group)
         begin = min(head.begin, keys)
         seen = torch.zeros(length, keys - begin, dtype=rows.dtype, device=rows.key.device)
-        start = 0
-        for place, probabilities, sums in head.blocks(None if known is None else known[head.batch, mine].to(rows.dtype), hop):
-            stop = start + probabilities.shape[1]
-            torch.sum(probabilities, 0, out=seen[start:stop, place.start - begin : place.stop - begin])
-            start = stop
-            if sums is not None:
-                lse[head.batch, mine] = sums
+        began = time.perf_counter()
+        for block in head.blocks(None if known is None else known[head.batch, queries].to(rows.dtype)):
+            place = slice(block.keys.start - begin, block.keys.stop - begin)
+            if rows.attention is not None:
+                _attend(rows.attention, head, queries, block)
+                rows.attention.seconds += time.perf_counter() - began
+            torch.sum(block.probabilities, 0, out=seen[block.rows, place])
+            if block.rows.stop == length:
+                lse[head.batch, queries] = block.lse()[:, -hop:]
+            began = time.perf_counter()
         own = after[head.batch, head.number, begin:]
         series = seen.unfold(0, 2 * hop, hop).transpose(1, 2)  # [F, 2·hop, n], of which frames share what overlaps
-        for first in range(0, len(weighted), size // hop):
-            parts = torch.bmm(weighted[first : first + size // hop], series[first : first + size // hop]).square_()
+        for first in range(0, len(weighted), at_once):
+            parts = torch.bmm(weighted[first : first + at_once], series[first : first + at_once]).square_()
             power = parts[:, : frames.bins].add_(parts[:, frames.bins :])
             own += power.sqrt_().sum(0).T
+    if rows.attention is not None:
+        rows.attention.done = True
     return after, lse
 
 
@@ -53,6 +59,26 @@ def _weighted(frames: Frames, count: int, rows: Rows) -> Tensor:
     """[F, 2·bins, 2·hop]: the basis, times each frame's weight in the average and a query head's in its group."""
     weights = frames.weights(count).to(rows.key.device) / rows.group
     return (frames.basis.to(weights).flatten(0, 1) * weights[:, None, None]).to(rows.dtype)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Block:
+    """Rows `rows` of a head and the keys that any of them sees: their probabilities [G, m, ≤ n], and their largest scores top [G, m]."""
+
+    rows: slice
+    keys: slice
+    probabilities: Tensor
+    top: Tensor
+    known: Tensor | None
+
+    def lse(self) -> Tensor:
+        """[G, m] log-sum-exp, −∞ where nothing is seen."""
+        if self.known is not None:
+            return self.known
+        if not self.probabilities.shape[-1]:
+            return self.top
+        # The largest probability is exp(top) / Σ exp.
+        return (self.top - self.probabilities.amax(-1).log()).nan_to_num_(nan=-torch.inf, posinf=-torch.inf, neginf=-torch.inf)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -72,30 +98,37 @@ class _Head:
     begin: int
     spans: list[tuple[int, int, int, int]]
 
-    def blocks(self, known: Tensor | None, hop: int) -> Iterator[tuple[slice, Tensor, Tensor | None]]:
-        """(keys that are seen, their probabilities [G, m, ≤ n], log-sum-exp [G, hop] of the last hop rows with the last block).
-
-        known [G, hop]: log-sum-exp of the first block's rows.
-        """
-        group, rows, dim = self.query.shape
+    def blocks(self, known: Tensor | None) -> Iterator[_Block]:
+        """One after another; known [G, hop]: log-sum-exp of the first one's rows."""
+        group, _, dim = self.query.shape
         for start, stop, least, most in self.spans:
-            length = stop - start
-            seen = slice(min(self.begin, most), most)
+            begin, length = min(self.begin, most), stop - start
             query = self.query[:, start:stop].reshape(group * length, dim)
-            scores = (query @ self.key[seen].T).view(group, length, -1)
+            scores = (query @ self.key[begin:most].T).view(group, length, -1)
             if self.softcap is not None:
                 scores = scores.div_(self.softcap).tanh_().mul_(self.softcap)
             if least < most:
                 at = torch.arange(self.first + start, self.first + stop, device=scores.device)
-                partly = max(least, seen.start)
-                scores[..., partly - seen.start :].masked_fill_(self.position[partly:most] > at[:, None], -torch.inf)
-            ends = scores[:, length - hop :].logsumexp(-1) if hop and stop == rows else None
-            if known is not None and start == 0:
-                probabilities = scores.sub_(known.nan_to_num(neginf=0.0)[..., None]).exp_()
+                partly = max(least, begin)
+                scores[..., partly - begin :].masked_fill_(self.position[partly:most] > at[:, None], -torch.inf)
+            top = scores.amax(-1) if most > begin else scores.new_full(scores.shape[:-1], -torch.inf)
+            given = known if start == 0 else None
+            if given is not None:
+                scores.sub_(given.nan_to_num(neginf=0.0)[..., None]).exp_()
             else:
-                probabilities = torch.softmax(scores, -1, out=scores)
-            # A row that sees nothing has only −∞, whose softmax is no number.
-            yield seen, probabilities if least > self.begin else probabilities.nan_to_num_(0.0), ends
+                torch.softmax(scores, -1, out=scores)
+            if least <= self.begin:  # a row that sees nothing has −∞ alone, whose softmax is no number
+                scores.nan_to_num_(0.0)
+            yield _Block(rows=slice(start, stop), keys=slice(begin, most), probabilities=scores, top=top, known=given)
+
+
+def _attend(attention: Attention, head: _Head, queries: slice, block: _Block) -> None:
+    """Put in what the block's rows [G, m] read."""
+    group, length, keys = block.probabilities.shape
+    value = attention.value[head.batch, head.number, block.keys].to(attention.output.dtype)
+    output = block.probabilities.view(group * length, keys) @ value
+    attention.output[head.batch, queries, block.rows] = output.view(group, length, -1)
+    attention.lse[head.batch, queries, block.rows] = block.lse()
 
 
 def _heads(rows: Rows, size: int, *, context: int = 0) -> Iterator[_Head]:
