@@ -126,13 +126,9 @@ class Part:
             yield stop, stop == boundary
 
     @torch.no_grad()
-    def _watch(
-        self, step: Step, start: int, key: Tensor, position: Tensor, value: Tensor | None, *, fires: bool
-    ) -> Attention | None:
+    def _watch(self, step: Step, start: int, key: Tensor, position: Tensor, value: Tensor | None, *, fires: bool) -> Attention | None:
         with self.rules.clock as clock:
-            found = self.watcher.read(
-                key, position, whole=fires, scaling=step.scaling, softcap=step.softcap, value=value, since=start
-            )
+            found = self.watcher.read(key, position, whole=fires, scaling=step.scaling, softcap=step.softcap, value=value, since=start)
             if found is not None:
                 clock.seconds -= found.seconds
         return found

@@ -76,9 +76,7 @@ class Watcher:
         query = self._query[:, :, :length]
         new = value is not None and self._known is None and self._at >= since and length == self._query.shape[2]
         attention = Attention.of(value, query) if new and value is not None else None
-        read = Rows(
-            query=query, key=key, position=position, first=self._at, scaling=scaling, softcap=softcap, attention=attention
-        )
+        read = Rows(query=query, key=key, position=position, first=self._at, scaling=scaling, softcap=softcap, attention=attention)
         self.statistics, known = self._rules.policy.read(read, self._known, self.statistics)
         self._known = None if known is None else known.clone()  # not the whole block that it is the end of
         self._query, self._at = self._query[:, :, rows:].clone(), self._at + rows
