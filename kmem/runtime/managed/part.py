@@ -144,6 +144,7 @@ class Part:
             real = position >= 0
             tokens = Tokens(
                 layer=self.layer,
+                layers=self.rules.layers,
                 key=key,
                 position=position,
                 real=real,
