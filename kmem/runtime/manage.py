@@ -53,14 +53,14 @@ def manage(
         raise WrongTypeError(f"manage needs a transformers model (kmem.load_model), not {type(model).__name__}.")
     if heads not in get_args(Heads):
         raise UnknownNameError("heads", str(heads), get_args(Heads))
-    examine(model)
+    anatomy = examine(model)
     chosen = policy_of(policy)
     if budget is not None:
         require_count(budget, "budget", least=chosen.protect)
     elif chosen.delay and not chosen.decides:
         raise ConfigError(f"The policy {policy!r:.40} ranks tokens and needs to know how many to keep: pass budget=….")
     _require_growing(model)
-    rules = Rules(policy=chosen, budget=budget, greediest=heads == "greediest")
+    rules = Rules(policy=chosen, layers=anatomy.layers, budget=budget, greediest=heads == "greediest")
     return Management(model, rules, None if memories is None else _attached(rules, memories, share))
 
 

@@ -105,6 +105,7 @@ class AttachedMemories:
             statistics = policy.of_few(statistics, read)
         tokens = Tokens(
             layer=part.layer,
+            layers=self._rules.layers,
             key=keys[None],
             position=positions[None],
             real=positions[None] >= 0,

@@ -167,6 +167,7 @@ class Part:
             real = position >= 0
             tokens = Tokens(
                 layer=self.layer,
+                layers=self.rules.layers,
                 key=key,
                 position=position,
                 real=real,

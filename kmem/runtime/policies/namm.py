@@ -60,7 +60,8 @@ class NammPolicy:
         """The network's."""
         namm = self.namm.to(tokens.key.device)
         ages = (tokens.end - 1 - tokens.position).masked_fill(~tokens.real, 0)
-        scores: Tensor = namm(namm.features(tokens.statistics, ages), tokens.real)
+        bias = namm.bias_of(tokens.layer, layers=tokens.layers, heads=tokens.key.shape[1])
+        scores: Tensor = namm(namm.features(tokens.statistics, ages), tokens.real, bias)
         return scores
 
 
