@@ -50,6 +50,11 @@ class NammPolicy:
         """As if those frames had been 0: the average fades."""
         return statistics * self.namm.config.ema**tokens
 
+    def of_few(self, statistics: Tensor, rows: int) -> Tensor:
+        """Averages of so many rows alone, as large as if all that is watched had been like them."""
+        decay, hop, watched = self.frames.decay, self.namm.config.hop, self.namm.config.watched
+        return statistics * ((1 - decay ** (watched // hop)) / (1 - decay ** (rows // hop)))
+
     @torch.no_grad()
     def scores(self, tokens: Tokens) -> Tensor:
         """The network's."""
