@@ -54,7 +54,7 @@ def recipe(model_folder: Path, tasks: TasksConfig, *, seed: int = 0) -> Recipe:
     return Recipe(
         model=str(model_folder),
         seed=seed,
-        namm=NammConfig(n_fft=4, hop=2, recency=2, hidden=4, delay=128, protect=2, layers=2, heads=2),
+        namm=NammConfig(n_fft=4, hop=2, recency=2, hidden=4, delay=128, protect=2, layers=4, heads=2),
         tasks=tasks,
         size=SizeConfig(share=0.5),
         regression=RegressionConfig(steps=4, batch_size=2),
