@@ -17,17 +17,21 @@ class NammBenchConfig:
     """namm: a shipped one, or a file. tasks: their documents' other part, that nothing was learnt from, and `tasks.prompts` of each.
 
     shares: of the cache, that every policy is also asked to keep, for the curve. kinds: prompts of mixed text, to see what is forgotten.
+    cost_tokens: of the prompt by which the cost of scoring is measured, 0 = it is not. attached: questions with five memories, 0 = none.
     """
 
     namm: str = NAMM
     tasks: TasksConfig = field(default_factory=lambda: TasksConfig(tokens=(1120, 1632, 2144), prompts=16))
     shares: tuple[float, ...] = (0.125, 0.25, 0.5)
     kinds: int = 4
+    cost_tokens: int = 4096
+    attached: int = 24
     seed: int = 0
 
     def __post_init__(self) -> None:
         require_name(self.namm, "namm")
-        require_count(self.kinds, "kinds", least=0)
+        for name in ("kinds", "cost_tokens", "attached"):
+            require_count(getattr(self, name), name, least=0)
         require_count(self.seed, "seed", least=0)
         if not all(0 < share < 1 for share in self.shares):
             raise ConfigError(f"shares must lie between 0 and 1, not {self.shares}.")
