@@ -91,9 +91,7 @@ def _attached(rules: Rules, memories: object, share: float) -> AttachedMemories:
     if not isinstance(memories, Session):
         raise WrongTypeError(f"memories= takes what `with kmem.attach(…) as memory` yields, not {type(memories).__name__}.")
     if not rules.policy.watch.width:
-        raise ConfigError(
-            "Only policies that look at attention, namm and h2o, can tell which memories are read; leave memories= out."
-        )
+        raise ConfigError("Only policies that look at attention, namm and h2o, can tell which memories are read; leave memories= out.")
     if not 0 < share <= 1:
         raise ConfigError(f"share must lie between 0 and 1, not {share}.")
     return AttachedMemories(rules, memories, share)
