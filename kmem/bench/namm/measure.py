@@ -62,9 +62,10 @@ def measure_namm(
     made = prompts(tokenizer, config.tasks, config.tasks.prompts, held_out=True, seed=config.seed)
     table, total, done = Table(), sum(len(found) for found in made.values()), 0
     progress("measure", done, total)
-    for examples in zip(*made.values(), strict=True):
+    for index, examples in enumerate(zip(*made.values(), strict=True)):
+        shares = config.shares if index < config.curve_prompts else ()
         for example in examples:
-            for name, found in _measured(model, example, policy, config):
+            for name, found in _measured(model, example, policy, shares):
                 table.add(name, example.task, found)
             done += 1
             progress("measure", done, total)
@@ -102,7 +103,7 @@ def figures(table: Table, shares: tuple[float, ...]) -> dict[str, Any]:
             name: [
                 {
                     "cache_fraction": round(table.fraction((name, share)), PLACES),
-                    "score": round(normalised(table.scores((name, share)), full), PLACES),
+                    "score": round(_share_of(table.scores((name, share)), full), PLACES),
                 }
                 for share in shares
             ]
@@ -113,7 +114,7 @@ def figures(table: Table, shares: tuple[float, ...]) -> dict[str, Any]:
     }
 
 
-def _measured(model: PreTrainedModel, example: Example, policy: NammPolicy, config: NammBenchConfig) -> Iterator[tuple[Name, Answered]]:
+def _measured(model: PreTrainedModel, example: Example, policy: NammPolicy, shares: tuple[float, ...]) -> Iterator[tuple[Name, Answered]]:
     """All policies on one prompt; a NAMM decides first, and sets the size of the others."""
     yield ("full", None), answered(model, example, POLICIES["full"]())
     yield ("guess", None), answered(model, _without_texts(example), POLICIES["full"]())
@@ -123,7 +124,7 @@ def _measured(model: PreTrainedModel, example: Example, policy: NammPolicy, conf
     for name in RANKING:
         ranked = POLICIES[name]()
         yield (name, None), answered(model, example, ranked, budget_of(ranked, found.share, length))
-    for share in config.shares:
+    for share in shares:
         for name in (*RANKING, "namm"):
             ranked = policy if name == "namm" else POLICIES[name]()
             yield (name, share), answered(model, example, ranked, budget_of(ranked, share, length))
@@ -185,6 +186,11 @@ def _kept_by_layer(found: list[Answered]) -> list[list[float]]:
         reads = [one.read_tokens for one in found]
         layers.append([round(sum(own) / sum(reads), PLACES) for own in heads])
     return layers
+
+
+def _share_of(scores: dict[str, list[float]], full: dict[str, list[float]]) -> float:
+    """`normalised`, on the first prompts of each task, as many as there are scores."""
+    return normalised(scores, {task: full[task][: len(own)] for task, own in scores.items()})
 
 
 def _rounded(ends: tuple[float, float]) -> list[float]:
