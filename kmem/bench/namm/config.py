@@ -16,7 +16,8 @@ RANKING = ("recency", "h2o", "l2")
 class NammBenchConfig:
     """namm: a shipped one, or a file. tasks: their documents' other part, that nothing was learnt from, and `tasks.prompts` of each.
 
-    shares: of the cache, that every policy is also asked to keep, for the curve, on `curve_prompts` of each task. kinds: prompts of mixed text, to see what is forgotten.
+    shares: of the cache, that every policy is also asked to keep, for the curve, on `curve_prompts` of each task. kinds: prompts of mixed
+    text, to see what is forgotten.
     """
 
     namm: str = NAMM
