@@ -40,6 +40,15 @@ class Manager:
         """Spent on watching and scoring."""
         return self._rules.clock.seconds
 
+    @property
+    def waits_for_device(self) -> bool:
+        """Whether `seconds` counts what a GPU does, for which it then waits each time; a benchmark sets it."""
+        return self._rules.clock.synchronise
+
+    @waits_for_device.setter
+    def waits_for_device(self, waits: bool) -> None:
+        self._rules.clock.synchronise = waits
+
     def kept(self) -> list[list[list[int]]]:
         """Tokens kept, by managed layer, batch row and key-value head."""
         return [[[int(count) for count in row] for row in _counts(layer, self._anatomy.heads)] for layer in self._layers()]

@@ -57,12 +57,21 @@ class NammPolicy:
 
     @torch.no_grad()
     def scores(self, tokens: Tokens) -> Tensor:
-        """The network's."""
+        """The network's. Where heads hold unequal counts each is scored by itself, since the cost grows with their squares."""
         namm = self.namm.to(tokens.key.device)
+        heads = tokens.key.shape[1]
         ages = (tokens.end - 1 - tokens.position).masked_fill(~tokens.real, 0)
-        bias = namm.bias_of(tokens.layer, layers=tokens.layers, heads=tokens.key.shape[1])
-        scores: Tensor = namm(namm.features(tokens.statistics, ages), tokens.real, bias)
-        return scores
+        bias = namm.bias_of(tokens.layer, layers=tokens.layers, heads=heads)
+        begins = tokens.real.any(0).to(torch.int8).argmax(-1).tolist()
+        if not any(begins):
+            scores: Tensor = namm(namm.features(tokens.statistics, ages), tokens.real, bias)
+            return scores
+        every = tokens.statistics.new_full(tokens.real.shape, torch.finfo(torch.float32).min, dtype=torch.float32)
+        for head, begin in enumerate(begins):
+            own = slice(head, head + 1)
+            features = namm.features(tokens.statistics[:, own, begin:], ages[:, own, begin:])
+            every[:, own, begin:] = namm(features, tokens.real[:, own, begin:], bias if bias is None or not bias.ndim else bias[own])
+        return every
 
 
 def default_namm() -> NammPolicy:
