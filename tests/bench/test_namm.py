@@ -36,7 +36,8 @@ def forgetful() -> Namm:
 def test_every_figure_is_there(tmp_path: Path) -> None:
     save_namm(forgetful(), tmp_path / "n.safetensors")
     tasks = replace(tiny.write_corpora(tmp_path), names=("recall",), tokens=(300,), prompts=2)
-    config = NammBenchConfig(namm=str(tmp_path / "n.safetensors"), tasks=tasks, shares=(0.5,), kinds=1, cost_tokens=96, attached=5)
+    chosen = NammBenchConfig(namm=str(tmp_path / "n.safetensors"), tasks=tasks, shares=(0.5,), kinds=1, cost_tokens=96, attached=5)
+    config = replace(chosen, curve_prompts=1)
     figures = measure_namm(tiny.model(), byte_tokenizer(), config)
     assert set(figures["score"]) == {"full", "recency", "h2o", "l2", "namm"}
     assert figures["score"]["full"] == 1.0

@@ -34,7 +34,7 @@ def loudness() -> Namm:
     """The more a token was read on average, the higher its score: the weight of the spectrum's first bin alone."""
     namm = Namm(NammConfig(scorer="mlp", delay=64, protect=1))
     with torch.no_grad():
-        namm.net.score.weight[0, namm.config.recency] = 1.0  # type: ignore[union-attr, index]
+        namm.net.score.weight[0, namm.config.recency] = 1.0
     return namm
 
 

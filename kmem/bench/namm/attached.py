@@ -60,9 +60,9 @@ def measure_attached(
             if name in right:
                 right[name] += index in read
     share, low = shares(losses)
-    nothing, five = (sum(losses[name]) for name in ("nothing", "five"))
+    nothing, kept = (sum(losses[name]) for name in ("nothing", "five"))
     return {
-        "share_of_five": {name: (nothing - sum(losses[name])) / (nothing - five) for name in ("namm", "h2o", "right", "wrong")},
+        "share_of_five": {name: (nothing - sum(losses[name])) / (nothing - kept) for name in ("namm", "h2o", "right", "wrong")},
         "slots": SLOTS,
         "right_kept": {name: found / len(probes) for name, found in right.items()},
         "share_of_text_gain": share,

@@ -81,13 +81,14 @@ class Distiller:
         self._optimizer.step()
         newton = (1 - (1 - self._share) * fallen - float(kept.mean())) / max(float(rise.mean()), 1e-3)
         with torch.no_grad():
-            self.namm.net.score.bias += DAMPING * min(1.0, max(-1.0, newton))
+            self.namm.net.score.bias.add_(DAMPING * min(1.0, max(-1.0, newton)))
         self.losses.append(loss)
 
     def _drawn(self, step: int) -> Path:
         """Every recording once, in an order of chance, before any comes again."""
         epoch, place = divmod(step, len(self._paths))
-        return self._paths[np.random.default_rng([self._seed, epoch]).permutation(len(self._paths))[place]]
+        order = np.random.default_rng([self._seed, epoch]).permutation(len(self._paths))
+        return self._paths[int(order[place])]
 
     def _loss(self, path: Path, recording: Recording, gate: Tensor) -> tuple[float, Tensor]:
         """And its slope at the log gates [L, H, T]."""

@@ -8,9 +8,7 @@ from typing import Any
 
 from transformers import PreTrainedModel
 
-from kmem.encoder.anatomy import examine
 from kmem.encoder.load import load_model
-from kmem.errors import ConfigError
 from kmem.models.namm.checkpoint import save_namm
 from kmem.models.namm.scorer import Namm, vector
 from kmem.progress import Progress, silent
@@ -21,7 +19,7 @@ from kmem.training.namm.population import Alone, Population, workers
 from kmem.training.namm.recipe import Recipe
 from kmem.training.namm.recording import load_recording
 from kmem.training.namm.regime import answered
-from kmem.training.namm.start import start
+from kmem.training.namm.start import require_fit, start
 from kmem.written import whole_text
 
 TRUE_PROMPTS = 4
@@ -57,7 +55,7 @@ def evolve(recipe: Recipe, file: Path, *, device: str = "cpu", processes: int = 
     checkpoint, folder = checkpoint_of(file), recordings_of(file)
     state = State.load(checkpoint, recipe) if checkpoint.exists() else State(recipe=recipe)
     model, tokenizer = load_model(recipe.model, device=device, dtype=recipe.dtype)
-    _require_fit(recipe, model)
+    require_fit(recipe, model)
     state.save(checkpoint)
     collection = collect(model, tokenizer, recipe, folder, progress=progress)
     namm, losses = start(model, recipe, collection, folder, progress=progress)
@@ -90,17 +88,6 @@ def evolve(recipe: Recipe, file: Path, *, device: str = "cpu", processes: int = 
     checkpoint.unlink()
     shutil.rmtree(folder)
     return report
-
-
-def _require_fit(recipe: Recipe, model: PreTrainedModel) -> None:
-    """Raise ConfigError where heads are to have biases of their own, and the model has other heads."""
-    asked, anatomy = (recipe.namm.layers, recipe.namm.heads), examine(model)
-    there = (anatomy.layers, anatomy.heads)
-    if asked not in ((0, 0), there):
-        raise ConfigError(
-            f"namm.layers and namm.heads are {asked[0]} and {asked[1]}, but {recipe.model} has {there[0]} layers of {there[1]} "
-            "key-value heads; give these, or 0 and 0 for one network for all heads."
-        )
 
 
 def _true(model: PreTrainedModel, namm: Namm, collection: Collection, progress: Progress) -> dict[str, Any]:

@@ -4,6 +4,8 @@ from pathlib import Path
 
 from transformers import PreTrainedModel
 
+from kmem.encoder.anatomy import examine
+from kmem.errors import ConfigError
 from kmem.models.namm.checkpoint import load_namm, notes_of, save_namm
 from kmem.models.namm.scorer import Namm
 from kmem.progress import Progress, silent
@@ -28,6 +30,17 @@ def start(
         return namm, {"regression": regression}
     namm, distillation = _distilled(model, namm, recipe, collection, folder, progress)
     return namm, {"regression": regression, "distillation": distillation}
+
+
+def require_fit(recipe: Recipe, model: PreTrainedModel) -> None:
+    """Raise ConfigError where heads are to have biases of their own, and the model has other heads."""
+    asked, anatomy = (recipe.namm.layers, recipe.namm.heads), examine(model)
+    there = (anatomy.layers, anatomy.heads)
+    if asked not in ((0, 0), there):
+        raise ConfigError(
+            f"namm.layers and namm.heads are {asked[0]} and {asked[1]}, but {recipe.model} has {there[0]} layers of {there[1]} "
+            "key-value heads; give these, or 0 and 0 for one network for all heads."
+        )
 
 
 def _regressed(recipe: Recipe, collection: Collection, place: Path, progress: Progress) -> tuple[Namm, list[float]]:

@@ -60,7 +60,7 @@ def test_how_fast_a_gate_rises_with_the_last_bias(recording: Recording) -> None:
     with torch.no_grad():
         namm.net.score.bias.fill_(0.7)  # far from 0, so that a small step drops nothing
         gate, slope = gates(namm, recording, 0.5)
-        namm.net.score.bias += 1e-3
+        namm.net.score.bias.add_(1e-3)
         moved, _ = gates(namm, recording, 0.5)
     torch.testing.assert_close((moved - gate) / 1e-3, slope, rtol=2e-2, atol=2e-3)
 
@@ -102,4 +102,4 @@ def test_a_stopped_one_goes_on_to_the_same(paths: list[Path], tmp_path: Path) ->
 def test_wrong_options() -> None:
     for wrong in ({"steps": -1}, {"learning_rate": 0.0}, {"temperature": 0.0}, {"temperature": 2.0}):
         with pytest.raises(ConfigError):
-            DistillationConfig(**wrong)  # type: ignore[arg-type]
+            DistillationConfig(**wrong)
