@@ -160,7 +160,7 @@ class Nothing(Forget):
 
 @pytest.mark.parametrize("piece", [None, 24])
 def test_the_tail_of_a_chat_template_stays(piece: int | None, tokenizer: PreTrainedTokenizerFast) -> None:
-    """The turn's opening, behind the user's text: with a policy that wants nothing it is there after every firing, with the newest tokens."""
+    """The turn's opening, behind the user's text: it stays although the policy wants nothing, with the newest tokens."""
     turns = "{% for message in messages %}<{{ message.role }}>{{ message.content }}</>{% endfor %}"
     tokenizer.chat_template = turns + "{% if add_generation_prompt %}<assist>{% endif %}"
     model, policy = tiny_model(), Nothing()
