@@ -57,7 +57,11 @@ def find(
 
 
 def _embedded(
-    embed: Callable[[Sequence[str]], NDArray[np.float32]], texts: Sequence[Sequence[int]], tokenizer: PreTrainedTokenizerBase, stage: str, progress: Progress
+    embed: Callable[[Sequence[str]], NDArray[np.float32]],
+    texts: Sequence[Sequence[int]],
+    tokenizer: PreTrainedTokenizerBase,
+    stage: str,
+    progress: Progress,
 ) -> NDArray[np.float32]:
     parts = []
     progress(stage, 0, len(texts))

@@ -48,7 +48,7 @@ class Lora:
         self._model, self._peft = model, peft
         self._config = peft.LoraConfig(
             r=config.rank,
-            lora_alpha=config.alpha,
+            lora_alpha=config.alpha,  # type: ignore[arg-type]  # a factor, which need not be whole
             target_modules=list(config.targets),
             lora_dropout=0.0,
             bias="none",
@@ -83,7 +83,7 @@ class Lora:
             metadata={"format": "pt"},
         )
         self._config.inference_mode = True
-        self._config.save_pretrained(folder)
+        self._config.save_pretrained(str(folder))
 
 
 class Full:

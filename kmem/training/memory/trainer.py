@@ -75,7 +75,7 @@ class Trainer:
                 parts[name] = parts.get(name, 0.0) + value / training.accumulate
         norm = float(torch.nn.utils.clip_grad_norm_(self.trained.parameters.values(), training.clip))
         rate = learning_rate(training, self.step) * self.scale
-        line = {"step": self.step, "loss": loss, **parts, "norm": norm, "rate": rate}
+        line: dict[str, Any] = {"step": self.step, "loss": loss, **parts, "norm": norm, "rate": rate}
         if is_spike(training, loss, norm, self.accepted):
             line["passed_over"] = training.spike
             self._pass_over()

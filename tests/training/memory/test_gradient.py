@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from transformers import PreTrainedModel
 
 from kmem.encoder.encode import Encoder
 from kmem.encoder.hook import handling, hooked
+from kmem.encoder.select import LayerView
 from kmem.runtime.attach import attach
 from kmem.runtime.schedule import Span
 from kmem.training.memory.example import Example
@@ -23,6 +25,8 @@ from tests.tiny import ARCHITECTURES, BMOJO, SCALED_LOGITS, SHORT_WINDOWED
 from tests.training.memory.tiny import PROFILE, REFERENCES, tiny_encoder
 
 TEXT = tuple(b"Which lake lies in the north, and does iron rust there?")
+FIXED = replace(PROFILE, selector="first")
+"""Whose choice no small step can change."""
 EXAMPLES = (
     Example(context=TEXT[:1], target=TEXT[1:], reads=((0, 16, (2,)), (16, 32, (0, 2)), (32, len(TEXT), (1, 0, 2)))),
     Example(context=TEXT[:9], target=TEXT[9:20], reads=((0, 20, (3, 1)),), taught=(65, 66, *TEXT[:9])),
@@ -59,18 +63,18 @@ def test_written_memories_are_those_of_a_bank() -> None:
 
 
 def test_gradients_are_those_that_small_steps_show() -> None:
-    """The value projection of layer 1 feeds what is kept of layers 2 and 1, and what is read; in float64 the slope is sharp."""
-    encoder = tiny_encoder()
+    """The value projection of layer 1 feeds what is kept of layers 2 and 1, and what is read. Norms are float32 in a float64 model."""
+    encoder = tiny_encoder(FIXED)
     model = encoder.model.double()
     weight = model.model.layers[1].self_attn.v_proj.weight.requires_grad_()
     (gradient,) = torch.autograd.grad(nll(encoder), weight)
     for place in ((0, 0), (3, 17), (11, 5)):
-        assert float(gradient[place]) == pytest.approx(slope(lambda: nll(encoder), weight, place), rel=1e-4)
+        assert float(gradient[place]) == pytest.approx(slope(lambda: nll(encoder), weight, place), rel=5e-3)
 
 
 def test_the_gradient_flows_through_kept_keys_and_values_alone() -> None:
     """Another model of the same weights reads, and has no gradient: reference → kept keys and values → loss is the one path left."""
-    encoder, reader = tiny_encoder(), tiny_encoder().model.double()
+    encoder, reader = tiny_encoder(FIXED), tiny_encoder().model.double()
     model = encoder.model.double()
     example = EXAMPLES[0]
     segments = segments_of([example.reads], {0: 0, 1: 1, 2: 2})
@@ -78,15 +82,15 @@ def test_the_gradient_flows_through_kept_keys_and_values_alone() -> None:
 
     def read() -> torch.Tensor:
         written = write_memories(encoder, REFERENCES[:3], range(3))
-        with hooked(reader), handling(Reader(written, PROFILE, segments)):
+        with hooked(reader), handling(Reader(written, FIXED, segments)):
             return target_losses(reader, [(example.context, example.target)]).sum()
 
     for weight in (model.model.layers[0].self_attn.k_proj.weight, model.model.layers[1].mlp.up_proj.weight):
         weight.requires_grad_()
         (gradient,) = torch.autograd.grad(read(), weight)
-        for place in ((17, 3), (20, 30)):
-            assert abs(float(gradient[place])) > 1e-6
-            assert float(gradient[place]) == pytest.approx(slope(read, weight, place), rel=1e-4)
+        place = divmod(int(gradient.abs().argmax()), weight.shape[1])
+        assert abs(float(gradient[place])) > 0.5
+        assert float(gradient[place]) == pytest.approx(slope(read, weight, place), rel=5e-3)
 
 
 def test_what_the_profile_has_no_place_for_gets_no_gradient() -> None:
@@ -94,7 +98,7 @@ def test_what_the_profile_has_no_place_for_gets_no_gradient() -> None:
     encoder = tiny_encoder()
     encoder.model.requires_grad_(True)
     written = write_memories(encoder, REFERENCES, range(4))
-    sum(states.square().sum() for states in (*written.key, *written.value)).backward()  # type: ignore[union-attr,no-untyped-call]
+    sum(states.square().sum() for states in (*written.key, *written.value)).backward()  # type: ignore[union-attr]
     layers = encoder.model.model.layers
     assert layers[1].mlp.up_proj.weight.grad is not None
     assert layers[2].self_attn.k_proj.weight.grad is not None
@@ -102,7 +106,7 @@ def test_what_the_profile_has_no_place_for_gets_no_gradient() -> None:
     assert layers[3].self_attn.k_proj.weight.grad is None
 
 
-def slope(loss: Callable[[], torch.Tensor], weight: torch.Tensor, place: tuple[int, int], step: float = 1e-5) -> float:
+def slope(loss: Callable[[], torch.Tensor], weight: torch.Tensor, place: tuple[int, int], step: float = 1e-3) -> float:
     """By central differences."""
     found = []
     with torch.no_grad():
@@ -117,7 +121,12 @@ def test_the_choice_of_tokens_has_no_gradient(monkeypatch: pytest.MonkeyPatch) -
     encoder = tiny_encoder()
     encoder.model.requires_grad_(True)
     seen = []
-    monkeypatch.setattr(encoder, "score", lambda view: seen.append(view.query.requires_grad or view.key.requires_grad) or view.key.sum(-1))
+
+    def score(view: LayerView) -> torch.Tensor:
+        seen.append(view.query.requires_grad or view.key.requires_grad or view.hidden.requires_grad)
+        return view.key.sum(-1)
+
+    monkeypatch.setattr(encoder, "score", score)
     write_memories(encoder, REFERENCES, range(4))
     assert seen == [False, False, False]
 
@@ -134,9 +143,10 @@ def test_the_loss_is_the_mean_of_what_each_token_costs() -> None:
     found = loss_of(encoder, EXAMPLES, REFERENCES, weights, lambda: teaching(teacher))
     logits = reading_logits(encoder, EXAMPLES, REFERENCES).log_softmax(-1)
     sizes = [len(example.target) for example in EXAMPLES]
-    texts, asked = [logits.split(sizes)[place] for place in (0, 2)], logits.split(sizes)[1]
-    costs = -torch.cat([own.gather(1, torch.tensor(EXAMPLES[place].target)[:, None])[:, 0] for own, place in zip(texts, (0, 2), strict=True)])
-    own = -asked.gather(1, torch.tensor(EXAMPLES[1].target)[:, None])[:, 0]
+    logs = torch.split(logits, sizes)
+    asked = logs[1]
+    each = [-log.gather(1, torch.tensor(example.target)[:, None])[:, 0] for log, example in zip(logs, EXAMPLES, strict=True)]
+    costs, own = torch.cat([each[0], each[2]]), each[1]
     taught = teacher(torch.tensor([[65, 66, *TEXT[:20]]])).logits[0, 10:21].log_softmax(-1)
     told = (taught.exp() * (taught - asked)).sum(-1)
     assert float(found.total) == pytest.approx((0.5 * costs.sum() + 2 * own.sum() + 0.25 * told.sum()).item() / sum(sizes), rel=1e-4)

@@ -1,4 +1,4 @@
-"""What is learnt from, calibrated with, judged and measured is apart; a batch is a matter of seed and number; the text itself is no memory of it."""
+"""What is learnt from, calibrated with and judged by is apart; a batch is a matter of seed and number; no text is its own memory."""
 
 from dataclasses import replace
 from pathlib import Path

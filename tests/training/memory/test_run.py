@@ -15,6 +15,7 @@ import torch
 from kmem.encoder.load import load_model
 from kmem.errors import ConfigError, CorruptBankError
 from kmem.training.memory import trainer as trainer_module
+from kmem.training.memory.objective import Loss, loss_of
 from kmem.training.memory.recipe import AdapterConfig, AskedConfig, LossConfig, Recipe, TextConfig, TrainingConfig
 from kmem.training.memory.run import CHECKPOINT, prepare, train
 from kmem.training.memory.schedule import learning_rate
@@ -23,7 +24,7 @@ from kmem.training.stored import read, write
 from tests.tiny import HashEmbedder
 from tests.training.memory.tiny import TRAINING, recipe
 
-BOTH = {"text": TextConfig(batch_size=1, tokens=96, chunk=32), "losses": LossConfig(next_token=0.5)}
+BOTH: dict[str, Any] = {"text": TextConfig(batch_size=1, tokens=96, chunk=32), "losses": LossConfig(next_token=0.5)}
 
 
 def weights(folder: Path) -> bytes:
@@ -55,16 +56,16 @@ def test_it_goes_on_bit_for_bit_after_a_kill(tmp_path: Path) -> None:
 def killed_at(step: int) -> None:
     """In a process of its own: the same run, ended by SIGKILL in the middle of a step."""
     folder = Path(os.environ["RUN"])
-    real = trainer_module.loss_of
+    calls = 0
 
-    def loss_of(*arguments: Any) -> Any:
-        loss_of.calls += 1  # type: ignore[attr-defined]
-        if loss_of.calls > step:  # type: ignore[attr-defined]
+    def dying(*arguments: Any) -> Loss:
+        nonlocal calls
+        calls += 1
+        if calls > step:
             os.kill(os.getpid(), signal.SIGKILL)
-        return real(*arguments)
+        return loss_of(*arguments)
 
-    loss_of.calls = 0  # type: ignore[attr-defined]
-    trainer_module.loss_of = loss_of
+    pytest.MonkeyPatch().setattr(trainer_module, "loss_of", dying)
     train(recipe(folder, **BOTH), folder / "killed", embedder=HashEmbedder())
 
 
@@ -168,9 +169,7 @@ def test_accumulated_batches_are_one_larger_batch(tmp_path: Path) -> None:
 def whole_loss(trainer: trainer_module.Trainer, number: int) -> float:
     lessons = trainer._lessons
     with torch.no_grad():
-        found = trainer_module.loss_of(
-            trainer.encoder, lessons.batch(number), lessons.references, trainer.recipe.losses, trainer.trained.untrained
-        )
+        found = loss_of(trainer.encoder, lessons.batch(number), lessons.references, trainer.recipe.losses, trainer.trained.untrained)
     return float(found.total)
 
 
@@ -196,7 +195,7 @@ def test_another_run_is_refused(tmp_path: Path) -> None:
 
 
 def test_what_a_model_or_machine_lacks_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ConfigError, match="names qkv; this model's linear layers are .*q_proj"):
+    with pytest.raises(ConfigError, match=r"names qkv; this model's linear layers are .*q_proj"):
         prepare(recipe(tmp_path, adapter=AdapterConfig(targets=("qkv",))), None)
     texts = TextConfig(batch_size=1, tokens=96, chunk=32, embedder="bm25")
     with pytest.raises(ConfigError, match="'bm25' has no vectors"):
