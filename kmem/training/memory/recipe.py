@@ -10,7 +10,7 @@ from kmem.errors import ConfigError, UnknownNameError
 from kmem.leak.guard import TRAINING
 from kmem.options import plain, read_options, section_of
 
-SHIPPED = ("distil",)
+SHIPPED = ("distil", "paper")
 """Recipes by name."""
 CALIBRATION = 272
 """Passages that `kmem calibrate` looks at unless told otherwise: 240 to learn from, 32 to choose the bracket by."""

@@ -64,13 +64,14 @@ def prepare(
 def train(
     recipe: Recipe, folder: Path, *, device: str = "cpu", embedder: Retriever | None = None, progress: Progress = silent
 ) -> dict[str, Any]:
-    """Train, from the checkpoint where there is one, and leave the folder without it. Returns the report, which `kmem.json` has, too.
+    """Train into the folder, made when absent, from the checkpoint in it where there is one. Returns the report, which `kmem.json` has, too.
 
     Raises what `prepare` and Trainer.restore do.
     """
     setting = prepare(recipe, folder, device=device, embedder=embedder, progress=progress)
     trainer, checkpoint = setting.trainer, folder / CHECKPOINT
     base = trainer.encoder.spec.identity  # of the model before training
+    folder.mkdir(exist_ok=True)
     if checkpoint.exists():
         trainer.restore(read(checkpoint))
 
@@ -143,6 +144,7 @@ def _retrieved(
         raise ConfigError(f"text.embedder {recipe.text.embedder!r} has no vectors; name one that has, as minilm.")
     found = find(sequences, references, tokenizer, made, recipe.text, progress=progress)
     if kept is not None:
+        kept.parent.mkdir(exist_ok=True)
         with whole_text(kept) as file:
             json.dump({"of": key, "reads": found.reads, "leaks": found.leaks}, file)
     return found

@@ -76,6 +76,12 @@ def test_the_shipped_recipe_is_the_defaults_spelt_out() -> None:
     assert checked(recipe_of("distil")) == Recipe()
 
 
+def test_the_papers_recipe_is_the_papers_layout() -> None:
+    paper = checked(recipe_of("paper"))
+    assert (paper.profile, paper.text.chunk, paper.text.references, paper.text.before, paper.text.leak) == ("memory3", 64, 1, 4, 0.9)
+    assert (paper.text.batch_size, paper.losses.distillation) == (1, 0)
+
+
 def test_what_cannot_be_is_refused() -> None:
     with pytest.raises(ConfigError, match="learns from nothing"):
         Recipe(asked=AskedConfig(batch_size=0))
