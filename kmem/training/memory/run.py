@@ -8,8 +8,10 @@ from typing import Any
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from kmem import __version__
+from kmem.encoder.adapter import ABOUT, PROFILE
 from kmem.encoder.anatomy import examine
 from kmem.encoder.encode import Encoder
+from kmem.encoder.fingerprint import adapter_of
 from kmem.encoder.load import load_model
 from kmem.encoder.profiles import load_profile
 from kmem.errors import ConfigError, CorruptBankError
@@ -28,7 +30,7 @@ from kmem.training.probes import reference_ids
 from kmem.training.stored import read, write
 from kmem.written import whole_text
 
-CHECKPOINT, RETRIEVED, ABOUT = ".training", ".retrieved.json", "kmem.json"
+CHECKPOINT, RETRIEVED = ".training", ".retrieved.json"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -45,10 +47,12 @@ def prepare(
 ) -> Setting:
     """Load the model, read the corpora, and find what running text reads, or take what was found before for the same in `folder`.
 
-    Raises what each of them raises, ConfigError for a retriever without vectors.
+    Raises what each of them raises, ConfigError for a retriever without vectors and for a model that has an adapter.
     """
     progress("load", 0, 0)
     model, tokenizer = load_model(recipe.model, device=device)
+    if adapter_of(model):
+        raise ConfigError(f"{recipe.model!r} has an adapter already, and adapters are not put on one another: name the model alone.")
     anatomy = examine(model)
     encoder = Encoder(model, tokenizer, load_profile(recipe.profile, layers=anatomy.layers, heads=anatomy.heads))
     progress("load", 1, 1)
@@ -64,7 +68,7 @@ def prepare(
 def train(
     recipe: Recipe, folder: Path, *, device: str = "cpu", embedder: Retriever | None = None, progress: Progress = silent
 ) -> dict[str, Any]:
-    """Train into the folder, made when absent, from the checkpoint in it where there is one. Returns the report, which `kmem.json` has, too.
+    """Train into the folder, made when absent, from the checkpoint in it where there is one. Returns the report, as `kmem.json` has it.
 
     Raises what `prepare` and Trainer.restore do.
     """
@@ -89,10 +93,11 @@ def train(
         "kmem": __version__,
         "kind": recipe.adapter.kind,
         "base": {name: getattr(base, name) for name in ("model", "architecture", "weights", "tokenizer")},
-        "profile": trainer.encoder.profile.to_dict(),
         "recipe": recipe.to_dict(),
         "report": report,
     }
+    with whole_text(folder / PROFILE) as file:
+        json.dump(trainer.encoder.profile.to_dict(), file)
     with whole_text(folder / ABOUT) as file:
         json.dump(about, file, indent=2)
     write_curve(trainer.curve, folder)

@@ -50,6 +50,7 @@ def test_it_goes_on_bit_for_bit_after_a_kill(tmp_path: Path) -> None:
         "curve.jsonl",
         "curve.png",
         "kmem.json",
+        "profile.json",
     ]
 
 

@@ -34,7 +34,8 @@ def recipe(folder: Path, *, training: TrainingConfig = TRAINING, **options: obje
         "data": DataConfig(corpora=(str(folder / "lakes.jsonl"),), reserved=2, judged=4),
         "asked": AskedConfig(batch_size=2, among=3, among_every=2),
         "text": TextConfig(tokens=96, chunk=32),
+        "model": str(folder / "model"),
         "adapter": AdapterConfig(rank=2, alpha=4.0),
         **options,
     }
-    return Recipe(model=str(folder / "model"), profile=str(folder / "tiny.json"), training=training, **given)  # type: ignore[arg-type]
+    return Recipe(profile=str(folder / "tiny.json"), training=training, **given)  # type: ignore[arg-type]
