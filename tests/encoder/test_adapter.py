@@ -95,7 +95,7 @@ def test_another_adapters_memories_are_refused_unless_that_is_allowed(trained: P
 def test_it_belongs_to_the_model_it_was_trained_on(trained: Path, tmp_path: Path) -> None:
     loud(tiny_model(), seed=3).save_pretrained(tmp_path / "other")
     byte_tokenizer().save_pretrained(tmp_path / "other")
-    with pytest.raises(IdentityMismatchError, match="was trained on .*; load the model that it was trained on"):
+    with pytest.raises(IdentityMismatchError, match=r"was trained on .*; load the model that it was trained on"):
         load_model(str(tmp_path / "other"), adapter=str(trained / "adapter"))
     with pytest.raises(ConfigError, match="has an adapter already"):
         prepare(recipe(tmp_path, model=f"{trained / 'model'} + {trained / 'adapter'}"), None)
@@ -141,5 +141,5 @@ def test_a_model_of_another_shape_is_refused(trained: Path, tmp_path: Path) -> N
     (folder / "kmem.json").unlink()
     tiny_model("qwen3").save_pretrained(tmp_path / "other")
     byte_tokenizer().save_pretrained(tmp_path / "other")
-    with pytest.raises(ConfigError, match="is for a layer .* of shape"):
+    with pytest.raises(ConfigError, match=r"is for a layer .* of shape"):
         load_model(str(tmp_path / "other"), adapter=str(folder))
