@@ -11,6 +11,7 @@ from kmem.bench.mismatch import as_written_by
 from kmem.bench.nll import Tick, target_nlls
 from kmem.bench.profiles import chosen_profiles
 from kmem.bench.quality import Asked, among_five, ask, encode, read
+from kmem.bench.questions import Question, measure_questions
 from kmem.bench.share import shares
 from kmem.bench.stored import stored_bytes
 from kmem.encoder.adapter import read_adapter
@@ -27,12 +28,15 @@ TEXT_TOKENS = 256
 """Of a text whose perplexity counts."""
 
 
-def measure_adapter(model: str, config: AdapterConfig, *, progress: Progress = silent) -> dict[str, Any]:
+def measure_adapter(
+    model: str, config: AdapterConfig, *, questions: Sequence[Question] = (), progress: Progress = silent
+) -> dict[str, Any]:
     """`nll` and `share_of_text_gain`, with `low95`, by way to know; shares are of what the text gains the untrained model.
 
     Ways: `nothing` and `text`, untrained, `adapter_nothing` and `adapter_text`; of each profile of S slots `profile_S` and `among_five_S`,
     untrained, `adapter_S` and `adapter_among_five_S`, with the adapter, and `adapter_reads_untrained_S`: memories that the untrained model
-    wrote, read with the adapter. `base`: perplexity without memories of another corpus' held-out texts.
+    wrote, read with the adapter. `base`: perplexity without memories of another corpus' held-out texts. `questions`, where there are any:
+    what `measure_questions` gives, free answers included, `untrained` and with the `adapter`.
     Raises what `read_adapter`, loading, and reading the corpora raise.
     """
     profiles = config.profiles or (_own_profile(config.adapter),)
@@ -61,6 +65,11 @@ def measure_adapter(model: str, config: AdapterConfig, *, progress: Progress = s
             losses[f"{name}_{size}"] = values
     share, low = shares(losses)
     tokens, dim = sum(len(probe.target) for probe in asked.probes), examine(untrained).head_dim
+    answered = {
+        name: measure_questions(reader, tokenizer, questions, chosen, progress=progress)
+        for name, reader in (("untrained", untrained), ("adapter", trained))
+        if questions
+    }
     return {
         "settings": {
             "model": display_name(trained),
@@ -74,6 +83,7 @@ def measure_adapter(model: str, config: AdapterConfig, *, progress: Progress = s
         "low95": low,
         "bytes_per_memory": {name: stored_bytes(profile, dim) for name, profile in chosen.items()},
         "base": _base(untrained, trained, tokenizer, config, progress),
+        **({"questions": answered} if answered else {}),
     }
 
 

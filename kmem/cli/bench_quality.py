@@ -39,10 +39,10 @@ def quality(
 
     require_outputs(json_file, picture)
     if adapter is not None:
-        if full or questions or picture:
-            raise ConfigError("--adapter compares a model with itself untrained: leave --full, --questions and --picture out.")
+        if full or picture:
+            raise ConfigError("--adapter compares a model with itself untrained: leave --full and --picture out.")
         found = AdapterConfig(adapter=adapter, corpus=corpus, articles=articles, profiles=tuple(profile) if profile else None)
-        _adapter(model, found, json_file)
+        _adapter(model, found, questions, json_file)
         return
     asked = [] if questions is None else load_questions(questions)
     config = QualityConfig(corpus=corpus, articles=articles, profiles=tuple(profile) if profile else None, pool=pool, full=full)
@@ -68,18 +68,22 @@ def quality(
         output().print(shares_table(figures["questions"], title=f"{len(asked)} questions of {questions}, {model}"))
 
 
-def _adapter(model: str, config: AdapterConfig, json_file: str | None) -> None:
+def _adapter(model: str, config: AdapterConfig, questions: str | None, json_file: str | None) -> None:
     """Measure a trained model beside the untrained one."""
     from kmem.bench.adapted import measure_adapter
+    from kmem.bench.questions import load_questions
 
+    asked = [] if questions is None else load_questions(questions)
     with progress_bars(quiet=json_file == STANDARD_OUTPUT) as progress:
-        figures = measure_adapter(model, config, progress=progress)
+        figures = measure_adapter(model, config, questions=asked, progress=progress)
     if write_json("quality", figures, json_file):
         return
     used, base = figures["settings"], figures["base"]
     title = f"{used['articles']} passages of {config.corpus} ({used['skipped']} skipped), {used['model']}"
     output().print(shares_table(figures, title=title))
     said = f"without memories, on {base['texts']} held-out texts of {base['corpus']}: perplexity {base['untrained']:.2f}"
+    for name, answered in figures.get("questions", {}).items():
+        output().print(shares_table(answered, title=f"{len(asked)} questions of {questions}, {name}"))
     output().print(f"{said} untrained, {base['adapter']:.2f} with the adapter ({base['adapter_over_untrained']:.3f} times)")
 
 

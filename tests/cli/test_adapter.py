@@ -47,11 +47,15 @@ def test_a_bank_belongs_to_its_adapter(kmem: Run, trained: Path, tmp_path: Path)
 def test_quality_beside_the_untrained_model(kmem: Run, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("kmem.bench.config.AdapterConfig.other", str(trained / "lakes.jsonl"))
     options = ("--model", trained / "model", "--corpus", trained / "lakes.jsonl", "--articles", "3")
-    outcome = kmem("bench", "quality", *options, "--adapter", trained / "adapter", "--json", tmp_path / "q.json")
+    (tmp_path / "q.jsonl").write_text(json.dumps({"question": "Where is Lake 3?", "answer": "north", "context": "Lake 3 lies north."}))
+    asking = ("--questions", tmp_path / "q.jsonl")
+    outcome = kmem("bench", "quality", *options, *asking, "--adapter", trained / "adapter", "--json", tmp_path / "q.json")
     assert outcome.code == 0, outcome
     for said in ("adapter_57", "adapter_among_five_57", "adapter_reads_untrained_57", "adapter_nothing"):
         assert said in outcome.out
     figures = json.loads((tmp_path / "q.json").read_text())
     assert figures["nll"]["adapter_57"] != figures["nll"]["profile_57"]
     assert figures["base"]["adapter_over_untrained"] > 0
+    assert figures["questions"]["adapter"]["f1"].keys() == {"nothing", "text", "text_in_bracket", "profile_57"}
+    assert figures["questions"]["adapter"]["nll"]["nothing"] != figures["questions"]["untrained"]["nll"]["nothing"]
     refused(kmem("bench", "quality", *options, "--adapter", trained / "adapter", "--full"), "leave --full")
