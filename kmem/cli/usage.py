@@ -23,6 +23,7 @@ def explain(error: Exception) -> str:
     elif re.match("No such option: -[^-]", said):
         said += "; write -- before a value that begins with a minus"
     context = getattr(error, "ctx", None)
+    said = re.sub(r" \(Possible options: ([^)]+)\)", r"; did you mean \1?", said)
     said = said.rstrip(".").replace(". Did", "; did")
     return f"{said}; see {context.command_path if context else 'kmem'} --help."
 
