@@ -1,5 +1,6 @@
 """`kmem build`: documents → a bank."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ from kmem.cli.device import known_device
 from kmem.cli.render import JSON_OPTION, counted, human_bytes, human_seconds, output, print_json, progress_bars, say
 from kmem.cli.stopped import saying_how_to_go_on
 from kmem.cli.usage import UsageError, naming_flags
+from kmem.encoder.named import with_adapter
 from kmem.kbuild.rules.config import RulesConfig
 from kmem.options import read_options
 from kmem.paths import is_bank_folder
@@ -44,7 +46,7 @@ _FLAGS = {
 """Parameters that are called otherwise in a configuration file."""
 _BOTH = {"dedup": "mode", "dedup_threshold": "threshold"}
 """Those that are about documents and chunks alike."""
-_HERE = ("config", "print_config", "dry_run", "resume", "as_json", "rule")
+_HERE = ("adapter", "config", "print_config", "dry_run", "resume", "as_json", "rule")
 """Those that no file has."""
 
 
@@ -55,6 +57,7 @@ def build(
     ),
     out: str | None = typer.Option(None, help="Folder or URL of the new bank."),
     model: str = typer.Option(DEFAULT.model, help="smollm2, gemma3-270m, a model folder, or a hub name."),
+    adapter: str | None = typer.Option(None, metavar="FOLDER", help="What kmem train memory wrote: the model writes with it."),
     profile: str = typer.Option(DEFAULT.profile, help="smollm2-720, memory3, uniform8, a profile's JSON file; auto goes by the model."),
     selector: str | None = typer.Option(DEFAULT.selector, help="Which tokens a head keeps; default: the profile's own."),
     quantiser: str = typer.Option(DEFAULT.quantiser, help="Payload: int8, fp16, bf16 or fp32; vq is trained on a bank: kmem convert."),
@@ -109,11 +112,15 @@ def build(
 ) -> None:
     """Turn documents into a **bank** of explicit memories that the model can read while it generates."""
     with naming_flags(context, _FLAGS | {name: f"dedup.{option}" for name, option in _BOTH.items()}):
-        _build(context, config, print_config=print_config, dry_run=dry_run, resume=resume, as_json=as_json)
+        _build(context, config, adapter, print_config=print_config, dry_run=dry_run, resume=resume, as_json=as_json)
 
 
-def _build(context: typer.Context, config: str | None, *, print_config: bool, dry_run: bool, resume: bool, as_json: bool) -> None:
+def _build(
+    context: typer.Context, config: str | None, adapter: str | None, *, print_config: bool, dry_run: bool, resume: bool, as_json: bool
+) -> None:
     options = options_of(read_options(config) if config is not None else {}, _given(context))
+    if adapter is not None:
+        options = replace(options, build=replace(options.build, model=with_adapter(options.build.model, adapter)))
     if print_config:
         typer.echo(options.to_yaml(), nl=False)
         return
