@@ -14,14 +14,15 @@ class QualityConfig:
     """corpus: whose held-out passages are asked about, `articles` of them after the first DEVELOPMENT.
 
     profiles: names or files, None for those that are shipped for the model, else `auto`; the first is also read among five and retrieved.
-    pool: memories that retrieval chooses from. full: every selector at equal bytes, too. questions: a JSONL file of `question`, `answer`
-    and `context`.
+    pool: memories that retrieval chooses from. selectors: what is measured at equal bytes, too, full: all there are. questions: a JSONL
+    file of `question`, `answer` and `context`.
     """
 
     corpus: str = "corpus:foldoc"
     articles: int = 64
     profiles: tuple[str, ...] | None = None
     pool: int = 1000
+    selectors: tuple[str, ...] = ()
     full: bool = False
     questions: str | None = None
 

@@ -9,7 +9,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from kmem.bench.config import DEVELOPMENT, QualityConfig
 from kmem.bench.guarded import nearest
 from kmem.bench.nll import target_nlls
-from kmem.bench.profiles import chosen_profiles, measured_profiles
+from kmem.bench.profiles import chosen_profiles, chosen_selectors, measured_profiles
 from kmem.bench.share import shares
 from kmem.bench.stored import as_stored, stored_bytes
 from kmem.encoder.anatomy import examine
@@ -47,13 +47,13 @@ def measure_quality(
 ) -> dict[str, Any]:
     """`nll` per target token (nats), `share_of_text_gain`, `low95` of it, and `bytes_per_memory` (float16) of each way to know; `settings`.
 
-    Ways: nothing; text in the prompt; memories of the passage itself (dense, each profile, uniform8, random8, with `full` every selector
-    in the budgets of uniform8 and of the first profile); its memory among four others; the five that a search of the pool finds, as
+    Ways: nothing; text in the prompt; memories of the passage itself (dense, each profile, uniform8, random8, and each selector asked
+    for in the budgets of uniform8 and of the first profile); its memory among four others; the five that a search of the pool finds, as
     memories and as texts. share = (nothing − x) / (nothing − text), of NLL summed over all targets.
     Raises SourceNotFoundError for a corpus without titles, and what loading profiles and reading the corpus raise.
     """
     chosen = chosen_profiles(model, config)
-    profiles = measured_profiles(chosen, full=config.full)
+    profiles = measured_profiles(chosen, chosen_selectors(config))
     asked = ask(tokenizer, config)
     first = next(iter(chosen))
     among = f"among_five_{first.removeprefix('profile_')}"

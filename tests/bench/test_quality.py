@@ -8,12 +8,13 @@ import torch
 
 from kmem.bench import quality
 from kmem.bench.config import DEVELOPMENT, QualityConfig
-from kmem.bench.profiles import chosen_profiles, measured_profiles
+from kmem.bench.profiles import chosen_profiles, chosen_selectors, measured_profiles
 from kmem.bench.quality import among_five, ask, encode, measure_quality
 from kmem.bench.stored import as_stored, stored_bytes
 from kmem.encoder.encode import Encoder
 from kmem.encoder.profiles import fitting_profiles
-from kmem.errors import ConfigError, SourceNotFoundError
+from kmem.encoder.select import SELECTORS
+from kmem.errors import ConfigError, SourceNotFoundError, UnknownNameError
 from kmem.profile import Profile
 from kmem.progress import silent
 from kmem.training.passages import passages
@@ -64,7 +65,20 @@ def test_profiles_of_one_size_have_keys_of_their_own(tmp_path: Path) -> None:
         Path(files[-1]).write_text(json.dumps({"name": name, "budget": uniform_budget(4)}))
     chosen = chosen_profiles(tiny_model(), QualityConfig(profiles=tuple(files)))
     assert list(chosen) == ["profile_32", "profile_32_b", "profile_32_b_2", "profile_32_b_3"]
-    assert list(measured_profiles(chosen, full=False)) == ["dense", *chosen, "uniform8", "random8"]
+    assert list(measured_profiles(chosen)) == ["dense", *chosen, "uniform8", "random8"]
+
+
+def test_selectors_that_are_named_are_measured_in_both_budgets_and_full_names_all() -> None:
+    chosen = chosen_profiles(tiny_model(), QualityConfig())
+    named = chosen_selectors(QualityConfig(selectors=("innovation", "h2o", "innovation")))
+    assert named == ("innovation", "h2o")
+    found = measured_profiles(chosen, named)
+    assert list(found)[-4:] == ["uniform8_innovation", "budget_64_innovation", "uniform8_h2o", "budget_64_h2o"]
+    assert {profile.selector for profile in list(found.values())[-4:]} == {"innovation", "h2o"}
+    assert {profile.slots for profile in list(found.values())[-4:]} == {64}
+    assert chosen_selectors(QualityConfig(selectors=("h2o",), full=True)) == tuple(SELECTORS)
+    with pytest.raises(UnknownNameError, match="innovation"):
+        chosen_selectors(QualityConfig(selectors=("inovation",)))
 
 
 def test_profiles_go_by_the_model_unless_they_are_named() -> None:
