@@ -11,6 +11,7 @@ from kmem.bench.bmojo.config import BMOJO, EQUAL_LAYERS, TRANSFORMER, BMojoBench
 from kmem.bench.bmojo.memory import peak_bytes
 from kmem.bench.bmojo.sides import Learner, Reader, built, configs
 from kmem.bench.pairs import in_turn, paired, timed
+from kmem.kernels.chunked_window.attend import kept_masks
 from kmem.models.bmojo import BMojoCache, BMojoForCausalLM
 from kmem.models.bmojo.equal import parameters
 from kmem.progress import Progress, silent
@@ -130,6 +131,7 @@ def _memory(
     progress("memory", 0, len(sides))
     for done, (name, length) in enumerate(sides, 1):
         reader, caches = Reader(model=models[name], ids=texts[length], piece=config.piece), list[BMojoCache]()
+        kept_masks.cache_clear()  # else what a text before it has left would not be counted
         peak = peak_bytes(lambda: caches.append(reader()), texts[length].device)  # noqa: B023  # called here
         found["peak_bytes"].setdefault(name, {})[str(length)] = peak
         found["state_bytes"].setdefault(name, {})[str(length)] = sum(sum(layer.values()) for layer in caches[0].bytes_per_layer())
