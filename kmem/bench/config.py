@@ -14,8 +14,8 @@ class QualityConfig:
     """corpus: whose held-out passages are asked about, `articles` of them after the first DEVELOPMENT.
 
     profiles: names or files, None for those that are shipped for the model, else `auto`; the first is also read among five and retrieved.
-    pool: memories that retrieval chooses from. selectors: what is measured at equal bytes, too, full: all there are. questions: a JSONL
-    file of `question`, `answer` and `context`.
+    pool: memories that retrieval chooses from. selectors: these at equal bytes, and nothing else. full: every selector, too. questions: a
+    JSONL file of `question`, `answer` and `context`.
     """
 
     corpus: str = "corpus:foldoc"
@@ -32,3 +32,5 @@ class QualityConfig:
         require_name(self.corpus, "corpus")
         if self.profiles is not None and not self.profiles:
             raise ConfigError("profiles is empty; name at least one, or None for those that are shipped for the model.")
+        if self.selectors and self.full:
+            raise ConfigError("selectors measures those alone, full measures everything: give one of them.")

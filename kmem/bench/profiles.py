@@ -1,6 +1,5 @@
 """Which profiles a benchmark measures, and by which key each is known in its result."""
 
-from collections.abc import Iterable
 from dataclasses import replace
 
 from transformers import PreTrainedModel
@@ -28,21 +27,19 @@ def chosen_profiles(model: PreTrainedModel, config: QualityConfig) -> dict[str, 
     return found
 
 
-def measured_profiles(chosen: dict[str, Profile], selectors: Iterable[str] = ()) -> dict[str, Profile]:
+def measured_profiles(chosen: dict[str, Profile], config: QualityConfig) -> dict[str, Profile]:
     """Every profile that is measured: beside the chosen ones what is most (dense) and what is least, all in the bracket of the first.
 
-    Each of `selectors` is measured in two budgets, those of uniform8 and of the first.
+    A selector is measured in two budgets, those of uniform8 and of the first; those that are asked for by name are all that is.
     """
     first = next(iter(chosen.values()))
     layers, heads = first.layers, first.heads
     uniform = replace(uniform8_profile(layers, heads), prefix=first.prefix, suffix=first.suffix, align=first.align)
-    found = {
-        "dense": dense_profile(layers, heads, like=first),
-        **chosen,
-        "uniform8": uniform,
-        "random8": replace(uniform, selector="random"),
-    }
-    for name in selectors:
+    found: dict[str, Profile] = {}
+    if not config.selectors:
+        found |= {"dense": dense_profile(layers, heads, like=first), **chosen}
+        found |= {"uniform8": uniform, "random8": replace(uniform, selector="random")}
+    for name in chosen_selectors(config):
         found[f"uniform8_{name}"] = replace(uniform, selector=name)
         found[f"budget_{first.slots}_{name}"] = replace(first, selector=name)
     return found

@@ -23,9 +23,7 @@ def quality(
         None, help="Profiles to measure, by default those shipped for the model; the first is also read among five and retrieved."
     ),
     pool: int = typer.Option(DEFAULT.pool, help="Passages that retrieval chooses from."),
-    selector: list[str] | None = typer.Option(
-        None, help="Selectors to measure, too, at equal bytes: 8 tokens a head, and the first budget."
-    ),
+    selector: list[str] | None = typer.Option(None, help="Only this selector, with 8 tokens a head and in the first profile's budget."),
     full: bool = typer.Option(False, "--full", help="Every selector at equal bytes, too."),
     questions: str | None = typer.Option(None, metavar="FILE", help="JSON lines of question, answer and context: exact match and F1, too."),
     picture: str | None = typer.Option(None, metavar="PNG", help="Draw bytes against share."),

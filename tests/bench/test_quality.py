@@ -65,20 +65,29 @@ def test_profiles_of_one_size_have_keys_of_their_own(tmp_path: Path) -> None:
         Path(files[-1]).write_text(json.dumps({"name": name, "budget": uniform_budget(4)}))
     chosen = chosen_profiles(tiny_model(), QualityConfig(profiles=tuple(files)))
     assert list(chosen) == ["profile_32", "profile_32_b", "profile_32_b_2", "profile_32_b_3"]
-    assert list(measured_profiles(chosen)) == ["dense", *chosen, "uniform8", "random8"]
+    assert list(measured_profiles(chosen, QualityConfig())) == ["dense", *chosen, "uniform8", "random8"]
 
 
-def test_selectors_that_are_named_are_measured_in_both_budgets_and_full_names_all() -> None:
+def test_selectors_that_are_named_are_measured_alone_and_full_measures_all() -> None:
     chosen = chosen_profiles(tiny_model(), QualityConfig())
-    named = chosen_selectors(QualityConfig(selectors=("innovation", "h2o", "innovation")))
-    assert named == ("innovation", "h2o")
-    found = measured_profiles(chosen, named)
-    assert list(found)[-4:] == ["uniform8_innovation", "budget_64_innovation", "uniform8_h2o", "budget_64_h2o"]
-    assert {profile.selector for profile in list(found.values())[-4:]} == {"innovation", "h2o"}
-    assert {profile.slots for profile in list(found.values())[-4:]} == {64}
-    assert chosen_selectors(QualityConfig(selectors=("h2o",), full=True)) == tuple(SELECTORS)
-    with pytest.raises(UnknownNameError, match="innovation"):
+    found = measured_profiles(chosen, QualityConfig(selectors=("innovation", "h2o", "innovation")))
+    assert list(found) == ["uniform8_innovation", "budget_64_innovation", "uniform8_h2o", "budget_64_h2o"]
+    assert [profile.selector for profile in found.values()] == ["innovation"] * 2 + ["h2o"] * 2
+    every = measured_profiles(chosen, QualityConfig(full=True))
+    assert found.items() < every.items()
+    assert len(every) == 4 + 2 * len(SELECTORS)
+    with pytest.raises(UnknownNameError, match=r"'inovation'; there are .*innovation"):
         chosen_selectors(QualityConfig(selectors=("inovation",)))
+    with pytest.raises(ConfigError, match="give one of them"):
+        QualityConfig(selectors=("h2o",), full=True)
+
+
+def test_a_selector_s_figures_are_those_of_the_whole_table(corpus: str) -> None:
+    both = [QualityConfig(corpus=corpus, articles=3, pool=5, **more) for more in ({"full": True}, {"selectors": ("innovation",)})]
+    full, alone = (measure_quality(tiny_model(), byte_tokenizer(), config) for config in both)
+    assert list(alone["nll"]) == ["nothing", "text", "uniform8_innovation", "budget_64_innovation"]
+    assert alone["nll"] == {name: pytest.approx(full["nll"][name]) for name in alone["nll"]}
+    assert alone["low95"] == {name: pytest.approx(full["low95"][name]) for name in alone["low95"]}
 
 
 def test_profiles_go_by_the_model_unless_they_are_named() -> None:
