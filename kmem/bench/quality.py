@@ -49,7 +49,8 @@ def measure_quality(
 
     Ways: nothing; text in the prompt; memories of the passage itself (dense, each profile, uniform8, random8, with `full` every selector
     in the budgets of uniform8 and of the first profile); its memory among four others; the five that a search of the pool finds, as
-    memories and as texts. With `selectors` only nothing, the text, and these in both budgets. share = (nothing − x) / (nothing − text), of NLL summed over all targets.
+    memories and as texts. With `selectors` only nothing, the text, and these in both budgets.
+    share = (nothing − x) / (nothing − text), of NLL summed over all targets.
     Raises SourceNotFoundError for a corpus without titles, and what loading profiles and reading the corpus raise.
     """
     chosen = chosen_profiles(model, config)
