@@ -21,12 +21,15 @@ def status(
         print_json(found.to_dict())
         return
     by = f" ({found.writer})" if found.writer else ""
-    table = Table("stage", "done", "of", "tasks", "a second", "left", title=Text(f"{found.place}: {found.state}{by}"), title_justify="left")
+    table = Table(
+        "stage", "done", "of", "", "tasks", "a second", "left", title=Text(f"{found.place}: {found.state}{by}"), title_justify="left"
+    )
     for name, stage in found.stages.items():
         table.add_row(
             name,
             f"{stage.done:,}",
             f"{stage.total:,}" if stage.total else "?",
+            stage.unit,
             f"{stage.tasks:,}" if stage.tasks is not None else "",
             f"{stage.rate:,.1f}" if stage.rate else "",
             human_seconds(stage.left_s) if stage.left_s is not None else "",

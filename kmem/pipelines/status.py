@@ -15,7 +15,7 @@ from kmem.kstore.place import Place
 from kmem.kstore.writer import is_committed
 from kmem.pipelines.ledger import REJECTED
 from kmem.pipelines.receipts import EMBEDDED, EXECUTOR, STAGES, STATS
-from kmem.pipelines.stats import IN_ORDER
+from kmem.pipelines.stats import CHUNKS, IN_ORDER, PROGRESS_UNITS, unit
 from kmem.pipelines.watch import PROGRESS
 
 FINISHED, AT_WORK, STOPPED = "finished", "at work", "stopped"
@@ -26,7 +26,7 @@ _FOLDERS = {"completions": ENCODE, EMBEDDED: "embed"}
 
 @dataclass(frozen=True, kw_only=True)
 class StageStatus:
-    """done, total: units of the stage as its build last told them; of a finished build what came in. tasks: finished ones, by their
+    """done, total: of `unit`, as the build last told them; of a finished build what came in. tasks: finished ones, by their
     markers, None when the build is finished. rate: units a second.
     """
 
@@ -35,6 +35,7 @@ class StageStatus:
     tasks: int | None = 0
     rate: float | None = None
     left_s: float | None = None
+    unit: str = CHUNKS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,15 +94,21 @@ def _stages(files: Mapping[str, int], told: Any) -> dict[str, StageStatus]:
         took, did = stage["now"] - stage["began"], stage["done"] - stage["first"]
         rate = did / took if took > 0 and did > 0 else None
         left = (stage["total"] - stage["done"]) / rate if rate and stage["total"] else None
-        found[name] = StageStatus(done=stage["done"], total=stage["total"], tasks=tasks.pop(name, 0), rate=rate, left_s=left)
-    return found | {name: StageStatus(tasks=count) for name, count in tasks.items()}
+        found[name] = StageStatus(
+            done=stage["done"], total=stage["total"], tasks=tasks.pop(name, 0), rate=rate, left_s=left, unit=_told_in(name)
+        )
+    return found | {name: StageStatus(tasks=count, unit=_told_in(name)) for name, count in tasks.items()}
+
+
+def _told_in(stage: str) -> str:
+    return PROGRESS_UNITS.get(stage, CHUNKS)
 
 
 def _stages_of(stats: Any) -> dict[str, StageStatus]:
     """What each stage of a finished build took in, in their order; its markers are gone."""
     counts = stats.get(STAGES, {})
     return {
-        name: StageStatus(done=counts[name]["in"], total=counts[name]["in"], tasks=None)
+        name: StageStatus(done=counts[name]["in"], total=counts[name]["in"], tasks=None, unit=unit(name))
         for name in sorted(counts, key=[*IN_ORDER, *counts].index)
     }
 

@@ -34,8 +34,8 @@ class LocalCUDACluster(LocalCluster):
 
     def new_worker_spec(self):
         (name, spec), = super().new_worker_spec().items()
-        spec = {**spec, "options": {**spec["options"], "env": {"CUDA_VISIBLE_DEVICES": ",".join(self.devices[name:] + self.devices[:name])}}}
-        return {name: spec}
+        seen = ",".join(self.devices[name:] + self.devices[:name])
+        return {name: {**spec, "options": {**spec["options"], "env": {"CUDA_VISIBLE_DEVICES": seen}}}}
 """
 
 
@@ -62,7 +62,9 @@ def kind(workers: int, device: str) -> str:
 def test_each_worker_has_a_gpu_of_its_own() -> None:
     assert kind(2, "cuda") == "LocalCUDACluster"
     assert kind(1, "cuda") == kind(1, "cuda:1") == kind(9, "cpu") == LocalCluster.__name__
-    with pytest.raises(ConfigError, match=r"^--workers 3 with --device cuda, where PyTorch finds 2 GPUs, and each holds one .* --workers 2\.$"):
+    with pytest.raises(
+        ConfigError, match=r"^--workers 3 with --device cuda, where PyTorch finds 2 GPUs, and each holds one .* --workers 2\.$"
+    ):
         local_cluster(3, "cuda")
     with pytest.raises(ConfigError, match=r"--workers 2 with --device cuda:1, where PyTorch finds 1 GPU, .* --workers 1\.$"):
         local_cluster(2, "cuda:1")
@@ -72,7 +74,9 @@ def test_each_worker_has_a_gpu_of_its_own() -> None:
 def test_several_gpus_are_given_out_by_dask_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gpus, "find_spec", lambda name: None)
     assert kind(1, "cuda") == LocalCluster.__name__
-    with pytest.raises(MissingDependencyError, match=r"--workers 2 on GPUs needs dask-cuda, .*: pip install dask-cuda, or give --workers 1\."):
+    with pytest.raises(
+        MissingDependencyError, match=r"--workers 2 on GPUs needs dask-cuda, .*: pip install dask-cuda, or give --workers 1\."
+    ):
         local_cluster(2, "cuda")
 
 
