@@ -1,6 +1,5 @@
 """`kmem status`: how far a build is, what it left out, whether anyone is at work on it, and how to go on."""
 
-import fcntl
 import json
 import time
 from collections import Counter
@@ -9,8 +8,9 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from kmem.errors import BankNotFoundError
-from kmem.kstore.claim import BUILD, LOCK, has_begun
+from kmem.kstore.claim import BUILD, has_begun
 from kmem.kstore.lease import lease_of
+from kmem.kstore.lock import holder
 from kmem.kstore.place import Place
 from kmem.kstore.writer import is_committed
 from kmem.pipelines.ledger import REJECTED
@@ -134,15 +134,8 @@ def _writer(place: Place) -> str | None:
     if place.folder is None:
         lease = lease_of(place)
         return f"{lease.host}, pid {lease.pid}" if lease is not None and lease.fresh else None
-    try:
-        with (place.folder / LOCK).open("r+") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return f"pid {file.read().strip() or 'unknown'}"
-    except OSError:
-        return None
-    return None
+    pid = holder(place)
+    return None if pid is None else f"pid {pid}"
 
 
 def _json(place: Place, file: str) -> Any:

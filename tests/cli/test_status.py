@@ -58,7 +58,7 @@ def test_two_builds_into_one_folder(
             assert refused.code == 2
             assert refused.err.count("\n") == 1
             assert refused.out == ""
-        assert f"Another build (pid {pid}) is writing to {out}" in refused.err
+            assert f"Another build (pid {pid}) is writing to {out}; wait until it is done, or choose another place." in refused.err
         assert bank_files(out) == before
         shown = kmem("status", out)
         assert shown.code == 0
