@@ -41,4 +41,4 @@ def status(
     if found.encode is False:
         console.print(f"Encoded: {UNENCODED}.", markup=False, soft_wrap=True)
     if found.resume:
-        console.print(f"To go on, {found.resume}.", markup=False, soft_wrap=True)
+        console.print(f"To go on, {found.resume}", markup=False, soft_wrap=True)

@@ -1,6 +1,7 @@
 """`kmem status`: how far a build is, what it left out, whether anyone is at work on it, and how to go on."""
 
 import json
+import shlex
 import time
 from collections import Counter
 from collections.abc import Mapping
@@ -13,6 +14,7 @@ from kmem.kstore.lease import lease_of
 from kmem.kstore.lock import holder
 from kmem.kstore.place import Place
 from kmem.kstore.writer import is_committed
+from kmem.pipelines.closing import CONFIG
 from kmem.pipelines.ledger import REJECTED
 from kmem.pipelines.receipts import EMBEDDED, EXECUTOR, STAGES, STATS
 from kmem.pipelines.stats import CHUNKS, IN_ORDER, PROGRESS_UNITS, unit
@@ -77,8 +79,15 @@ def status(place: Place) -> BuildStatus:
         encode=encode,
         stages={TEXTS if name == ENCODE and encode is False else name: stage for name, stage in stages.items()},
         rejected=_rejected(place, files, stats),
-        resume=None if state != STOPPED else f"repeat the kmem build that began {place} with --resume",
+        resume=_way_on(place) if state == STOPPED else None,
     )
+
+
+def _way_on(place: Place) -> str:
+    """The command, where its options lie on this machine; sources may be named from the folder where the build was begun."""
+    if place.folder is None or not (place.folder / CONFIG).exists():
+        return f"repeat the kmem build that began {place} with --resume"
+    return f"in the folder where it was begun: {shlex.join(['kmem', 'build', '--config', place.at(CONFIG), '--resume'])}"
 
 
 def _stages(files: Mapping[str, int], told: Any) -> dict[str, StageStatus]:

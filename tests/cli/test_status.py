@@ -70,12 +70,13 @@ def test_two_builds_into_one_folder(
 
     shown = kmem("status", out)
     assert f"{out}: stopped" in shown.out
-    assert f"To go on, repeat the kmem build that began {out} with --resume." in shown.out
+    way_on = ("build", "--config", out / "build" / "config.yaml", "--resume")
+    assert f"To go on, in the folder where it was begun: kmem {' '.join(map(str, way_on))}" in shown.out
     told = json.loads(kmem("status", out, "--json").out)
     assert (told["state"], told["stages"]["encode"]["tasks"], told["stages"]["encode"]["unit"]) == ("stopped", 1, "chunks")
     assert told["stages"]["read"]["unit"] == "bytes"
 
-    assert kmem("build", corpus, "--out", out, *options, "--resume").code == 0
+    assert kmem(*way_on).code == 0
     assert bank_files(out) == bank_files(tmp_path / "whole")
     told = json.loads(kmem("status", out, "--json").out)
     assert told["state"] == "finished"
