@@ -85,7 +85,7 @@ def test_two_builds_into_one_folder(
     }
     again = kmem("build", corpus, "--out", out, *options, "--resume")
     assert again.code == 0
-    assert f"Nothing left to do, finished before: {out}" in again.out
+    assert again.out.startswith("Nothing left to do, finished before:")
     rows = [line.split("│")[1].strip() for line in again.out.splitlines() if line.startswith("│")]
     assert rows.index("documents in") < rows.index("chunks in")
 
