@@ -73,7 +73,7 @@ def test_nothing_but_answers_is_printed(tiny_folder: Path, bank_folder: Path, tm
     generate = ("generate", str(bank_folder), "--prompt", "What jumps?", "--compare", "--max-new-tokens", "3")
     for command in (build, generate):
         done = subprocess.run([*KMEM, *command], capture_output=True, text=True, check=True)
-        assert done.stderr == ""
+        assert not [line for line in done.stderr.splitlines() if not line.startswith('{"stage": ')]  # a build of over ten seconds tells
 
 
 def test_output_into_a_pipe_that_closes(bank_folder: Path) -> None:

@@ -73,7 +73,7 @@ def test_what_is_stored_is_not_written_again(options: BuildConfig, corpus: Path,
 
 
 def test_a_flipped_bit_in_any_file_of_a_stopped_build(options: BuildConfig, corpus: Path, tmp_path: Path) -> None:
-    """One of each kind, in its middle: the build that goes on makes it again, or says in one sentence what is wrong; it never ends with another bank."""
+    """One of each kind, in its middle: the build that goes on makes it again or says what is wrong; it never ends with another bank."""
     out, damaged = tmp_path / "bank", tmp_path / "damaged"
     build(corpus, out=tmp_path / "whole", config=options)
     whole = bank_bytes(tmp_path / "whole")
