@@ -21,7 +21,10 @@ PROSE = (
     "Iron rusts when it meets water and oxygen. The metal gives up electrons, and the oxide that forms is porous, so it does not "
     "protect what lies below. Painting the surface, or coating it with zinc, keeps the water away and slows the reaction."
 )
-CHINESE = "水在标准大气压下的沸点是一百摄氏度。海拔越高，气压越低，水的沸点也就越低，因此在高山上煮饭需要更长的时间，人们常用高压锅来解决这个问题。"
+CHINESE = (
+    "水在标准大气压下的沸点是一百摄氏度。海拔越高，气压越低，水的沸点也就越低，"
+    "因此在高山上煮饭需要更长的时间，人们常用高压锅来解决这个问题。"
+)
 MENU = "Home\nProducts\nDownloads\nContact\nLog in\nRegister\nForgot password?\nNext\nPrevious\nTop\nSitemap\nPrivacy\nTerms\nHelp"
 FRENCH = "Le fer rouille quand il rencontre l'eau et l'oxygène de l'air, et l'oxyde qui se forme ne protège pas ce qui est dessous."
 LOREM = f"{PROSE} Lorem ipsum dolor sit amet."
@@ -68,7 +71,7 @@ def test_every_stage_drops_by_its_reason(tiny_folder: Path, mixed: Path, tmp_pat
             assert TEXTS[Path(chunk.source).stem][chunk.start : chunk.end] == chunk.text
     (manifest,) = (tmp_path / "many" / "manifests").iterdir()
     manifest.unlink()
-    with pytest.raises(ConfigError, match=r"--min-quality was 0\.5, is now 0\.9"):
+    with pytest.raises(ConfigError, match=r"quality\.minimum was 0\.5, is now 0\.9"):
         build(mixed, out=tmp_path / "many", config=config(tiny_folder, **_changed(options, minimum=0.9)), resume=True)
 
 
