@@ -27,7 +27,7 @@ def naive(
 ) -> tuple:  # type: ignore[type-arg]
     """Logits, and positions left by layer and head."""
     statistics = (lambda series: series.sum(-1)[..., None]) if not isinstance(policy, NammPolicy) else namm_statistics(policy)
-    manager = NaiveManager(Rules(policy=policy, budget=budget, greediest=greediest), statistics, prompt=prompt or ids.shape[1])
+    manager = NaiveManager(Rules(policy=policy, layers=2, budget=budget, greediest=greediest), statistics, prompt=prompt or ids.shape[1])
     with torch.inference_mode(), hooked(model), handling(manager):
         logits = model(ids, use_cache=False).logits
     return logits, [[head.nonzero()[:, 0].tolist() for head in manager.alive[layer]] for layer in sorted(manager.alive)]
