@@ -24,7 +24,7 @@ def quality(
     profile: list[str] | None = typer.Option(
         None, help="Profiles to measure, by default those shipped for the model; the first is also read among five and retrieved."
     ),
-    pool: int = typer.Option(DEFAULT.pool, help="Passages that retrieval chooses from."),
+    pool: int = typer.Option(DEFAULT.pool, help="Passages that retrieval chooses from; with --adapter nothing is retrieved."),
     full: bool = typer.Option(False, "--full", help="Every selector at equal bytes, too."),
     questions: str | None = typer.Option(None, metavar="FILE", help="JSON lines of question, answer and context: exact match and F1, too."),
     picture: str | None = typer.Option(None, metavar="PNG", help="Draw bytes against share."),
