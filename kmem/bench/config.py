@@ -14,14 +14,15 @@ class QualityConfig:
     """corpus: whose held-out passages are asked about, `articles` of them after the first DEVELOPMENT.
 
     profiles: names or files, None for those that are shipped for the model, else `auto`; the first is also read among five and retrieved.
-    pool: memories that retrieval chooses from. full: every selector at equal bytes, too. questions: a JSONL file of `question`, `answer`
-    and `context`.
+    pool: memories that retrieval chooses from. selectors: these at equal bytes, and nothing else. full: every selector, too. questions: a
+    JSONL file of `question`, `answer` and `context`.
     """
 
     corpus: str = "corpus:foldoc"
     articles: int = 64
     profiles: tuple[str, ...] | None = None
     pool: int = 1000
+    selectors: tuple[str, ...] = ()
     full: bool = False
     questions: str | None = None
 
@@ -31,6 +32,8 @@ class QualityConfig:
         require_name(self.corpus, "corpus")
         if self.profiles is not None and not self.profiles:
             raise ConfigError("profiles is empty; name at least one, or None for those that are shipped for the model.")
+        if self.selectors and self.full:
+            raise ConfigError("selectors measures those alone, full measures everything: give one of them.")
 
 
 @dataclass(frozen=True, kw_only=True)

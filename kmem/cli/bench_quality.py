@@ -25,13 +25,14 @@ def quality(
         None, help="Profiles to measure, by default those shipped for the model; the first is also read among five and retrieved."
     ),
     pool: int = typer.Option(DEFAULT.pool, help="Passages that retrieval chooses from; with --adapter nothing is retrieved."),
+    selector: list[str] | None = typer.Option(None, help="Only this selector, with 8 tokens a head and in the first profile's budget."),
     full: bool = typer.Option(False, "--full", help="Every selector at equal bytes, too."),
     questions: str | None = typer.Option(None, metavar="FILE", help="JSON lines of question, answer and context: exact match and F1, too."),
     picture: str | None = typer.Option(None, metavar="PNG", help="Draw bytes against share."),
     json_file: str | None = JSON_FILE,
 ) -> None:
     """How much of what the text in the prompt gains do memories gain, on passages that no calibration has seen?"""
-    from kmem.bench.profiles import chosen_profiles
+    from kmem.bench.profiles import chosen_profiles, chosen_selectors
     from kmem.bench.quality import measure_quality
     from kmem.bench.questions import load_questions, measure_questions
     from kmem.encoder.load import load_model
@@ -39,13 +40,15 @@ def quality(
 
     require_outputs(json_file, picture)
     if adapter is not None:
-        if full or picture:
-            raise ConfigError("--adapter compares a model with itself untrained: leave --full and --picture out.")
+        if full or picture or selector:
+            raise ConfigError("--adapter compares a model with itself untrained: leave --full, --selector and --picture out.")
         found = AdapterConfig(adapter=adapter, corpus=corpus, articles=articles, profiles=tuple(profile) if profile else None)
         _adapter(model, found, questions, json_file)
         return
     asked = [] if questions is None else load_questions(questions)
-    config = QualityConfig(corpus=corpus, articles=articles, profiles=tuple(profile) if profile else None, pool=pool, full=full)
+    profiles, selectors = tuple(profile) if profile else None, tuple(selector or ())
+    config = QualityConfig(corpus=corpus, articles=articles, profiles=profiles, pool=pool, selectors=selectors, full=full)
+    chosen_selectors(config)
     loaded, tokenizer = load_model(model)
     with progress_bars(quiet=json_file == STANDARD_OUTPUT) as progress:
         figures = measure_quality(loaded, tokenizer, config, progress=progress)

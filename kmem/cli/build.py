@@ -18,12 +18,14 @@ from kmem.options import read_options
 from kmem.paths import is_bank_folder
 from kmem.pipelines.config import BuildConfig, ExecutorConfig
 from kmem.pipelines.options import options_of
-from kmem.pipelines.stats import CHUNKS
+from kmem.pipelines.stats import CHUNKS, DOCUMENTS, PROGRESS_UNITS
 
 if TYPE_CHECKING:
     from kmem.pipelines.report import BuildReport
 
 DEFAULT, RUNS = BuildConfig(), ExecutorConfig()
+CHUNK = "chunk"
+"""What a build that has anything to do takes time for."""
 UNENCODED = "none yet: each when it is first read, or all by kmem encode"
 TEXTS, WHERE = "Texts", "Where it runs"
 _FLAGS = {
@@ -132,7 +134,8 @@ def _build(
     from kmem.pipelines.build import build as run
 
     out = options.out
-    with saying_how_to_go_on(lambda: kept_shards(out), option="--resume"), progress_bars(quiet=as_json, lines=True) as progress:
+    bars = progress_bars(quiet=as_json, lines=True, units=PROGRESS_UNITS, otherwise=CHUNKS)
+    with saying_how_to_go_on(lambda: kept_shards(out), option="--resume"), bars as progress:
         report = run(
             options.sources,
             out=out,
@@ -146,7 +149,8 @@ def _build(
     if as_json:
         print_json(report.to_dict())
     else:
-        output().print(summary(report, "Would build" if dry_run else "Built"))
+        done = "Would build" if dry_run else "Built" if CHUNK in report.seconds else "Nothing left to do, finished before:"
+        output().print(summary(report, done))
 
 
 def _given(context: typer.Context) -> dict[str, Any]:
@@ -173,7 +177,7 @@ def summary(report: "BuildReport", done: str) -> Table:
     """One screen: what was done to the bank, what came in, what of it was lost and why, what was kept, bytes and time."""
     table = Table(title=Text(f"{done} {report.bank}"), show_header=False, title_justify="left")
     told = set[str]()
-    for kind, flow in report.flow.items():
+    for kind, flow in sorted(report.flow.items(), key=lambda named: named[0] != DOCUMENTS):
         table.add_row(f"{kind} in", f"{flow['in']:,}")
         for reason, count in flow["lost"].items():
             table.add_row(Text(f"  {reason}"), f"{count:,}")
@@ -185,7 +189,8 @@ def summary(report: "BuildReport", done: str) -> Table:
             table.add_row(Text(reason), f"{count:,}")
     if report.chunks:
         _add_payload(table, report)
-    times = ", ".join(f"{stage} {human_seconds(seconds)}" for stage, seconds in report.seconds.items())
+    named = {} if report.encode else {"encode": "write texts"}
+    times = ", ".join(f"{named.get(stage, stage)} {human_seconds(seconds)}" for stage, seconds in report.seconds.items())
     table.add_row("time (estimated)" if report.dry_run else "time", times)
     return table
 

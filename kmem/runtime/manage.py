@@ -40,7 +40,8 @@ def manage(
     rank tokens need one. heads: `own`, each head keeps its own count; `greediest`, all heads of a layer as many as the one that wants to
     keep most (the paper's code).
     The policy fires when a row of the batch has read a multiple of its `delay` tokens; padding counts for nothing, and in how many pieces
-    a prompt is read changes nothing. Keys stay at the positions they were read at, and positions go on counting every token. Layers with
+    a prompt is read changes nothing (but a last piece of one token counts as generated, and the prompt's end is protected one token
+    before it). Keys stay at the positions they were read at, and positions go on counting every token. Layers with
     a sliding window, which bounds them already, are left alone.
     With `kmem.attach`, attach first: memories are beside the cache, and left alone unless `memories` is what that block yields. Then, of
     the memories that a prompt read, what is generated after it reads on the `share` (by count, at least one) that the policy scores

@@ -44,21 +44,27 @@ def column_frames(rows: Rows, known: Tensor | None, frames: Frames, before: Tens
             if block.rows.stop == length:
                 lse[head.batch, queries] = block.lse()[:, -hop:]
             began = time.perf_counter()
-        own = after[head.batch, head.number, begin:]
         series = seen.unfold(0, 2 * hop, hop).transpose(1, 2)  # [F, 2·hop, n], of which frames share what overlaps
+        average = seen.new_zeros(frames.bins, seen.shape[1])
         for first in range(0, len(weighted), at_once):
             parts = torch.bmm(weighted[first : first + at_once], series[first : first + at_once]).square_()
-            power = parts[:, : frames.bins].add_(parts[:, frames.bins :])
-            own += power.sqrt_().sum(0).T
+            parts[:, 1 : frames.bins - 1].add_(parts[:, frames.bins :])
+            average += parts[:, : frames.bins].sqrt_().sum(0)
+        own = after[head.batch, head.number, begin:]
+        own += average.T
     if rows.attention is not None:
         rows.attention.done = True
     return after, lse
 
 
 def _weighted(frames: Frames, count: int, rows: Rows) -> Tensor:
-    """[F, 2·bins, 2·hop]: the basis, times each frame's weight in the average and a query head's in its group."""
+    """[F, 2·hop, 2·hop]: the basis, times each frame's weight in the average and a query head's in its group.
+
+    The first and the last frequency of a real series have no imaginary part.
+    """
     weights = frames.weights(count).to(rows.key.device) / rows.group
-    return (frames.basis.to(weights).flatten(0, 1) * weights[:, None, None]).to(rows.dtype)
+    real, imaginary = frames.basis.to(weights)
+    return (torch.cat([real, imaginary[1:-1]]) * weights[:, None, None]).to(rows.dtype)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
