@@ -79,8 +79,8 @@ def test_ctrl_c_while_workers_start_says_one_thing(tmp_path: Path, pages: Path, 
     command = [sys.executable, "-m", "kmem", "build", str(pages), "--out", str(tmp_path / "bank"), "--model", str(tiny_folder)]
     options = ["--profile", "uniform8", "--embedder", "bm25", "--workers", "2"]
     heeding = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # whoever runs the tests in the background has it ignored
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-    with subprocess.Popen([*command, *options], start_new_session=True, text=True, preexec_fn=heeding, **pipes) as running:
+    piped = partial(subprocess.Popen[str], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, preexec_fn=heeding)
+    with piped([*command, *options], start_new_session=True) as running:
         while running.poll() is None and not worker_processes():
             time.sleep(0.05)
         time.sleep(1)
