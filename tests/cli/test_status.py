@@ -83,10 +83,10 @@ def test_two_builds_into_one_folder(
     assert {name: stage["unit"] for name, stage in told["stages"].items()} | {"read": "documents", "encode": "chunks"} == {
         name: stage["unit"] for name, stage in told["stages"].items()
     }
-    repeated = kmem("build", corpus, "--out", out, *options, "--resume")
-    assert repeated.code == 0
-    assert repeated.out.startswith("Nothing left to do, finished before:")
-    rows = [line.split("│")[1].strip() for line in repeated.out.splitlines() if line.startswith("│")]
+    nothing = kmem("build", corpus, "--out", out, *options, "--resume")
+    assert nothing.code == 0
+    assert nothing.out.startswith("Nothing left to do, finished before:")
+    rows = [line.split("│")[1].strip() for line in nothing.out.splitlines() if line.startswith("│")]
     assert rows.index("documents in") < rows.index("chunks in")
 
 

@@ -240,8 +240,8 @@ def test_labelled_lines(tmp_path: Path) -> None:
         ({"text": " ", "label": 1}, SourceError, "has no text"),
         ({"text": "x", "label": 1, "source": 3}, SourceError, "'source'"),
         (["x"], SourceError, "not a JSON object"),
-        ({"text": "x", "label": 9}, ConfigError, "label 9"),
-        ({"text": "x", "label": -1}, ConfigError, "label -1"),
+        ({"text": "x", "label": 9}, ConfigError, "line 61 has the label 9; labels lie between 0 and 5"),
+        ({"text": "x", "label": -1}, ConfigError, "line 61 has the label -1; labels lie"),
     ],
 )
 def test_bad_lines_are_named(tmp_path: Path, row: object, error: type[Exception], words: str) -> None:

@@ -78,12 +78,17 @@ def test_workers_and_what_starts_them_are_spared_ctrl_c() -> None:
 def test_ctrl_c_while_workers_start_says_one_thing(tmp_path: Path, pages: Path, tiny_folder: Path) -> None:
     command = [sys.executable, "-m", "kmem", "build", str(pages), "--out", str(tmp_path / "bank"), "--model", str(tiny_folder)]
     options = ["--profile", "uniform8", "--embedder", "bm25", "--workers", "2"]
-    running = subprocess.Popen([*command, *options], start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    while running.poll() is None and not worker_processes():
-        time.sleep(0.05)
-    time.sleep(1)
-    os.killpg(running.pid, signal.SIGINT)
-    said, _ = running.communicate(timeout=120)
+    heeding = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # whoever runs the tests in the background has it ignored
+    piped = partial(subprocess.Popen[str], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, preexec_fn=heeding)
+    with piped([*command, *options], start_new_session=True) as running:
+        while running.poll() is None and not worker_processes():
+            time.sleep(0.05)
+        time.sleep(1)
+        os.killpg(running.pid, signal.SIGINT)
+        try:
+            said, _ = running.communicate(timeout=240)
+        finally:
+            running.kill()
     assert said == "kmem: stopped; nothing was written yet.\n"
     assert running.returncode == 130
 
@@ -147,6 +152,21 @@ def test_a_scheduler_without_workers_is_not_waited_for(monkeypatch: pytest.Monke
         pytest.raises(WorkersLostError, match="has no workers: start some with dask worker tcp:"),
     ):
         Cluster(ExecutorConfig(scheduler=empty.scheduler_address), "cpu")
+
+
+def test_workers_that_are_gone_are_not_waited_for_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kmem.pipelines.executors.vigil.GONE_S", 0.5)
+    with LocalCluster(n_workers=1, processes=False, protocol="tcp://", dashboard_address="127.0.0.1:0", silence_logs=50) as small:
+        running = Cluster(ExecutorConfig(scheduler=small.scheduler_address), "cpu")
+        try:
+            assert len(list(running.map(number, range(3), lambda *_: None))) == 3
+            small.scale(0)
+            while running._client.nthreads():
+                time.sleep(0.01)
+            with pytest.raises(WorkersLostError, match=r"^All workers went away, and none came back; .* with --resume\.$"):
+                list(running.map(number, range(3), lambda *_: None))
+        finally:
+            running.close()
 
 
 def test_a_scheduler_that_does_not_answer_is_told_within_seconds(

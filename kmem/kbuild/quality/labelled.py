@@ -40,14 +40,15 @@ def read_labelled(path: Path, highest: float | None = None) -> Labelled:
     """
     if highest is not None and not 0 < highest < math.inf:
         raise ConfigError(f"highest is {highest}; give the label that means 1, a positive number.")
-    rows = [_row(path, number, line) for number, line in enumerate(_lines(path), 1) if line.strip()]
+    numbered = {number: _row(path, number, line) for number, line in enumerate(_lines(path), 1) if line.strip()}
+    rows = list(numbered.values())
     if len(rows) < LEAST_ROWS:
         raise ConfigError(f"{path} has {len(rows)} labelled rows, too few to learn from and to measure on: give at least {LEAST_ROWS}.")
     labels = np.array([label for _, label, _ in rows])
     top = highest or (1.0 if labels.max() <= 1 else HIGHEST_GRADE)
     if labels.min() < 0 or labels.max() > top:
-        wrong = labels.min() if labels.min() < 0 else labels.max()
-        raise ConfigError(f"{path} has a label {wrong:g}; labels lie between 0 and {top:g} (--highest says otherwise).")
+        line, wrong = next((number, label) for number, (_, label, _) in numbered.items() if not 0 <= label <= top)
+        raise ConfigError(f"{path}, line {line} has the label {wrong:g}; labels lie between 0 and {top:g} (--highest says otherwise).")
     if (labels > top / 2).all() or (labels <= top / 2).all():
         side = "above" if labels[0] > top / 2 else "at or below"
         raise ConfigError(f"{path} has one class only: all {len(rows)} labels are {side} {top / 2:g}; give examples of both kinds.")

@@ -2,7 +2,7 @@
 
 import os
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from importlib import import_module
@@ -16,6 +16,7 @@ from kmem.errors import ConfigError, KmemError, MissingDependencyError, WorkersL
 from kmem.pipelines.config import ExecutorConfig
 from kmem.pipelines.executors.local import is_final, kind_of
 from kmem.pipelines.executors.protocol import Advance, Outcome
+from kmem.pipelines.executors.vigil import vigil
 from kmem.pipelines.ledger import Receipt
 from kmem.pipelines.tools import Tools
 
@@ -82,6 +83,7 @@ class Cluster:
 
     def __init__(self, config: ExecutorConfig, device: str) -> None:
         self.attempts = config.attempts
+        self._deserted = False
         with ExitStack() as closing:  # whatever fails leaves nothing behind
             if config.scheduler is None:
                 closing.enter_context(dask.config.set(_SETTINGS))  # the cluster looks at some of them whenever a worker has died
@@ -113,7 +115,7 @@ class Cluster:
         return f"{workers}; Dask's dashboard is at {self._client.dashboard_link}."
 
     def map(self, work: Callable[[Any, Tools], Receipt], tasks: Sequence[Any], advance: Advance) -> Iterator[Outcome]:
-        """Raises WorkersLostError when the scheduler goes away."""
+        """Raises WorkersLostError when the scheduler goes away, or all workers do."""
         folder, coming, futures = os.getcwd(), iter(tasks), dict[Any, Any]()
 
         def submitted(count: int) -> list[Any]:
@@ -123,11 +125,12 @@ class Cluster:
 
         waiting: Any = as_completed(submitted(max(AT_ONCE, AHEAD * self.workers)), loop=self._client.loop)
         try:
-            for future in waiting:
-                task = futures.pop(future)
-                waiting.update(submitted(1))
-                yield self._outcome(task, future)
-                future.release()
+            with vigil(lambda: len(self._client.nthreads()), lambda: self._desert(futures)):
+                for future in waiting:
+                    task = futures.pop(future)
+                    waiting.update(submitted(1))
+                    yield self._outcome(task, future)
+                    future.release()
         except (CommClosedError, CancelledError) as error:
             raise self._lost() from error
         finally:
@@ -166,7 +169,16 @@ class Cluster:
             return Outcome(task=task, error=result.error(), final=result.final)
         return Outcome(task=task, receipt=result)
 
+    def _desert(self, futures: Mapping[Any, Any]) -> None:
+        """Wake up who waits for tasks that nobody will do."""
+        self._deserted = True
+        self._client.cancel(list(futures))
+
     def _lost(self) -> WorkersLostError:
+        if self._deserted:
+            return WorkersLostError(
+                "All workers went away, and none came back; what was finished is kept: repeat the command with --resume."
+            )
         return WorkersLostError("The scheduler went away; what was finished is kept: repeat the command with --resume.")
 
 
