@@ -34,3 +34,24 @@ class QualityConfig:
             raise ConfigError("profiles is empty; name at least one, or None for those that are shipped for the model.")
         if self.selectors and self.full:
             raise ConfigError("selectors measures those alone, full measures everything: give one of them.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdapterConfig:
+    """adapter: what `kmem train memory` wrote. corpus, articles: as QualityConfig's. profiles: None for the one it was trained for.
+
+    other: a corpus whose held-out texts, the first `texts` of them, say what the adapter costs where nothing is remembered.
+    """
+
+    adapter: str
+    corpus: str = QualityConfig.corpus
+    articles: int = QualityConfig.articles
+    profiles: tuple[str, ...] | None = None
+    other: str = "corpus:vital-articles"
+    texts: int = 64
+
+    def __post_init__(self) -> None:
+        require_count(self.articles, "articles")
+        require_count(self.texts, "texts")
+        for name in ("adapter", "corpus", "other"):
+            require_name(getattr(self, name), name)

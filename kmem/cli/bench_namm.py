@@ -27,6 +27,8 @@ def namm(
     tokens: list[int] = typer.Option(list(DEFAULT.tasks.tokens), help="Lengths of prompts, in turn."),
     share: list[float] = typer.Option(list(DEFAULT.shares), help="Shares of the cache that all policies are asked for, too."),
     kinds: int = typer.Option(DEFAULT.kinds, help="Prompts of prose, code and tables, to see what is forgotten; 0 = none."),
+    cost_tokens: int = typer.Option(DEFAULT.cost_tokens, help="Tokens of the prompt that the cost of scoring is measured by; 0 = none."),
+    attached: int = typer.Option(DEFAULT.attached, help="Questions with five attached memories, one of them right; 0 = none."),
     seed: int = typer.Option(DEFAULT.seed, help="Of the prompts."),
     dtype: str = typer.Option(DTYPE, help="float32 or bfloat16."),
     device: str = typer.Option(DEVICE, help="cpu or cuda.", callback=known_device),
@@ -38,7 +40,9 @@ def namm(
     tasks = replace(
         DEFAULT.tasks, names=tuple(task), corpora=tuple(corpus), long_corpora=tuple(long_corpus), prompts=prompts, tokens=tuple(tokens)
     )
-    config = replace(DEFAULT, namm=namm, tasks=tasks, shares=tuple(share), kinds=kinds, seed=seed)
+    config = replace(
+        DEFAULT, namm=namm, tasks=tasks, shares=tuple(share), kinds=kinds, cost_tokens=cost_tokens, attached=attached, seed=seed
+    )
     from kmem.bench.namm.measure import measure_namm
     from kmem.encoder.load import load_model
 
@@ -58,6 +62,8 @@ def namm(
         if found is not None:
             output().print(policies_table(found))
             output().print(kinds_table(found))
+            for line in beside(found):
+                output().print(line)
 
 
 def policies_table(figures: dict[str, Any]) -> Table:
@@ -80,6 +86,22 @@ def policies_table(figures: dict[str, Any]) -> Table:
         )
     table.add_row("without the texts", *[""] * 5, *(f"{found['guess']:.3f}" for found in tasks.values()))
     return table
+
+
+def beside(figures: dict[str, Any]) -> list[str]:
+    """What scoring costs, and what is left of five attached memories."""
+    lines = []
+    costs = {name: cost for name, cost in figures["scoring_share"].items() if name not in figures["score"]}
+    if costs:
+        lines.append("Scoring, of all time: " + ", ".join(f"{name} {cost:.1%}" for name, cost in costs.items()))
+    found = figures.get("attached")
+    if found is not None:
+        left = ", ".join(f"{name} {share:.2f}" for name, share in found["share_of_five"].items())
+        lines.append(
+            f"Five attached memories, one of them right, {found['slots']:.0%} of the slots kept: {left} of their share; "
+            f"the right one stays in {found['right_kept']['namm']:.0%} of {found['questions']} questions"
+        )
+    return lines
 
 
 def kinds_table(figures: dict[str, Any]) -> Table:

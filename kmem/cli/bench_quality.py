@@ -7,16 +7,18 @@ from typing import Any
 import typer
 from rich.table import Table
 
-from kmem.bench.config import QualityConfig
+from kmem.bench.config import AdapterConfig, QualityConfig
 from kmem.cli.bench_json import JSON_FILE, STANDARD_OUTPUT, require_outputs, write_json
 from kmem.cli.render import human_bytes, output, progress_bars
 from kmem.encoder.defaults import SMOLLM2
+from kmem.errors import ConfigError
 
 DEFAULT = QualityConfig()
 
 
 def quality(
     model: str = typer.Option(SMOLLM2, help="smollm2, gemma3-270m, a model folder, or a hub name."),
+    adapter: str | None = typer.Option(None, metavar="FOLDER", help="What kmem train memory wrote: measure the model with it, too."),
     corpus: str = typer.Option(DEFAULT.corpus, help="Whose held-out passages to ask about: a file, folder, glob or corpus:NAME."),
     articles: int = typer.Option(DEFAULT.articles, help="Passages to ask about."),
     profile: list[str] | None = typer.Option(
@@ -37,6 +39,12 @@ def quality(
     from kmem.encoder.profiles import dense_profile
 
     require_outputs(json_file, picture)
+    if adapter is not None:
+        if full or picture:
+            raise ConfigError("--adapter compares a model with itself untrained: leave --full and --picture out.")
+        found = AdapterConfig(adapter=adapter, corpus=corpus, articles=articles, profiles=tuple(profile) if profile else None)
+        _adapter(model, found, questions, json_file)
+        return
     asked = [] if questions is None else load_questions(questions)
     profiles, selectors = tuple(profile) if profile else None, tuple(selector or ())
     config = QualityConfig(corpus=corpus, articles=articles, profiles=profiles, pool=pool, selectors=selectors, full=full)
@@ -61,6 +69,25 @@ def quality(
     output().print(shares_table(figures, title=title))
     if asked:
         output().print(shares_table(figures["questions"], title=f"{len(asked)} questions of {questions}, {model}"))
+
+
+def _adapter(model: str, config: AdapterConfig, questions: str | None, json_file: str | None) -> None:
+    """Measure a trained model beside the untrained one."""
+    from kmem.bench.adapted import measure_adapter
+    from kmem.bench.questions import load_questions
+
+    asked = [] if questions is None else load_questions(questions)
+    with progress_bars(quiet=json_file == STANDARD_OUTPUT) as progress:
+        figures = measure_adapter(model, config, questions=asked, progress=progress)
+    if write_json("quality", figures, json_file):
+        return
+    used, base = figures["settings"], figures["base"]
+    title = f"{used['articles']} passages of {config.corpus} ({used['skipped']} skipped), {used['model']}"
+    output().print(shares_table(figures, title=title))
+    said = f"without memories, on {base['texts']} held-out texts of {base['corpus']}: perplexity {base['untrained']:.2f}"
+    for name, answered in figures.get("questions", {}).items():
+        output().print(shares_table(answered, title=f"{len(asked)} questions of {questions}, {name}"))
+    output().print(f"{said} untrained, {base['adapter']:.2f} with the adapter ({base['adapter_over_untrained']:.3f} times)")
 
 
 def shares_table(figures: dict[str, Any], *, title: str) -> Table:

@@ -34,7 +34,7 @@ def evolve(
     force: bool = typer.Option(False, "--force", help="Replace a file that is there already."),
     as_json: bool = JSON_OPTION,
 ) -> None:
-    """Learn which tokens a model's **KV cache** can do without: a regression first, then **CMA-ES** on tasks made from real text.
+    """Learn which tokens a model's **KV cache** can do without: by regression, by distillation, then by **CMA-ES** on tasks from real text.
 
     The curve goes beside FILE, as JSON lines and as a picture.
     """
@@ -80,6 +80,7 @@ def estimate_table(recipe: Recipe, found: "Estimate") -> Table:
     table.add_row("prompts to record", f"{found.recordings:,}")
     table.add_row("their files, until it ends", human_bytes(found.recordings_bytes))
     table.add_row("a prompt", human_seconds(found.record_s))
+    table.add_row("a step of the distillation", human_seconds(found.step_s))
     table.add_row("a member on a prompt", human_seconds(found.member_s))
     table.add_row("all, without the regression", human_seconds(found.all_s))
     return table

@@ -14,13 +14,25 @@ from kmem.encoder.hook import hooked, is_managed, wrapped_forward
 from kmem.errors import AttachError, ConfigError, UnknownNameError, UnsupportedModelError, WrongTypeError
 from kmem.models.namm.scorer import Namm
 from kmem.runtime.managed.manager import Manager
+from kmem.runtime.managed.memories import AttachedMemories
 from kmem.runtime.managed.rules import Rules
 from kmem.runtime.policies import Policy, policy_of
+from kmem.runtime.session import Session
 
+SHARE = 0.5
+"""Of attached memories, that stay once a prompt was read."""
 Heads = Literal["own", "greediest"]
 
 
-def manage(model: PreTrainedModel, policy: str | Path | Policy | Namm, budget: int | None = None, *, heads: Heads = "own") -> "Management":
+def manage(
+    model: PreTrainedModel,
+    policy: str | Path | Policy | Namm,
+    budget: int | None = None,
+    *,
+    heads: Heads = "own",
+    memories: Session | None = None,
+    share: float = SHARE,
+) -> "Management":
     """Let `policy` decide inside a `with` block which tokens the KV cache keeps, of `model.generate` and of plain forward calls.
 
     policy: a name (`full`, `recency`, `l2`, `h2o`, `namm`), the path of a NAMM's file, a NAMM, or an object with a policy's members.
@@ -28,38 +40,43 @@ def manage(model: PreTrainedModel, policy: str | Path | Policy | Namm, budget: i
     rank tokens need one. heads: `own`, each head keeps its own count; `greediest`, all heads of a layer as many as the one that wants to
     keep most (the paper's code).
     The policy fires when a row of the batch has read a multiple of its `delay` tokens; padding counts for nothing, and in how many pieces
-    a prompt is read changes nothing. Keys stay at the positions they were read at, and positions go on counting every token. Layers with
-    a sliding window, which bounds them already, are left alone. With `kmem.attach`, attach first: memories are beside the cache.
+    a prompt is read changes nothing (but a last piece of one token counts as generated, and the prompt's end is protected one token
+    before it). Keys stay at the positions they were read at, and positions go on counting every token. Layers with
+    a sliding window, which bounds them already, are left alone.
+    With `kmem.attach`, attach first: memories are beside the cache, and left alone unless `memories` is what that block yields. Then, of
+    the memories that a prompt read, what is generated after it reads on the `share` (by count, at least one) that the policy scores
+    highest; it has to be one that looks at attention (`namm`, `h2o`).
 
     Raises UnsupportedModelError for a model that can't be managed, ConfigError for a budget that is missing or too small, UnknownNameError
-    and WrongTypeError for what is no policy or model; on entering the block, AttachError when a policy manages the model already.
+    and WrongTypeError for what is no policy, model or session; on entering the block, AttachError when a policy manages the model already.
     """
     if not hasattr(model, "get_decoder"):
         raise WrongTypeError(f"manage needs a transformers model (kmem.load_model), not {type(model).__name__}.")
     if heads not in get_args(Heads):
         raise UnknownNameError("heads", str(heads), get_args(Heads))
-    examine(model)
+    anatomy = examine(model)
     chosen = policy_of(policy)
     if budget is not None:
         require_count(budget, "budget", least=chosen.protect)
     elif chosen.delay and not chosen.decides:
         raise ConfigError(f"The policy {policy!r:.40} ranks tokens and needs to know how many to keep: pass budget=….")
     _require_growing(model)
-    return Management(model, Rules(policy=chosen, budget=budget, greediest=heads == "greediest"))
+    rules = Rules(policy=chosen, layers=anatomy.layers, budget=budget, greediest=heads == "greediest")
+    return Management(model, rules, None if memories is None else _attached(rules, memories, share))
 
 
 class Management(AbstractContextManager[Manager]):
     """What `manage` gives: entering it begins, leaving it ends."""
 
-    def __init__(self, model: PreTrainedModel, rules: Rules) -> None:
-        self._model, self._rules = model, rules
+    def __init__(self, model: PreTrainedModel, rules: Rules, attached: AttachedMemories | None) -> None:
+        self._model, self._rules, self._attached = model, rules, attached
         self._held = ExitStack()
 
     def __enter__(self) -> Manager:
         decoder = self._model.get_decoder()
         if is_managed(decoder):
             raise AttachError("A policy manages this model's KV cache already; leave that block first.")
-        manager = Manager(self._model, self._rules)
+        manager = Manager(self._model, self._rules, self._attached)
         with ExitStack() as stack:
             stack.callback(manager.close)
             stack.enter_context(hooked(self._model))
@@ -69,6 +86,16 @@ class Management(AbstractContextManager[Manager]):
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._held.__exit__(kind, error, trace)
+
+
+def _attached(rules: Rules, memories: object, share: float) -> AttachedMemories:
+    if not isinstance(memories, Session):
+        raise WrongTypeError(f"memories= takes what `with kmem.attach(…) as memory` yields, not {type(memories).__name__}.")
+    if not rules.policy.watch.width:
+        raise ConfigError("Only policies that look at attention, namm and h2o, can tell which memories are read; leave memories= out.")
+    if not 0 < share <= 1:
+        raise ConfigError(f"share must lie between 0 and 1, not {share}.")
+    return AttachedMemories(rules, memories, share)
 
 
 def _require_growing(model: PreTrainedModel) -> None:

@@ -74,6 +74,7 @@ class RowSpans(ABC):
         self.tokens: list[int] = []
         self.version = 0
         self._spans: list[OpenSpan] = []
+        self._dropped: Ids = ()
 
     @abstractmethod
     def read(self, tokens: Sequence[int]) -> None:
@@ -86,6 +87,15 @@ class RowSpans(ABC):
     def take_queries(self) -> list[Query]:
         """Spans that still need memories."""
         return []
+
+    def handed(self) -> Span | None:
+        """The span whose memories a generated token would inherit if it came next; None where it would not."""
+        return None
+
+    def keep(self, ids: Ids) -> None:
+        """Of the span that `handed` gave, hand these memories down alone."""
+        span = self.handed()
+        self._dropped = () if span is None else tuple(memory_id for memory_id in span.ids if memory_id not in ids)
 
     @property
     def spans(self) -> list[Span]:
@@ -148,15 +158,22 @@ class RowSchedule(RowSpans):
         waiting, self._waiting = self._waiting, []
         return waiting
 
+    def handed(self) -> Span | None:
+        if self.cadence.mode == "shifted" or not self._covers(len(self.tokens)) or self._spans[-1].generated:
+            return None
+        last = self._spans[-1]
+        return Span(row=self.row, start=last.start, stop=last.stop, ids=last.ids)
+
     def _begin(self, span: OpenSpan, *, retrieve: bool) -> None:
         """Open the span; it inherits, or waits for what its own text or the chunk before it retrieves."""
         before = self._spans[-1] if self._spans else None
         self._open(span)
         asking = span if self._asks_itself(span) else before
         if before is not None and self._inherits(span, before, retrieve):
-            span.ids = before.ids
+            span.ids = tuple(memory_id for memory_id in before.ids if memory_id not in self._dropped)
         elif asking is not None:
             self._waiting.append((self._setter(span), self.tokens[asking.chunk : asking.stop]))
+        self._dropped = ()
 
     def _asks_itself(self, span: OpenSpan) -> bool:
         return self.cadence.mode == "once" or (self.cadence.mode == "paper" and not span.generated)

@@ -14,6 +14,7 @@ from transformers import Cache, PreTrainedModel
 from kmem.encoder.anatomy import examine
 from kmem.encoder.hook import boolean_mask, current_handler, handling, scaling_of
 from kmem.errors import UnsupportedModelError
+from kmem.kernels.memory_attention import LayerMemory
 from kmem.runtime.caches import CacheStreams
 from kmem.runtime.forms import form_for
 from kmem.runtime.inputs import cached_columns, new_tokens, real_columns
@@ -74,6 +75,24 @@ class Session:
     def counted(self) -> Stats:
         """The counters as they are now."""
         return replace(self._stats)
+
+    # ------------------------------------------------------------------ what a policy of the KV cache asks and says
+
+    def handed(self, cache: Cache, row: int) -> Span | None:
+        """The span of a row whose memories its next token, if it is generated, inherits; None where it reads others, or none."""
+        stream = self._caches.stream(cache)
+        found = None if stream is None else stream.handed(row)
+        return None if found is None or self._pool.missing(found.ids) else found
+
+    def keep(self, cache: Cache, row: int, ids: Ids) -> None:
+        """Of those memories, these are read on."""
+        stream = self._caches.stream(cache)
+        if stream is not None:
+            stream.keep(row, ids)
+
+    def memory(self, layer: int, ids: Ids) -> tuple[LayerMemory, Tensor]:
+        """What is resident of a layer, and the rows there of these memories."""
+        return self._pool.layer(layer), torch.tensor(self._pool.rows(ids), device=self._pool.device)
 
     # ------------------------------------------------------------------ around the model's forward
 

@@ -50,6 +50,14 @@ class Stream:
                 row.generate(ids[0], retrieve=not self._beams)
         self.columns += length
 
+    def handed(self, row: int) -> Span | None:
+        """What the next token of a row would inherit if it were generated."""
+        return self._rows[row].handed()
+
+    def keep(self, row: int, ids: Ids) -> None:
+        """It is to inherit these alone."""
+        self._rows[row].keep(ids)
+
     def note_beams(self) -> None:
         """Rows were reordered: what a row generated is no longer known, so memories come from the prompt alone from now on."""
         self._beams = True

@@ -36,7 +36,8 @@ def forgetful() -> Namm:
 def test_every_figure_is_there(tmp_path: Path) -> None:
     save_namm(forgetful(), tmp_path / "n.safetensors")
     tasks = replace(tiny.write_corpora(tmp_path), names=("recall",), tokens=(300,), prompts=2)
-    config = NammBenchConfig(namm=str(tmp_path / "n.safetensors"), tasks=tasks, shares=(0.5,), kinds=1)
+    chosen = NammBenchConfig(namm=str(tmp_path / "n.safetensors"), tasks=tasks, shares=(0.5,), kinds=1, cost_tokens=96, attached=5)
+    config = replace(chosen, curve_prompts=1)
     figures = measure_namm(tiny.model(), byte_tokenizer(), config)
     assert set(figures["score"]) == {"full", "recency", "h2o", "l2", "namm"}
     assert figures["score"]["full"] == 1.0
@@ -52,6 +53,14 @@ def test_every_figure_is_there(tmp_path: Path) -> None:
     assert set(figures["tasks"]["recall"]) == {"full", "recency", "h2o", "l2", "namm", "guess"}
     assert [len(layers) for layers in figures["kept_by_kind"].values()] == [4, 4, 4]
     assert len(figures["kept_by_layer"]) == 4
+    assert set(figures["scoring_share"]) == {*figures["score"], "prefill_0.09375k", "decode"}
+    assert all(0 < figures["scoring_share"][name] < 1 for name in ("prefill_0.09375k", "decode"))
+    attached = figures["attached"]
+    assert attached["questions"] == 5
+    assert attached["slots"] == 0.4
+    assert set(attached["share_of_five"]) == {"namm", "h2o", "right", "wrong"}
+    assert all(0 <= kept <= 1 for kept in attached["right_kept"].values())
+    assert set(attached["share_of_text_gain"]) == {"five", "namm", "h2o", "right", "wrong"}
     draw_sizes(figures, tmp_path / "sizes.png")
     assert (tmp_path / "sizes.png").stat().st_size > 1000
 

@@ -1,12 +1,32 @@
 """Token selectors: the contract all share, and each one's own rule."""
 
+import sys
 from dataclasses import replace
+from functools import cache
 
 import pytest
 import torch
 
 from kmem.encoder.select import SELECTORS, LayerView, selector
 from kmem.errors import UnknownNameError
+from kmem.kernels.attention_columns import Rows, naive
+from kmem.models.namm.config import NammConfig
+from kmem.models.namm.ema import average_frames
+from kmem.models.namm.scorer import Namm, vector, with_vector
+from kmem.models.namm.spectrogram import spectrogram
+from kmem.runtime.policies import NammPolicy, Tokens
+
+
+@pytest.fixture(autouse=True)
+def _a_namm_of_our_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever is shipped: the rule is what is tested."""
+    monkeypatch.setattr(sys.modules["kmem.encoder.select.namm"], "shipped", any_namm)
+
+
+@cache
+def any_namm() -> Namm:
+    namm = Namm(NammConfig(n_fft=8, hop=4, hidden=6, delay=16))
+    return with_vector(namm, torch.randn(len(vector(namm)), generator=torch.Generator().manual_seed(0)) * 0.4).requires_grad_(False)
 
 
 def view(lengths: tuple[int, ...] = (11, 7, 1), *, seed: int = 0, scale: float = 1.0) -> LayerView:
@@ -162,6 +182,40 @@ def test_innovation_is_what_the_average_of_four_tokens_does_not_foretell() -> No
     clean.hidden[:, 3:] = clean.hidden[:, 3:4]
     assert selector("innovation")(clean)[0, 0].argsort(descending=True)[:4].sort().values.tolist() == [0, 1, 2, 3]
     assert selector("innovation")(clean)[0, 0, 7:].tolist() == [0, 0]
+
+
+@pytest.mark.parametrize("length", [8, 9, 11])
+def test_namm_scores_a_reference_as_a_text_that_fires_at_its_end(length: int) -> None:
+    """The policy's own reading of the same rows, where they are a whole number of hops; else silence follows."""
+    clean = view((length,))
+    config = any_namm().config
+    policy, whole = NammPolicy(any_namm()), -(-length // config.hop) * config.hop
+    scores = selector("namm")(clean)
+    position = torch.arange(length).expand(1, 2, -1)
+    rows = Rows(
+        query=torch.nn.functional.pad(clean.rotated_query, (0, 0, config.hop, 0)),
+        key=clean.rotated_key,
+        position=position,
+        first=-config.hop,
+        scaling=clean.scaling,
+    )
+    if length == whole:
+        statistics, _ = policy.read(rows, None, torch.zeros(1, 2, length, config.bins, dtype=torch.float64))
+    else:
+        seen = naive.attention(rows)[0].transpose(-1, -2)
+        frames = spectrogram(torch.nn.functional.pad(seen, (0, whole - length)), config.n_fft, config.hop)
+        statistics = average_frames(frames, torch.zeros(1, 2, length, config.bins, dtype=torch.float64), policy.frames.decay)
+    tokens = Tokens(
+        layer=1,
+        layers=4,
+        key=clean.rotated_key,
+        position=position,
+        real=position >= 0,
+        statistics=policy.of_few(statistics, whole),
+        end=length,
+        budget=None,
+    )
+    torch.testing.assert_close(scores, policy.scores(tokens).double(), rtol=1e-5, atol=1e-5)
 
 
 def test_unknown_selector_lists_the_others() -> None:

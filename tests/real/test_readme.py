@@ -64,15 +64,21 @@ def test_every_command_runs(workplace: Path, monkeypatch: pytest.MonkeyPatch, ca
 
 def test_the_python_examples_run(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(workplace)
-    reading, building = blocks("python")
+    reading, building, managing = blocks("python")
+    names: dict[str, object] = {}
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
-        exec(compile(reading, "README.md", "exec"), {})
+        exec(compile(reading, "README.md", "exec"), names)
     assert "Granada" in printed.getvalue()
     assert "Alhambra" in printed.getvalue().splitlines()[-1]
     with contextlib.redirect_stdout(io.StringIO()) as printed:
         exec(compile(building, "README.md", "exec"), {})
     assert printed.getvalue().startswith(f"8 {720 * 2 * (64 + 2)} ")
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        exec(compile(managing, "README.md", "exec"), names)
+    fraction, held = printed.getvalue().split()
+    assert 0.3 < float(fraction) < 1
+    assert int(held) > 0
 
 
 def test_the_transcript_says_what_the_code_prints(workplace: Path, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """A model whose cache forgets, against a naive forward pass that hides what was dropped; the named checks of the issue."""
 
 import copy
+from dataclasses import dataclass
 
 import pytest
 import torch
@@ -14,7 +15,7 @@ from kmem.models.namm.scorer import Namm
 from kmem.runtime.manage import Heads, manage
 from kmem.runtime.managed.naive import NaiveManager, namm_statistics
 from kmem.runtime.managed.rules import Rules
-from kmem.runtime.policies import H2O, Full, NammPolicy, Policy, Recency
+from kmem.runtime.policies import H2O, Full, NammPolicy, Policy, Recency, Tokens
 from tests.runtime.managing import CONFIG, Forget, Oracle, choosy, held, pieces, sizes_of, tensors_of, tokens
 from tests.tiny import tiny_model
 
@@ -27,7 +28,7 @@ def naive(
 ) -> tuple:  # type: ignore[type-arg]
     """Logits, and positions left by layer and head."""
     statistics = (lambda series: series.sum(-1)[..., None]) if not isinstance(policy, NammPolicy) else namm_statistics(policy)
-    manager = NaiveManager(Rules(policy=policy, budget=budget, greediest=greediest), statistics, prompt=prompt or ids.shape[1])
+    manager = NaiveManager(Rules(policy=policy, layers=2, budget=budget, greediest=greediest), statistics, prompt=prompt or ids.shape[1])
     with torch.inference_mode(), hooked(model), handling(manager):
         logits = model(ids, use_cache=False).logits
     return logits, [[head.nonzero()[:, 0].tolist() for head in manager.alive[layer]] for layer in sorted(manager.alive)]
@@ -130,6 +131,49 @@ def test_resident_bytes_fall_by_the_evicted_share(heads: Heads) -> None:
             assert held_bytes == managed.bytes()["cache"] + managed.bytes()["statistics"] + managed.bytes()["index"]
         assert managed.bytes()["full"] == 4 * 2 * 256 * 2 * 8 * 4
         assert managed.seconds > 0
+
+
+def test_heads_keep_as_many_as_the_greediest() -> None:
+    """At the first firing: what the head that wants most wants, it alone gets; the others get as many, and all that they wanted."""
+    model, ids = tiny_model(), tokens(CONFIG.delay + 1)
+    found = {}
+    with torch.inference_mode():
+        for heads in ("own", "greediest"):
+            with manage(model, choosy(), heads=heads) as managed:
+                model(ids)
+                found[heads] = [layer[0] for layer in held(managed)]
+    assert any(len(layer[0]) != len(layer[1]) for layer in found["own"])
+    for own, greedy in zip(found["own"], found["greediest"], strict=True):
+        assert [len(head) for head in greedy] == [max(len(head) for head in own)] * 2
+        assert all(set(one) <= set(other) for one, other in zip(own, greedy, strict=True))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Nothing(Forget):
+    """Wants nothing."""
+
+    protect: int = 8
+
+    def scores(self, tokens: Tokens) -> torch.Tensor:
+        return -torch.ones_like(tokens.position, dtype=torch.float32)
+
+
+@pytest.mark.parametrize("piece", [None, 24])
+def test_the_tail_of_a_chat_template_stays(piece: int | None, tokenizer: PreTrainedTokenizerFast) -> None:
+    """The turn's opening, behind the user's text: it stays although the policy wants nothing, with the newest tokens."""
+    turns = "{% for message in messages %}<{{ message.role }}>{{ message.content }}</>{% endfor %}"
+    tokenizer.chat_template = turns + "{% if add_generation_prompt %}<assist>{% endif %}"
+    model, policy = tiny_model(), Nothing()
+    inputs = tokenizer.apply_chat_template(
+        [{"role": "user", "content": TEXTS[0]}], add_generation_prompt=True, return_tensors="pt", return_dict=True
+    )
+    prompt = inputs["input_ids"].shape[1]
+    assert tokenizer.decode(inputs["input_ids"][0, -8:]) == "<assist>"
+    with manage(model, policy) as managed:
+        model.generate(**inputs, max_new_tokens=41, min_new_tokens=41, do_sample=False, prefill_chunk_size=piece)
+        fired = (prompt + 40) // policy.delay * policy.delay
+        expected = [*range(prompt - 8, prompt), *range(max(prompt, fired - 8), prompt + 40)]
+        assert held(managed) == [[[expected] * 2]] * 4
 
 
 @pytest.mark.parametrize("architecture", ["llama", "gemma3"])

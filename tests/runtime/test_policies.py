@@ -23,6 +23,7 @@ def tokens_of(*, places: int = 12, missing: int = 0, budget: int | None = 6, wid
     position[0, 1, :missing] = -1
     return Tokens(
         layer=0,
+        layers=1,
         key=torch.randn(1, 2, places, 4, generator=generator),
         position=position,
         real=position >= 0,

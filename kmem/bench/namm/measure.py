@@ -7,7 +7,9 @@ from typing import Any
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from kmem.bench.namm.attached import measure_attached
 from kmem.bench.namm.config import RANKING, NammBenchConfig
+from kmem.bench.namm.cost import scoring_shares
 from kmem.bench.namm.intervals import normalised, paired95
 from kmem.bench.namm.kinds import forgotten
 from kmem.encoder.fingerprint import display_name
@@ -19,8 +21,8 @@ from kmem.training.namm.regime import Answered, answered
 from kmem.training.namm.tasks import LONG, Example
 from kmem.training.passages import passages
 
-ASKED = {"namm_over_full": 0.97}
-AT_MOST = {"cache_fraction": 0.5, "scoring_share_of_reading": 0.10, "scoring_share_of_answering": 0.05}
+ASKED = {"namm_over_full": 0.97, "attached.share_of_five.namm": 0.95}
+AT_MOST = {"cache_fraction": 0.5, "scoring_share.prefill_4k": 0.10, "scoring_share.decode": 0.05}
 """What issue 9 asks."""
 PLACES = 4
 Name = tuple[str, float | None]
@@ -56,22 +58,34 @@ def measure_namm(
 ) -> dict[str, Any]:
     """`score` of each policy as a share of the full cache's, mean over tasks; `cache_fraction` that it kept; `paired95`: the interval of
     the NAMM's score less another's. `by_size`: score and fraction where every policy is asked for a share. `tasks`: scores as they are,
-    and `guess`: of the full cache without the texts. Raises what loading the NAMM and reading the corpora raise.
+    and `guess`: of the full cache without the texts. `scoring_share`: the policy's part of the time, by policy on these prompts, of the
+    NAMM on a long prompt (`prefill_4k`) and in writing after it (`decode`). `attached`: as `measure_attached`. Raises what loading the
+    NAMM and reading the corpora raise.
     """
     policy = NammPolicy(load_namm(config.namm))
     made = prompts(tokenizer, config.tasks, config.tasks.prompts, held_out=True, seed=config.seed)
     table, total, done = Table(), sum(len(found) for found in made.values()), 0
     progress("measure", done, total)
-    for examples in zip(*made.values(), strict=True):
+    for index, examples in enumerate(zip(*made.values(), strict=True)):
+        shares = config.shares if index < config.curve_prompts else ()
         for example in examples:
-            for name, found in _measured(model, example, policy, config):
+            for name, found in _measured(model, example, policy, shares):
                 table.add(name, example.task, found)
             done += 1
             progress("measure", done, total)
     short = [passage for corpus in config.tasks.corpora for passage in passages(corpus, held_out=True)]
     kinds = forgotten(model, tokenizer, policy, short, config.kinds, seed=config.seed) if config.kinds else {}
+    measured = figures(table, config.shares)
+    if config.cost_tokens:
+        progress("cost", 0, 1)
+        costs = scoring_shares(model, tokenizer, policy, short, config.cost_tokens)
+        measured["scoring_share"] |= {name: round(cost, PLACES) for name, cost in costs.items()}
+    if config.attached:
+        progress("attached", 0, 1)
+        titled = [passage for passage in short if passage.title]
+        measured["attached"] = measure_attached(model, tokenizer, policy, titled, config.attached)
     return {
-        **figures(table, config.shares),
+        **measured,
         "kept_by_kind": kinds,
         "asked": ASKED,
         "asked_at_most": AT_MOST,
@@ -102,7 +116,7 @@ def figures(table: Table, shares: tuple[float, ...]) -> dict[str, Any]:
             name: [
                 {
                     "cache_fraction": round(table.fraction((name, share)), PLACES),
-                    "score": round(normalised(table.scores((name, share)), full), PLACES),
+                    "score": round(_share_of(table.scores((name, share)), full), PLACES),
                 }
                 for share in shares
             ]
@@ -113,7 +127,7 @@ def figures(table: Table, shares: tuple[float, ...]) -> dict[str, Any]:
     }
 
 
-def _measured(model: PreTrainedModel, example: Example, policy: NammPolicy, config: NammBenchConfig) -> Iterator[tuple[Name, Answered]]:
+def _measured(model: PreTrainedModel, example: Example, policy: NammPolicy, shares: tuple[float, ...]) -> Iterator[tuple[Name, Answered]]:
     """All policies on one prompt; a NAMM decides first, and sets the size of the others."""
     yield ("full", None), answered(model, example, POLICIES["full"]())
     yield ("guess", None), answered(model, _without_texts(example), POLICIES["full"]())
@@ -123,7 +137,7 @@ def _measured(model: PreTrainedModel, example: Example, policy: NammPolicy, conf
     for name in RANKING:
         ranked = POLICIES[name]()
         yield (name, None), answered(model, example, ranked, budget_of(ranked, found.share, length))
-    for share in config.shares:
+    for share in shares:
         for name in (*RANKING, "namm"):
             ranked = policy if name == "namm" else POLICIES[name]()
             yield (name, share), answered(model, example, ranked, budget_of(ranked, share, length))
@@ -185,6 +199,11 @@ def _kept_by_layer(found: list[Answered]) -> list[list[float]]:
         reads = [one.read_tokens for one in found]
         layers.append([round(sum(own) / sum(reads), PLACES) for own in heads])
     return layers
+
+
+def _share_of(scores: dict[str, list[float]], full: dict[str, list[float]]) -> float:
+    """`normalised`, on the first prompts of each task, as many as there are scores."""
+    return normalised(scores, {task: full[task][: len(own)] for task, own in scores.items()})
 
 
 def _rounded(ends: tuple[float, float]) -> list[float]:

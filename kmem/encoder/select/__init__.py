@@ -9,6 +9,7 @@ from kmem.encoder.select.h2o import h2o
 from kmem.encoder.select.innovation import innovation
 from kmem.encoder.select.knorm import knorm
 from kmem.encoder.select.memory3 import memory3, memory3_exp
+from kmem.encoder.select.namm import namm
 from kmem.encoder.select.random import random
 from kmem.encoder.select.view import LayerView, Selector
 from kmem.encoder.select.vnorm import vnorm
@@ -24,6 +25,7 @@ SELECTORS: dict[str, Selector] = {
     "knorm": knorm,
     "memory3": memory3,
     "memory3-exp": memory3_exp,
+    "namm": namm,
     "random": random,
     "vnorm": vnorm,
 }

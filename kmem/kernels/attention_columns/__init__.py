@@ -1,6 +1,7 @@
 """What attention each key got, from the queries that read it: a column of softmax(QKᵀ), reduced while it is computed.
 
-The rows come a second time, after the attention itself, and as few of them are in memory at once as a spectrum needs.
+The rows come a second time, after the attention itself, or on a CPU in its place (`Rows.attention`); as few of them are in memory at once
+as a spectrum needs.
 """
 
 from functools import cache
@@ -9,9 +10,9 @@ from types import ModuleType
 from torch import Tensor
 
 from kmem.kernels.attention_columns import cpu
-from kmem.kernels.attention_columns.layout import Frames, Rows
+from kmem.kernels.attention_columns.layout import Attention, Frames, Rows
 
-__all__ = ["Frames", "Rows", "column_frames", "column_sums"]
+__all__ = ["Attention", "Frames", "Rows", "column_frames", "column_sums"]
 
 
 def column_sums(rows: Rows) -> Tensor:

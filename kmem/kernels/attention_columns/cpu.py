@@ -1,101 +1,164 @@
-"""A block of rows at a time, in torch's own operations; also what a GPU without Triton takes."""
+"""A head at a time, and a block of its rows, in torch's own operations; also what a GPU without Triton takes."""
 
+import time
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from kmem.kernels.attention_columns.layout import Frames, Rows
+from kmem.kernels.attention_columns.layout import Attention, Frames, Rows
 
-BLOCK_ROWS = 64
-"""Rows in memory at once: with 9 query heads and 4,096 keys 9 MiB."""
+BLOCK_ROWS = 80
+"""Rows in memory at once, of all query heads of a group: with 3 of them and 2,048 keys 2 MiB."""
 
 
 def column_sums(rows: Rows) -> Tensor:
     """[B, H, n]; see the package's function of this name."""
     total = torch.zeros(rows.position.shape, dtype=rows.dtype, device=rows.key.device)
-    for block, _ in _blocks(rows, BLOCK_ROWS, None):
-        total[..., : block.shape[-1]] += block.sum(2)
-    return total
+    for head in _heads(rows, BLOCK_ROWS):
+        for block in head.blocks(None):
+            own = total[head.batch, head.number, block.keys]
+            own += block.probabilities.sum((0, 1))
+    return total / rows.group
 
 
 def column_frames(rows: Rows, known: Tensor | None, frames: Frames, before: Tensor) -> tuple[Tensor, Tensor]:
-    """See the package's function of this name."""
-    hop, keys = frames.hop, rows.key.shape[2]
-    context = replace(rows, query=rows.query[:, :, :hop])
-    last, lse = _probabilities(context, known, _edges(context))
-    last = _widened(last, keys)
-    first_half, second_half = frames.halves(last)
-    after = before.to(rows.dtype)
-    others = replace(rows, query=rows.query[:, :, hop:], first=rows.first + hop)
-    for block, sums in _blocks(others, max(1, BLOCK_ROWS // hop) * hop, None):
-        count, seen = block.shape[2] // hop, block.shape[-1]
-        hops = torch.unflatten(torch.cat([last[..., :seen], block], dim=2), 2, (count + 1, hop))
-        parts = first_half @ hops[:, :, :-1] + second_half @ hops[:, :, 1:]  # [B, H, F, 2·bins, n]
-        real, imaginary = torch.unflatten(parts.square_(), 3, (2, -1)).unbind(3)
-        spectra = (real + imaginary).sqrt_()
-        average = torch.einsum("bhfkn,f->bhnk", spectra, frames.weights(count).to(spectra))
-        after = frames.decay**count * after
-        after[:, :, :seen] += average
-        last, lse = _widened(hops[:, :, -1], keys), sums[..., -hop:]
+    """See the package's function of this name. It gives the rows' attention where it is asked for."""
+    hop, length, keys = frames.hop, rows.query.shape[2], rows.key.shape[2]
+    after = before.to(rows.dtype) * frames.decay ** (length // hop - 1)
+    lse = torch.empty(*rows.query.shape[:2], hop, dtype=rows.dtype, device=rows.key.device)
+    weighted = _weighted(frames, length // hop - 1, rows)
+    at_once = max(1, BLOCK_ROWS // hop)
+    for head in _heads(rows, at_once * hop, context=0 if known is None else hop):
+        queries = slice(head.number * rows.group, (head.number + 1) * rows.group)
+        begin = min(head.begin, keys)
+        seen = torch.zeros(length, keys - begin, dtype=rows.dtype, device=rows.key.device)
+        began = time.perf_counter()
+        for block in head.blocks(None if known is None else known[head.batch, queries].to(rows.dtype)):
+            place = slice(block.keys.start - begin, block.keys.stop - begin)
+            if rows.attention is not None:
+                _attend(rows.attention, head, queries, block)
+                rows.attention.seconds += time.perf_counter() - began
+            torch.sum(block.probabilities, 0, out=seen[block.rows, place])
+            if block.rows.stop == length:
+                lse[head.batch, queries] = block.lse()[:, -hop:]
+            began = time.perf_counter()
+        series = seen.unfold(0, 2 * hop, hop).transpose(1, 2)  # [F, 2·hop, n], of which frames share what overlaps
+        average = seen.new_zeros(frames.bins, seen.shape[1])
+        for first in range(0, len(weighted), at_once):
+            parts = torch.bmm(weighted[first : first + at_once], series[first : first + at_once]).square_()
+            parts[:, 1 : frames.bins - 1].add_(parts[:, frames.bins :])
+            average += parts[:, : frames.bins].sqrt_().sum(0)
+        own = after[head.batch, head.number, begin:]
+        own += average.T
+    if rows.attention is not None:
+        rows.attention.done = True
     return after, lse
 
 
-def _widened(block: Tensor, keys: int) -> Tensor:
-    """[B, H, r, n] with zeros for the keys that the block's rows don't reach."""
-    missing = keys - block.shape[-1]
-    return torch.nn.functional.pad(block, (0, missing)) if missing else block
+def _weighted(frames: Frames, count: int, rows: Rows) -> Tensor:
+    """[F, 2·hop, 2·hop]: the basis, times each frame's weight in the average and a query head's in its group.
+
+    The first and the last frequency of a real series have no imaginary part.
+    """
+    weights = frames.weights(count).to(rows.key.device) / rows.group
+    real, imaginary = frames.basis.to(weights)
+    return (torch.cat([real, imaginary[1:-1]]) * weights[:, None, None]).to(rows.dtype)
 
 
-def _blocks(rows: Rows, size: int, known: Tensor | None) -> Iterator[tuple[Tensor, Tensor]]:
-    """(probabilities [B, H, m, ≤ n], lse [B, Q, m]) of `size` rows at a time; the keys after the last one seen are left out."""
-    for start in range(0, rows.query.shape[2], size):
-        block = replace(rows, query=rows.query[:, :, start : start + size], first=rows.first + start)
-        yield _probabilities(block, known, _edges(block))
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Block:
+    """Rows `rows` of a head and the keys that any of them sees: their probabilities [G, m, ≤ n], and their largest scores top [G, m]."""
+
+    rows: slice
+    keys: slice
+    probabilities: Tensor
+    top: Tensor
+    known: Tensor | None
+
+    def lse(self) -> Tensor:
+        """[G, m] log-sum-exp, −∞ where nothing is seen."""
+        if self.known is not None:
+            return self.known
+        if not self.probabilities.shape[-1]:
+            return self.top
+        # The largest probability is exp(top) / Σ exp.
+        return (self.top - self.probabilities.amax(-1).log()).nan_to_num_(nan=-torch.inf, posinf=-torch.inf, neginf=-torch.inf)
 
 
-def _edges(rows: Rows) -> tuple[int, int, int]:
-    """Keys (a, b, c): those before a may be missing, all of a … b − 1 are seen by every row, those from c on by none."""
-    last = rows.first + rows.query.shape[2] - 1
-    present, all_see = rows.position >= 0, (rows.position <= rows.first) & (rows.position >= 0)
-    reached = present & (rows.position <= last)
-    end = _last(reached.flatten(0, 1).any(0))
-    begin = _first(all_see.flatten(0, 1).all(0))
-    hidden = ~all_see.flatten(0, 1).all(0)
-    hidden[:begin] = False
-    return begin, min(_first(hidden), end), end
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Head:
+    """A key-value head's rows: query [G, r, D], key [n, D] at position [n]. begin: keys that are missing, which come first.
+
+    spans: of each block its rows (start, stop), and how many keys all of them (`least`) and any of them (`most`) may see.
+    """
+
+    batch: int
+    number: int
+    query: Tensor
+    key: Tensor
+    position: Tensor
+    first: int
+    softcap: float | None
+    begin: int
+    spans: list[tuple[int, int, int, int]]
+
+    def blocks(self, known: Tensor | None) -> Iterator[_Block]:
+        """One after another; known [G, hop]: log-sum-exp of the first one's rows."""
+        group, _, dim = self.query.shape
+        for start, stop, least, most in self.spans:
+            begin, length = min(self.begin, most), stop - start
+            query = self.query[:, start:stop].reshape(group * length, dim)
+            scores = (query @ self.key[begin:most].T).view(group, length, -1)
+            if self.softcap is not None:
+                scores = scores.div_(self.softcap).tanh_().mul_(self.softcap)
+            if least < most:
+                at = torch.arange(self.first + start, self.first + stop, device=scores.device)
+                partly = max(least, begin)
+                scores[..., partly - begin :].masked_fill_(self.position[partly:most] > at[:, None], -torch.inf)
+            top = scores.amax(-1) if most > begin else scores.new_full(scores.shape[:-1], -torch.inf)
+            given = known if start == 0 else None
+            if given is not None:
+                scores.sub_(given.nan_to_num(neginf=0.0)[..., None]).exp_()
+            else:
+                torch.softmax(scores, -1, out=scores)
+            if least <= self.begin:  # a row that sees nothing has −∞ alone, whose softmax is no number
+                scores.nan_to_num_(0.0)
+            yield _Block(rows=slice(start, stop), keys=slice(begin, most), probabilities=scores, top=top, known=given)
 
 
-def _first(flags: Tensor) -> int:
-    found = flags.nonzero()
-    return int(found[0]) if len(found) else len(flags)
+def _attend(attention: Attention, head: _Head, queries: slice, block: _Block) -> None:
+    """Put in what the block's rows [G, m] read."""
+    group, length, keys = block.probabilities.shape
+    value = attention.value[head.batch, head.number, block.keys].to(attention.output.dtype)
+    output = block.probabilities.view(group * length, keys) @ value
+    attention.output[head.batch, queries, block.rows] = output.view(group, length, -1)
+    attention.lse[head.batch, queries, block.rows] = block.lse()
 
 
-def _last(flags: Tensor) -> int:
-    found = flags.nonzero()
-    return int(found[-1]) + 1 if len(found) else 0
-
-
-def _probabilities(rows: Rows, known: Tensor | None, edges: tuple[int, int, int]) -> tuple[Tensor, Tensor]:
-    """As `naive.attention`, of the keys before edge c."""
-    begin, middle, end = edges
-    batch, query_heads, length, dim = rows.query.shape
-    heads = rows.key.shape[1]
-    if not end:
-        nothing = rows.key.new_full((batch, query_heads, length), -torch.inf, dtype=rows.dtype)
-        return nothing.new_zeros(batch, heads, length, 0), nothing if known is None else known.to(nothing)
-    query = rows.query.to(rows.dtype).reshape(batch, heads, rows.group * length, dim) * rows.scaling
-    scores = query @ rows.key[:, :, :end].to(rows.dtype).transpose(-1, -2)
-    if rows.softcap is not None:
-        scores = scores.div_(rows.softcap).tanh_().mul_(rows.softcap)
-    grouped = scores.view(batch, heads, rows.group, length, end)
-    at = rows.first + torch.arange(length, device=rows.query.device)
-    for part in (slice(0, min(begin, end)), slice(middle, end)):
-        position = rows.position[:, :, None, part]
-        hidden = (position < 0) | (position > at[:, None])
-        grouped[..., part].masked_fill_(hidden[:, :, None], -torch.inf)
-    lse = grouped.logsumexp(-1) if known is None else torch.unflatten(known.to(scores), 1, (heads, rows.group))
-    # A row that sees nothing has −∞ in every score, so what is subtracted there must only be finite.
-    grouped.sub_(lse.nan_to_num(neginf=0.0)[..., None]).exp_()
-    return grouped.mean(2), lse.flatten(1, 2)
+def _heads(rows: Rows, size: int, *, context: int = 0) -> Iterator[_Head]:
+    """Those of all batch rows, in blocks of `size` rows; `context` rows are a block of their own."""
+    batch, heads, _ = rows.position.shape
+    length = rows.query.shape[2]
+    starts = [*([0] if context else []), *range(context, length, size)]
+    stops = [*starts[1:], length]
+    ends = [rows.first + start for start in starts] + [rows.first + stop - 1 for stop in stops]
+    asked = torch.tensor([-1, *ends], device=rows.position.device).expand(batch, heads, -1).contiguous()
+    found = torch.searchsorted(rows.position.contiguous(), asked, right=True).tolist()
+    scaled = torch.unflatten(rows.query.to(rows.dtype) * rows.scaling, 1, (heads, rows.group))
+    for row in range(batch):
+        for number in range(heads):
+            begin, *counts = found[row][number]
+            spans = zip(starts, stops, counts[: len(starts)], counts[len(starts) :], strict=True)
+            yield _Head(
+                batch=row,
+                number=number,
+                query=scaled[row, number],
+                key=rows.key[row, number].to(rows.dtype),
+                position=rows.position[row, number],
+                first=rows.first,
+                softcap=rows.softcap,
+                begin=begin,
+                spans=list(spans),
+            )

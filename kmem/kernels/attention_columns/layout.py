@@ -6,12 +6,36 @@ import torch
 from torch import Tensor
 
 
+@dataclass(kw_only=True, eq=False)
+class Attention:
+    """Where a kernel that has the rows' softmax in hand puts their attention as well, if it can: then `done` is set.
+
+    value [B, H, n, V] → output [B, Q, r, V] and log-sum-exp lse [B, Q, r]; where a row sees nothing 0 and −∞. seconds: what of the call
+    attention alone would have taken.
+    """
+
+    value: Tensor
+    output: Tensor
+    lse: Tensor
+    seconds: float = 0.0
+    done: bool = False
+
+    @classmethod
+    def of(cls, value: Tensor, query: Tensor) -> "Attention":
+        """For queries [B, Q, r, D]."""
+        wide = torch.promote_types(query.dtype, torch.float32)
+        shape = query.shape[:3]
+        lse = torch.full(shape, -torch.inf, dtype=wide, device=query.device)
+        return cls(value=value, output=query.new_zeros(*shape, value.shape[-1], dtype=wide), lse=lse)
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Rows:
     """Queries of consecutive tokens, and keys.
 
     query [B, Q, r, D] of the tokens at positions first … first + r − 1; a row at a position below 0 sees nothing.
-    key [B, H, n, D]; position [B, H, n] int64, −1 where there is no key. A row sees the keys at positions up to its own.
+    key [B, H, n, D]; position [B, H, n] int64, ascending, so that −1, where there is no key, comes first. A row sees the keys at positions
+    up to its own. attention: asks for it, too.
     """
 
     query: Tensor
@@ -20,6 +44,7 @@ class Rows:
     first: int
     scaling: float
     softcap: float | None = None
+    attention: Attention | None = None
 
     @property
     def group(self) -> int:
@@ -54,11 +79,6 @@ class Frames:
     def suits_blocks(self) -> bool:
         """Whether a hop of rows is a block as the Triton kernel has them."""
         return 16 <= self.hop <= 64 and self.hop & (self.hop - 1) == 0
-
-    def halves(self, like: Tensor) -> tuple[Tensor, Tensor]:
-        """[2·bins, hop] twice: what the first and the second hop rows of a frame add to its 2·bins parts, in the type of `like`."""
-        both = self.basis.to(like).flatten(0, 1)
-        return both[:, : self.hop], both[:, self.hop :]
 
     def weights(self, count: int) -> Tensor:
         """[F] float64 of each frame in the average."""

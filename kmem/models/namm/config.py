@@ -21,6 +21,7 @@ class NammConfig:
     delay: tokens between two firings, a multiple of the hop. watch: tokens before a firing whose attention is read, a multiple of the hop;
     0 = all of them. At the default ema the last 128 of 512 carry 0.72 of the average, for a quarter of the work.
     protect: newest tokens, and last tokens of the prompt (a chat template ends there), that are never dropped; the paper's code has 1.
+    layers, heads: of the model that it is for, each key-value head of which then has a bias of its own; 0 = none, as the paper's.
     """
 
     n_fft: int = 32
@@ -33,9 +34,11 @@ class NammConfig:
     delay: int = 512
     watch: int = 0
     protect: int = 8
+    layers: int = 0
+    heads: int = 0
 
     def __post_init__(self) -> None:
-        for name, least in {"hop": 1, "hidden": 1, "delay": 1, "watch": 0, "protect": 1, "recency": 2}.items():
+        for name, least in {"hop": 1, "hidden": 1, "delay": 1, "watch": 0, "protect": 1, "recency": 2, "layers": 0, "heads": 0}.items():
             require_count(getattr(self, name), name, least=least)
         if self.scorer not in SCORERS:
             raise UnknownNameError("scorer", self.scorer, SCORERS)
@@ -47,6 +50,8 @@ class NammConfig:
             raise ConfigError(
                 f"delay and watch must be multiples of the hop of {self.hop} and watch at most delay, not {self.delay} and {self.watch}."
             )
+        if bool(self.layers) != bool(self.heads):
+            raise ConfigError(f"layers and heads must be given both or neither, not {self.layers} and {self.heads}.")
         if not 0 < self.ema < 1:
             raise ConfigError(f"ema must lie between 0 and 1, not {self.ema}.")
         if not self.recency_base > 1:

@@ -17,6 +17,7 @@ from kmem.models.namm.recency import recency
 class Namm(nn.Module):
     """One scorer for all layers and heads. Its parameters are zero at first, so every score is 0 and every token is kept.
 
+    head_bias [layers, heads]: where the configuration has them, what each head of the model that it was learnt on adds to its scores.
     `count`, `mean` and `variance` (buffers) are of the spectral features; until `collect` was called they change nothing.
     """
 
@@ -32,6 +33,7 @@ class Namm(nn.Module):
         self.register_buffer("variance", torch.ones(self.config.bins, dtype=torch.float64))
         width = self.config.width
         self.net: Bam | Mlp = Bam(width, self.config.hidden) if self.config.scorer == "bam" else Mlp(width)
+        self.head_bias = nn.Parameter(torch.zeros(self.config.layers, self.config.heads)) if self.config.layers else None
         with torch.no_grad():
             for parameter in self.parameters():
                 parameter.zero_()
@@ -41,9 +43,21 @@ class Namm(nn.Module):
         spectral = normalise(reduced, self.mean, self.variance)
         return torch.cat([recency(ages, self.config.recency, self.config.recency_base), spectral], dim=-1)
 
-    def forward(self, features: Tensor, real: Tensor) -> Tensor:
-        """ω [B, H, T, width] in order of time, real [B, H, T] → scores [B, H, T]; the lowest number there is where nothing is real."""
+    def bias_of(self, layer: int | slice, *, layers: int, heads: int) -> Tensor | None:
+        """[H], or [L, H] of a slice, of a model of so many layers and key-value heads; the mean where it was learnt on another shape."""
+        if self.head_bias is None:
+            return None
+        if self.head_bias.shape != (layers, heads):
+            return self.head_bias.mean()
+        return self.head_bias[layer]
+
+    def forward(self, features: Tensor, real: Tensor, bias: Tensor | None = None) -> Tensor:
+        """ω [B, H, T, width] in order of time, real [B, H, T], bias [B, H] or [H] (`bias_of`) → scores [B, H, T]; the lowest number there
+        is where nothing is real.
+        """
         scores: Tensor = self.net(features, real)
+        if bias is not None:
+            scores = scores + bias[..., None]
         return scores.masked_fill(~real, torch.finfo(scores.dtype).min)
 
     @torch.no_grad()

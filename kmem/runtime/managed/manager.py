@@ -16,6 +16,7 @@ from kmem.encoder.hook import answer, current_handler, managing, scaling_of
 from kmem.errors import AttachError, UnsupportedModelError
 from kmem.kernels.chunked_window import Attended
 from kmem.runtime.managed.layer import ManagedLayer, Owner
+from kmem.runtime.managed.memories import AttachedMemories
 from kmem.runtime.managed.rules import Rules
 
 
@@ -24,8 +25,9 @@ class Manager:
     bounds them already, are left alone and not counted.
     """
 
-    def __init__(self, model: PreTrainedModel, rules: Rules) -> None:
+    def __init__(self, model: PreTrainedModel, rules: Rules, attached: AttachedMemories | None = None) -> None:
         self._anatomy, self._config, self._rules = examine(model), model.config, rules
+        self._attached = attached
         self._owner = Owner()
         self._caches: WeakSet[Cache] = WeakSet()
         self._cache: Cache | None = None
@@ -37,6 +39,15 @@ class Manager:
     def seconds(self) -> float:
         """Spent on watching and scoring."""
         return self._rules.clock.seconds
+
+    @property
+    def waits_for_device(self) -> bool:
+        """Whether `seconds` counts what a GPU does, for which it then waits each time; a benchmark sets it."""
+        return self._rules.clock.synchronise
+
+    @waits_for_device.setter
+    def waits_for_device(self, waits: bool) -> None:
+        self._rules.clock.synchronise = waits
 
     def kept(self) -> list[list[list[int]]]:
         """Tokens kept, by managed layer, batch row and key-value head."""
@@ -80,6 +91,8 @@ class Manager:
         with self._turn, managing(self):
             self._adopt(cache, arguments)
             self._cache = cache
+            if self._attached is not None and _new_columns(arguments)[1] == 1:
+                self._attached.decide(cache)
             return original(**arguments)
 
     def attend(
@@ -92,7 +105,10 @@ class Manager:
             return answer(module, query, key, value, mask, options)
         autocast = torch.is_autocast_enabled(query.device.type)
         with torch.autocast(query.device.type, enabled=False) if autocast else nullcontext():
-            found = layer.attend(query, key, value, scaling=scaling_of(query, options), softcap=options.get("softcap"))
+            scaling, softcap = scaling_of(query, options), options.get("softcap")
+            found = layer.attend(query, key, value, scaling=scaling, softcap=softcap)
+            if self._attached is not None:
+                self._attached.note(self._cache, int(module.layer_idx), query, layer.seen, scaling=scaling, softcap=softcap)  # type: ignore[arg-type]
         if found is None:
             return answer(module, query, key, value, mask, options)
         output, sums = found
@@ -125,9 +141,8 @@ class Manager:
             cache.layers = DynamicCache(config=self._config).layers
         cache.layers = [self._own(layer, index) for index, layer in enumerate(cache.layers)]
         managed = [layer for layer in cache.layers if isinstance(layer, ManagedLayer)]
-        given = arguments.get("input_ids")
-        given = arguments["inputs_embeds"] if given is None else given
-        pads = _padding(arguments.get("attention_mask"), *given.shape[:2], begun=all(layer.begun for layer in managed))
+        batch, length = _new_columns(arguments)
+        pads = _padding(arguments.get("attention_mask"), batch, length, begun=all(layer.begun for layer in managed))
         if pads is not None:
             for layer in managed:
                 layer.begin(pads)
@@ -140,6 +155,13 @@ class Manager:
                 raise AttachError("This KV cache was managed in another block, and tokens of it are gone: read the text anew.")
             layer = layer.whole()
         return ManagedLayer.of(layer, self._rules, index, self._owner) if type(layer) is DynamicLayer else layer
+
+
+def _new_columns(arguments: dict[str, Any]) -> tuple[int, int]:
+    """Rows and columns of this forward pass."""
+    given = arguments.get("input_ids")
+    given = arguments["inputs_embeds"] if given is None else given
+    return int(given.shape[0]), int(given.shape[1])
 
 
 def _padding(mask: object, batch: int, length: int, *, begun: bool) -> Tensor | None:

@@ -50,6 +50,7 @@ class NaiveManager:
                 real = alive & (place < end)
                 tokens = Tokens(
                     layer=layer,
+                    layers=self._rules.layers,
                     key=key,
                     position=place.masked_fill(~real, -1),
                     real=real,

@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from kmem.kernels.attention_columns import Attention
+from kmem.kernels.memory_attention.context import is_learning
 from kmem.runtime.managed.attend import attend_kept
 from kmem.runtime.managed.kept import kept
 from kmem.runtime.managed.rules import Rules
@@ -37,6 +39,11 @@ class Step:
     def end(self) -> int:
         return self.first + self.query.shape[2]
 
+    @property
+    def suits_columns(self) -> bool:
+        """Whether what watches its rows may attend them as well: no gradient is asked for, and the CPU's kernel is at work."""
+        return self.query.device.type == "cpu" and not is_learning(self.query, self.key, self.value)
+
     def of(self, tensor: Tensor, start: int, stop: int) -> Tensor:
         """Its columns of the tokens start … stop − 1."""
         return tensor[:, :, start - self.first : stop - self.first]
@@ -56,7 +63,7 @@ class Part:
         position = torch.arange(step.end, device=key.device).expand(*key.shape[:2], -1)
         for stop, fires in self._stops(step):
             seen = key[:, :, :stop], position[..., :stop]
-            self._watch(step, stop, *seen, fires=fires)
+            self._watch(step, stop, *seen, None, fires=fires)
             if fires:
                 stays = self._fire(step, *seen)
                 if stays is not None:
@@ -82,9 +89,14 @@ class Part:
         start = self.done
         for stop, fires in self._stops(step):
             store.append(step.of(step.key, start, stop), step.of(step.value, start, stop))
-            key, position = store.keys(), store.positions()
-            parts.append(self._attend(step, start, stop, key, position))
-            self._watch(step, stop, key, position, fires=fires)
+            key, value, position = store.keys(), store.values(), store.positions()
+            # Rows that are watched at once are attended there: their softmax is taken once.
+            together = fires and step.suits_columns
+            watched = self._watch(step, start, key, position, value if together else None, fires=fires)
+            rest = stop if watched is None else stop - watched.lse.shape[2]
+            parts.append(self._attend(step, start, rest, key, value, position))
+            if watched is not None:
+                parts.append((watched.output, watched.lse))
             if fires:
                 stays = self._fire(step, key, position)
                 if stays is not None:
@@ -114,11 +126,22 @@ class Part:
             yield stop, stop == boundary
 
     @torch.no_grad()
-    def _watch(self, step: Step, stop: int, key: Tensor, position: Tensor, *, fires: bool) -> None:
-        with self.rules.clock:
-            self.watcher.read(key, position, whole=fires, scaling=step.scaling, softcap=step.softcap)
+    def _watch(self, step: Step, start: int, key: Tensor, position: Tensor, value: Tensor | None, *, fires: bool) -> Attention | None:
+        with self.rules.clock as clock:
+            found = self.watcher.read(key, position, whole=fires, scaling=step.scaling, softcap=step.softcap, value=value, since=start)
+            if found is not None:
+                clock.seconds -= found.seconds
+        return found
 
-    def _attend(self, step: Step, start: int, stop: int, key: Tensor | None = None, position: Tensor | None = None) -> Attended:
+    def _attend(
+        self,
+        step: Step,
+        start: int,
+        stop: int,
+        key: Tensor | None = None,
+        value: Tensor | None = None,
+        position: Tensor | None = None,
+    ) -> Attended:
         store = self.store
         assert store is not None  # split made it
         if start == stop:
@@ -127,7 +150,7 @@ class Part:
         return attend_kept(
             step.of(step.query, start, stop),
             store.keys() if key is None else key,
-            store.values(),
+            store.values() if value is None else value,
             store.positions() if position is None else position,
             start,
             scaling=step.scaling,
@@ -144,6 +167,7 @@ class Part:
             real = position >= 0
             tokens = Tokens(
                 layer=self.layer,
+                layers=self.rules.layers,
                 key=key,
                 position=position,
                 real=real,

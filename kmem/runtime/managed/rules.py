@@ -8,9 +8,10 @@ from kmem.runtime.policies.protocol import Policy
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Rules:
-    """budget: tokens kept a key-value head, None where the policy decides; greediest: see `kept`."""
+    """budget: tokens kept a key-value head, None where the policy decides; greediest: see `kept`; layers: of the model."""
 
     policy: Policy
+    layers: int
     budget: int | None
     greediest: bool
     clock: Clock = field(default_factory=Clock)

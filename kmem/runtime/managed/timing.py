@@ -14,9 +14,10 @@ class Clock:
         self.synchronise = False
         self._began = 0.0
 
-    def __enter__(self) -> None:
+    def __enter__(self) -> "Clock":
         self._wait()
         self._began = time.perf_counter()
+        return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._wait()

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from kmem.kernels.attention_columns import Rows
+from kmem.kernels.attention_columns import Attention, Rows
 from kmem.runtime.managed.rules import Rules
 
 READ_ROWS = 64
@@ -44,28 +44,43 @@ class Watcher:
         else:
             self._query = torch.cat([self._query, query], dim=2)
 
-    def read(self, key: Tensor, position: Tensor, *, whole: bool, scaling: float, softcap: float | None) -> None:
+    def read(
+        self,
+        key: Tensor,
+        position: Tensor,
+        *,
+        whole: bool,
+        scaling: float,
+        softcap: float | None,
+        value: Tensor | None = None,
+        since: int = 0,
+    ) -> Attention | None:
         """Take what waits into the statistics, if it is enough to be worth it, or all that there is if `whole`.
 
-        key [b, H, n, D] at position [b, H, n] are all that the rows may have seen and that are still here.
+        key [b, H, n, D] at position [b, H, n] are all that the rows may have seen and that are still here. value [b, H, n, V]: asks for
+        the attention of the rows from position `since` on as well; what was found is of the newest rows, None where it was not.
         """
         watch = self._rules.policy.watch
         missing = key.shape[2] - (0 if self.statistics is None else self.statistics.shape[2])
         if self._query is None or not watch.width:
-            return
+            return None
         rows = (self._query.shape[2] - watch.context) // watch.hop * watch.hop
         if rows < (1 if whole else READ_ROWS):
-            return
+            return None
         if self.statistics is None:
             wide = torch.promote_types(key.dtype, torch.float32)
             self.statistics = torch.zeros(*key.shape[:3], watch.width, dtype=wide, device=key.device)
         elif missing:
             self.statistics = pad(self.statistics, (0, 0, 0, missing))
         length = watch.context + rows
-        read = Rows(query=self._query[:, :, :length], key=key, position=position, first=self._at, scaling=scaling, softcap=softcap)
+        query = self._query[:, :, :length]
+        new = value is not None and self._known is None and self._at >= since and length == self._query.shape[2]
+        attention = Attention.of(value, query) if new and value is not None else None
+        read = Rows(query=query, key=key, position=position, first=self._at, scaling=scaling, softcap=softcap, attention=attention)
         self.statistics, known = self._rules.policy.read(read, self._known, self.statistics)
         self._known = None if known is None else known.clone()  # not the whole block that it is the end of
         self._query, self._at = self._query[:, :, rows:].clone(), self._at + rows
+        return attention if attention is not None and attention.done else None
 
     def fired(self, kept: Tensor | None) -> None:
         """After a firing that kept these [b, H, n] tokens, or None: all."""

@@ -50,13 +50,28 @@ class NammPolicy:
         """As if those frames had been 0: the average fades."""
         return statistics * self.namm.config.ema**tokens
 
+    def of_few(self, statistics: Tensor, rows: int) -> Tensor:
+        """Averages of so many rows alone, as large as if all that is watched had been like them."""
+        decay, hop, watched = self.frames.decay, self.namm.config.hop, self.namm.config.watched
+        return statistics * ((1 - decay ** (watched // hop)) / (1 - decay ** (rows // hop)))
+
     @torch.no_grad()
     def scores(self, tokens: Tokens) -> Tensor:
-        """The network's."""
+        """The network's. Where heads hold unequal counts each is scored by itself, since the cost grows with their squares."""
         namm = self.namm.to(tokens.key.device)
+        heads = tokens.key.shape[1]
         ages = (tokens.end - 1 - tokens.position).masked_fill(~tokens.real, 0)
-        scores: Tensor = namm(namm.features(tokens.statistics, ages), tokens.real)
-        return scores
+        bias = namm.bias_of(tokens.layer, layers=tokens.layers, heads=heads)
+        begins = tokens.real.any(0).to(torch.int8).argmax(-1).tolist()
+        if not any(begins):
+            scores: Tensor = namm(namm.features(tokens.statistics, ages), tokens.real, bias)
+            return scores
+        every = tokens.statistics.new_full(tokens.real.shape, torch.finfo(torch.float32).min, dtype=torch.float32)
+        for head, begin in enumerate(begins):
+            own = slice(head, head + 1)
+            features = namm.features(tokens.statistics[:, own, begin:], ages[:, own, begin:])
+            every[:, own, begin:] = namm(features, tokens.real[:, own, begin:], bias if bias is None or not bias.ndim else bias[own])
+        return every
 
 
 def default_namm() -> NammPolicy:

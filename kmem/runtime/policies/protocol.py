@@ -30,9 +30,11 @@ class Tokens:
 
     In order of time along n. real [b, H, n] is False where a head has fewer tokens than another; those places come first.
     key [b, H, n, D] after RoPE; position [b, H, n] in the text, −1 where not real; statistics [b, H, n, width]. end: tokens read so far.
+    layer: of the model's `layers`.
     """
 
     layer: int
+    layers: int
     key: Tensor
     position: Tensor
     real: Tensor

@@ -21,8 +21,6 @@ from kmem.training.namm.recipe import Recipe
 from kmem.training.stored import read, write
 
 PLACES = 5
-LOSSES = 50
-"""Steps of the regression whose mean is one entry."""
 
 
 @dataclass(kw_only=True)
@@ -39,14 +37,11 @@ class State:
     stage: int = 0
     history: list[list[float]] = field(default_factory=list)
     curve: list[dict[str, Any]] = field(default_factory=list)
-    losses: list[float] = field(default_factory=list)
     seconds: float = 0.0
 
-    def begin(self, start: Vectors, losses: Sequence[float]) -> None:
-        """Where the regression ended."""
+    def begin(self, start: Vectors) -> None:
+        """From there."""
         self.start, self.mean = start, start.copy()
-        parts = (losses[at : at + LOSSES] for at in range(0, len(losses), LOSSES))
-        self.losses = [round(sum(part) / len(part), PLACES) for part in parts]
 
     def shipped(self, namm: Namm) -> Namm:
         """The best, in the place of these parameters."""
@@ -61,7 +56,6 @@ class State:
             "judged": {"start": judgements[0]["judged"], "best": best["judged"]},
             "best_at": {"stage": best["stage"], "generation": best["generation"]},
             "generations": len(self.curve) - len(judgements),
-            "regression_losses": self.losses,
             "evolution_s": round(self.seconds, 1),
         }
 
@@ -70,7 +64,7 @@ class State:
     def save(self, path: Path) -> None:
         """Replace the file."""
         tensors = {name: torch.from_numpy(part) for name in ("start", "mean", "best") if (part := getattr(self, name)) is not None}
-        header = {name: getattr(self, name) for name in ("stage", "history", "curve", "losses", "seconds")}
+        header = {name: getattr(self, name) for name in ("stage", "history", "curve", "seconds")}
         judged = None if self.best is None else self.judged
         write(path, tensors, {**header, "judged": judged, "recipe": self.recipe.to_dict()})
 
@@ -85,7 +79,7 @@ class State:
             header = stored.header
             vectors: dict[str, Any] = {name: stored.tensors[name].numpy() for name in ("start", "mean", "best") if name in stored.tensors}
             judged = -np.inf if header["judged"] is None else float(header["judged"])
-            rest = {name: header[name] for name in ("stage", "history", "curve", "losses", "seconds")}
+            rest = {name: header[name] for name in ("stage", "history", "curve", "seconds")}
             return cls(recipe=recipe, **vectors, judged=judged, **rest)
         except (KeyError, TypeError, ValueError) as error:
             raise CorruptBankError(f"{path} is damaged ({error}); delete it and start again.") from error

@@ -11,22 +11,26 @@ import numpy as np
 from kmem.encoder.load import load_model
 from kmem.models.namm.scorer import Namm, vector
 from kmem.training.namm.collection import prompts
+from kmem.training.namm.distillation import Distiller
 from kmem.training.namm.population import Alone
 from kmem.training.namm.recipe import Recipe
 from kmem.training.namm.record import record
 from kmem.training.namm.regression import started
+from kmem.training.namm.start import require_fit
 
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
-    """parameters: of the NAMM. recordings: prompts, and recordings_bytes on disk meanwhile. record_s, member_s: seconds of a prompt to be
-    recorded, and of one member on it. all_s: of everything but the regression, by `processes`.
+    """parameters: of the NAMM. recordings: prompts, and recordings_bytes on disk meanwhile. record_s, step_s, member_s: seconds of a prompt
+    to be recorded, of a step of the distillation and of one member, both on the longest prompt. all_s: of everything but the regression,
+    by `processes`.
     """
 
     parameters: int
     recordings: int
     recordings_bytes: int
     record_s: float
+    step_s: float
     member_s: float
     all_s: float
 
@@ -37,6 +41,7 @@ class Estimate:
 def estimate(recipe: Recipe, *, device: str = "cpu", processes: int = 1) -> Estimate:
     """Records one prompt of the first task, and evaluates a population on it, in this process; nothing stays."""
     model, tokenizer = load_model(recipe.model, device=device, dtype=recipe.dtype)
+    require_fit(recipe, model)
     tasks, evolution = recipe.tasks, recipe.evolution
     one = replace(tasks, names=tasks.names[:1], tokens=(max(tasks.tokens),))
     example = prompts(tokenizer, one, 1, held_out=False, seed=recipe.seed)[tasks.names[0]][0]
@@ -47,6 +52,11 @@ def estimate(recipe: Recipe, *, device: str = "cpu", processes: int = 1) -> Esti
         record(model, example, namm).save(path)
         record_s = time.perf_counter() - began
         size = path.stat().st_size
+        distiller = Distiller(model, namm, [path], replace(recipe.distillation, steps=1), share=recipe.size.share, seed=recipe.seed)
+        began = time.perf_counter()
+        if recipe.distillation.steps:
+            distiller.run()
+        step_s = time.perf_counter() - began
         members = np.tile(vector(namm).double().numpy(), (evolution.population, 1))
         began = time.perf_counter()
         Alone(model, namm)(members, [path])
@@ -60,6 +70,7 @@ def estimate(recipe: Recipe, *, device: str = "cpu", processes: int = 1) -> Esti
         recordings=recordings,
         recordings_bytes=recordings * size,
         record_s=round(record_s, 3),
+        step_s=round(step_s, 3),
         member_s=round(member_s, 4),
-        all_s=round(recordings * record_s + (asked + judged) * member_s / processes, 1),
+        all_s=round(recordings * record_s + recipe.distillation.steps * step_s + (asked + judged) * member_s / processes, 1),
     )

@@ -32,19 +32,21 @@ def kept(namm: Namm, recording: Recording) -> Tensor:
 def scores(namm: Namm, firing: Firing, real: Tensor) -> Tensor:
     """[L, H, n] of the tokens that are still real; infinite for the newest, which are protected."""
     ages = torch.arange(firing.end - 1, -1, -1).expand(real.shape)
-    found = compact(namm, namm.features(firing.statistics, ages), real)
+    layers, heads = real.shape[:2]
+    bias = namm.bias_of(slice(None), layers=layers, heads=heads)
+    found = compact(namm, namm.features(firing.statistics, ages), real, bias)
     protected = ages < namm.config.protect
     return found.masked_fill(protected & real, torch.inf)
 
 
-def compact(namm: Namm, features: Tensor, real: Tensor) -> Tensor:
+def compact(namm: Namm, features: Tensor, real: Tensor, bias: Tensor | None) -> Tensor:
     """Scores [L, H, n] of features [L, H, n, width], computed over the real tokens alone: they are moved to the end, and back."""
     if bool(real.all()):
-        found: Tensor = namm(features, real)
+        found: Tensor = namm(features, real, bias)
         return found
     longest = int(real.sum(dim=-1).max())
     order = real.to(torch.int8).argsort(dim=-1, stable=True)[..., -longest:]
     chosen = torch.gather(features, 2, order[..., None].expand(*order.shape, features.shape[-1]))
-    inside: Tensor = namm(chosen, torch.gather(real, 2, order))
+    inside: Tensor = namm(chosen, torch.gather(real, 2, order), bias)
     lowest = torch.full(real.shape, torch.finfo(inside.dtype).min)
     return lowest.scatter(2, order, inside)

@@ -81,6 +81,26 @@ class RegressionConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class DistillationConfig:
+    """steps: updates by Adam, of a recording each, after the regression; 0 = none. head_learning_rate: of the biases of heads.
+    temperature: that gates end with; they begin at 1.
+    """
+
+    steps: int = 0
+    learning_rate: float = 0.003
+    head_learning_rate: float = 0.05
+    temperature: float = 0.25
+
+    def __post_init__(self) -> None:
+        require_count(self.steps, "steps", least=0)
+        if not (self.learning_rate > 0 and self.head_learning_rate > 0 and 0 < self.temperature <= 1):
+            raise ConfigError(
+                "learning_rate and head_learning_rate must be above 0 and temperature above 0 and at most 1, not "
+                f"{self.learning_rate}, {self.head_learning_rate} and {self.temperature}."
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
 class EvolutionConfig:
     """algorithm: `separable` or `full` CMA-ES. generations: of each stage, and there is a stage a task, with it and those before it.
 
@@ -117,6 +137,7 @@ class Recipe:
     tasks: TasksConfig = field(default_factory=TasksConfig)
     size: SizeConfig = field(default_factory=SizeConfig)
     regression: RegressionConfig = field(default_factory=RegressionConfig)
+    distillation: DistillationConfig = field(default_factory=DistillationConfig)
     evolution: EvolutionConfig = field(default_factory=EvolutionConfig)
 
     def __post_init__(self) -> None:

@@ -60,7 +60,7 @@ class Prefix:
 def replay(model: PreTrainedModel, example: Example, prefix: Prefix) -> Tensor:
     """[B] score of the answer, read after the question, after what each member keeps of the texts."""
     with torch.inference_mode():
-        logits, answer = _answers(model, example, prefix)
+        logits, answer = answers(model, example, prefix)
         return score(logits, answer).cpu()
 
 
@@ -70,14 +70,14 @@ def effects(model: PreTrainedModel, example: Example, prefix: Prefix) -> Tensor:
     """
     assert prefix.gate is not None
     gate = prefix.gate.requires_grad_(True)
-    logits, answer = _answers(model, example, prefix)
+    logits, answer = answers(model, example, prefix)
     wide = torch.promote_types(logits.dtype, torch.float32)
     loss = cross_entropy(logits[0].to(wide), answer[0], reduction="sum")
     (slope,) = torch.autograd.grad(loss, gate)
     return slope.abs().detach()
 
 
-def _answers(model: PreTrainedModel, example: Example, prefix: Prefix) -> tuple[Tensor, Tensor]:
+def answers(model: PreTrainedModel, example: Example, prefix: Prefix) -> tuple[Tensor, Tensor]:
     """Logits [B, A, V] and the answer [1, A]."""
     batch, start = len(prefix.keep), len(example.texts)
     tail = torch.tensor([*example.question, *example.answer], device=model.device).expand(batch, -1)

@@ -1,24 +1,25 @@
-"""A whole run: recordings, the regression, evolution stage by stage, and what it all was worth; it goes on where it stopped."""
+"""A whole run: recordings, a start, evolution stage by stage, and what it all was worth; it goes on where it stopped."""
 
 import json
 import shutil
-from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from transformers import PreTrainedModel
+
 from kmem.encoder.load import load_model
-from kmem.models.namm.checkpoint import load_namm, save_namm
+from kmem.models.namm.checkpoint import save_namm
 from kmem.models.namm.scorer import Namm, vector
 from kmem.progress import Progress, silent
-from kmem.training.namm.collection import Collection, collect, statistics
+from kmem.training.namm.collection import Collection, collect
 from kmem.training.namm.course import Course, State
 from kmem.training.namm.curve import draw_curve
 from kmem.training.namm.population import Alone, Population, workers
 from kmem.training.namm.recipe import Recipe
 from kmem.training.namm.recording import load_recording
 from kmem.training.namm.regime import answered
-from kmem.training.namm.regression import regress
+from kmem.training.namm.start import require_fit, start
 from kmem.written import whole_text
 
 TRUE_PROMPTS = 4
@@ -53,17 +54,20 @@ def evolve(recipe: Recipe, file: Path, *, device: str = "cpu", processes: int = 
     """
     checkpoint, folder = checkpoint_of(file), recordings_of(file)
     state = State.load(checkpoint, recipe) if checkpoint.exists() else State(recipe=recipe)
-    state.save(checkpoint)
     model, tokenizer = load_model(recipe.model, device=device, dtype=recipe.dtype)
-    collection = collect(model, tokenizer, recipe, folder, progress=progress)
-    namm = _started(state, recipe, collection, folder, progress)
+    require_fit(recipe, model)
     state.save(checkpoint)
+    collection = collect(model, tokenizer, recipe, folder, progress=progress)
+    namm, losses = start(model, recipe, collection, folder, progress=progress)
+    if state.start is None:
+        state.begin(vector(namm).double().numpy())
+        state.save(checkpoint)
     with ExitStack() as stack:
         population: Population = Alone(model, namm)
         if processes > 1:
-            start = folder / "start.safetensors"
-            save_namm(namm, start)
-            population = stack.enter_context(workers(processes, model=recipe.model, dtype=recipe.dtype, namm_file=start))
+            place = folder / "start.safetensors"
+            save_namm(namm, place)
+            population = stack.enter_context(workers(processes, model=recipe.model, dtype=recipe.dtype, namm_file=place))
 
         def save(state: State) -> None:
             state.save(checkpoint)
@@ -74,6 +78,7 @@ def evolve(recipe: Recipe, file: Path, *, device: str = "cpu", processes: int = 
     best = state.shipped(namm)
     report = {
         **state.report(),
+        "losses": losses,
         "true_regime": _true(model, best, collection, progress),
         "parameters": len(vector(best)),
         "recordings": sum(len(paths) for paths in (*collection.learnt.values(), *collection.judges.values())),
@@ -85,23 +90,7 @@ def evolve(recipe: Recipe, file: Path, *, device: str = "cpu", processes: int = 
     return report
 
 
-def _started(state: State, recipe: Recipe, collection: Collection, folder: Path, progress: Progress) -> Namm:
-    """The NAMM that evolution starts with: that of the checkpoint, or one that is made now."""
-    place = folder / "regression.safetensors"
-    if place.exists() and state.start is not None:
-        return load_namm(place)
-    namm = statistics(Namm(recipe.namm), collection.all_learnt)
-    losses: Sequence[float] = ()
-    if recipe.regression.steps:
-        recordings = [load_recording(path) for path in collection.all_learnt]
-        config, share = recipe.regression, recipe.size.share
-        namm, losses = regress(namm, recordings, config, share=share, seed=recipe.seed, progress=progress)
-    save_namm(namm, place)
-    state.begin(vector(namm).double().numpy(), losses)
-    return namm
-
-
-def _true(model: Any, namm: Namm, collection: Collection, progress: Progress) -> dict[str, Any]:
+def _true(model: PreTrainedModel, namm: Namm, collection: Collection, progress: Progress) -> dict[str, Any]:
     """By task, as shares of the full cache's score, which recordings know; and the cache that was kept."""
     chosen = {name: paths[:TRUE_PROMPTS] for name, paths in collection.judges.items()}
     score: dict[str, float] = {}

@@ -176,3 +176,28 @@ def test_impossible_options_are_refused() -> None:
         NammConfig(delay=5.5)  # type: ignore[arg-type]
     assert NammConfig.from_dict({"delay": 256, "ema": 0.5}) == NammConfig(delay=256, ema=0.5)
     assert NammConfig(watch=128).watched == 128
+
+
+def test_a_bias_a_head_is_added_to_its_scores_alone(tmp_path: Path) -> None:
+    namm = Namm(NammConfig(layers=2, heads=3))
+    assert len(vector(namm)) == 4172 + 6
+    namm = with_vector(namm, torch.randn(len(vector(namm)), generator=torch.Generator().manual_seed(0)) * 0.3)
+    save_namm(namm, tmp_path / "one.safetensors")
+    namm = load_namm(tmp_path / "one.safetensors")
+    features, real = omega(9), torch.ones(2, 3, 9, dtype=torch.bool)
+    assert namm.head_bias is not None
+    plain, second = namm(features, real), namm(features, real, namm.bias_of(1, layers=2, heads=3))
+    torch.testing.assert_close(second - plain, namm.head_bias[1][None, :, None].expand(2, 3, 9))
+    every = namm.bias_of(slice(None), layers=2, heads=3)
+    assert every is not None
+    assert torch.equal(every, namm.head_bias)
+    assert Namm().bias_of(1, layers=2, heads=3) is None
+
+
+def test_on_a_model_of_another_shape_heads_are_alike() -> None:
+    namm = with_vector(Namm(NammConfig(layers=2, heads=3)), torch.arange(4178.0))
+    found = namm.bias_of(1, layers=4, heads=3)
+    assert found is not None
+    assert found.item() == pytest.approx(sum(range(6)) / 6)
+    scores = namm(omega(5), torch.ones(2, 3, 5, dtype=torch.bool), found)
+    assert scores.shape == (2, 3, 5)

@@ -63,6 +63,13 @@ def test_a_killed_run_goes_on_to_the_same(whole: Path, tmp_path: Path, stop: tup
     assert not recordings_of(file).exists()
 
 
+def test_a_model_of_another_shape_is_refused(whole: Path, tmp_path: Path) -> None:
+    given = recipe(whole / "model", write_corpora(whole))
+    with pytest.raises(ConfigError, match=r"are 30 and 3, but .* has 4 layers of 2 key-value heads"):
+        evolve(replace(given, namm=replace(given.namm, layers=30, heads=3)), tmp_path / "out.safetensors")
+    assert not begun(tmp_path / "out.safetensors")
+
+
 def test_another_recipe_or_a_damaged_file_is_refused(whole: Path, tmp_path: Path) -> None:
     file = tmp_path / "out.safetensors"
     given = recipe(whole / "model", write_corpora(whole))

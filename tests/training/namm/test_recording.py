@@ -102,7 +102,7 @@ def test_what_is_gone_is_not_looked_at(recording: Recording) -> None:
     features = namm.features(firing.statistics, ages)
     real = torch.rand(ages.shape, generator=torch.Generator().manual_seed(0)) < 0.5
     real[0, 0] = True
-    found = compact(namm, features, real)
+    found = compact(namm, features, real, None)
     assert torch.allclose(found[real], namm(features, real)[real], atol=1e-5)
     assert bool((found[~real] < -1e30).all())
 

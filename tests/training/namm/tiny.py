@@ -7,7 +7,7 @@ from pathlib import Path
 from transformers import PreTrainedModel
 
 from kmem.models.namm.config import NammConfig
-from kmem.training.namm.recipe import EvolutionConfig, Recipe, RegressionConfig, SizeConfig, TasksConfig
+from kmem.training.namm.recipe import DistillationConfig, EvolutionConfig, Recipe, RegressionConfig, SizeConfig, TasksConfig
 from kmem.training.passages import Passage
 from tests.tiny import tiny_model
 
@@ -54,9 +54,10 @@ def recipe(model_folder: Path, tasks: TasksConfig, *, seed: int = 0) -> Recipe:
     return Recipe(
         model=str(model_folder),
         seed=seed,
-        namm=NammConfig(n_fft=4, hop=2, recency=2, hidden=4, delay=128, protect=2),
+        namm=NammConfig(n_fft=4, hop=2, recency=2, hidden=4, delay=128, protect=2, layers=4, heads=2),
         tasks=tasks,
         size=SizeConfig(share=0.5),
         regression=RegressionConfig(steps=4, batch_size=2),
+        distillation=DistillationConfig(steps=3),
         evolution=EvolutionConfig(generations=2, population=4, prompts=1, judged=2, sigma=0.1),
     )
