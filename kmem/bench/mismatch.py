@@ -6,8 +6,9 @@ from dataclasses import dataclass, replace
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from kmem.bench.nll import target_nlls
-from kmem.encoder.bracket import start_tokens
+from kmem.encoder.bracket import bracket_of, start_tokens
 from kmem.encoder.encode import Encoder
+from kmem.encoder.fingerprint import identify
 from kmem.errors import MeasurementError
 from kmem.identity import Identity
 from kmem.kstore.bank import Bank
@@ -41,8 +42,13 @@ class Readable:
         return f"the bank was written by other weights; {self.memories} of its memories tell this model: {told} (nats a token: {figures})"
 
 
+def is_of_other_weights(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, bank: Bank) -> bool:
+    """Whether the bank was written by the model before its weights changed, or by another model altogether."""
+    return bool(bank.identity.mismatched_fields(identify(model, tokenizer, bank.profile, bracket_of(bank.profile, tokenizer))))
+
+
 def readable(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, bank: Bank) -> Readable:
-    """Measure it on memories spread over the bank. Raises MeasurementError where no reference is long enough."""
+    """Measure it on memories spread over the bank. Raises MeasurementError where no reference is long enough, and encoded."""
     encoder = Encoder(model, tokenizer, bank.profile)
     ids, references = _sample(tokenizer, bank)
     begin = start_tokens(tokenizer)
@@ -64,7 +70,7 @@ def as_written_by(memories: Memories, identity: Identity) -> Memories:
 
 
 def _sample(tokenizer: PreTrainedTokenizerBase, bank: Bank) -> tuple[list[int], list[Sequence[int]]]:
-    known = bank.ids.tolist()
+    known = bank.ids[bank.encoded(bank.ids.tolist())].tolist()
     chosen = known[:: max(1, len(known) // SAMPLED)][:SAMPLED]
     found: dict[int, Sequence[int]] = {
         memory_id: tokenizer(bank.chunk(memory_id).reference, add_special_tokens=False)["input_ids"][:SPAN_TOKENS] for memory_id in chosen

@@ -24,7 +24,7 @@ def quality(
     profile: list[str] | None = typer.Option(
         None, help="Profiles to measure, by default those shipped for the model; the first is also read among five and retrieved."
     ),
-    pool: int = typer.Option(DEFAULT.pool, help="Passages that retrieval chooses from."),
+    pool: int = typer.Option(DEFAULT.pool, help="Passages that retrieval chooses from; with --adapter nothing is retrieved."),
     selector: list[str] | None = typer.Option(None, help="Only this selector, with 8 tokens a head and in the first profile's budget."),
     full: bool = typer.Option(False, "--full", help="Every selector at equal bytes, too."),
     questions: str | None = typer.Option(None, metavar="FILE", help="JSON lines of question, answer and context: exact match and F1, too."),
@@ -40,8 +40,8 @@ def quality(
 
     require_outputs(json_file, picture)
     if adapter is not None:
-        if full or picture:
-            raise ConfigError("--adapter compares a model with itself untrained: leave --full and --picture out.")
+        if full or picture or selector:
+            raise ConfigError("--adapter compares a model with itself untrained: leave --full, --selector and --picture out.")
         found = AdapterConfig(adapter=adapter, corpus=corpus, articles=articles, profiles=tuple(profile) if profile else None)
         _adapter(model, found, questions, json_file)
         return

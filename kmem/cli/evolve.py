@@ -22,7 +22,7 @@ SUFFIX = ".safetensors"
 
 def evolve(
     context: typer.Context,
-    config: str = typer.Option(SHIPPED[0], help="smollm2 (two hours on two cores), or a YAML file."),
+    config: str = typer.Option(SHIPPED[0], help="smollm2 or smollm2-bam (each under two hours on two cores), or a YAML file."),
     out: str | None = typer.Option(None, metavar="FILE", help="File to write, ending in .safetensors."),
     model: str | None = typer.Option(None, help="smollm2, a model folder, or a hub name; default: the recipe's."),
     seed: int | None = typer.Option(None, help="Of prompts, weights and members; default: the recipe's."),

@@ -60,9 +60,10 @@ def generate(
             name = model or (opened.identity.model if adapter is None else parted(opened.identity.model)[0])
             loaded, tokenizer = load_model(name, adapter=adapter, dtype=dtype, device=device)
         if allow_mismatch:
-            from kmem.bench.mismatch import readable
+            from kmem.bench.mismatch import is_of_other_weights, readable
 
-            say(str(readable(loaded, tokenizer, opened)))
+            if is_of_other_weights(loaded, tokenizer, opened):
+                say(str(readable(loaded, tokenizer, opened)))
         with working("generating", quiet=as_json):
             if compare:
                 answers = compare_answers(loaded, tokenizer, prompt, bank=opened, config=config, allow_mismatch=allow_mismatch)

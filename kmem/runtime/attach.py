@@ -80,7 +80,7 @@ def attach(
             raise AttachError(f"{memories.place} was built with --embedder {NULL} and finds nothing: build it with another one.")
         hidden = hidden_states_for(memories, model, tokenizer)
         source = BankSource(memories, tokenizer, top_k, ram_bytes=ram_bytes, ahead=ahead, hidden=hidden)
-        if memories.manifest.on_demand and not (allow_mismatch and bool(memories.encoded(memories.ids.tolist()).all())):
+        if memories.manifest.on_demand:
             source = ColdSource(source, model, tokenizer)
         cadence = Cadence(mode=mode, every=every, ends=end_tokens(model, tokenizer))
     checked = partial(require_same_writer, model, tokenizer, source.spec, allow_mismatch=allow_mismatch)

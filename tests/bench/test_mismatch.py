@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from kmem.bench.mismatch import Readable, readable
+from kmem.bench.mismatch import Readable, is_of_other_weights, readable
 from kmem.errors import MeasurementError
 from kmem.kstore.bank import open_bank
 from tests.tiny import byte_tokenizer, loud, tiny_model, write_tiny_bank
@@ -17,6 +17,8 @@ def test_a_bank_of_its_own_tells_a_model_all(tmp_path: Path) -> None:
     with open_bank(write_tiny_bank(tmp_path / "bank", model, tokenizer, TEXTS)) as bank:
         own = readable(model, tokenizer, bank)
         assert own.memories == 16
+        assert not is_of_other_weights(model, tokenizer, bank)
+        assert is_of_other_weights(loud(tiny_model(), seed=5), tokenizer, bank)
         assert own.stored == pytest.approx(own.own, rel=1e-5)
         assert own.nothing != pytest.approx(own.own, rel=1e-4)
         other = readable(loud(tiny_model(), seed=5), tokenizer, bank)
@@ -30,10 +32,11 @@ def test_the_share_is_of_what_its_own_memory_tells() -> None:
     assert Readable(memories=1, nothing=1.0, stored=2.0, own=1.5).share is None
 
 
-def test_references_too_short_to_begin(tmp_path: Path) -> None:
+@pytest.mark.parametrize("encode", [True, False])
+def test_references_too_short_or_not_written_yet(tmp_path: Path, encode: bool) -> None:
     model, tokenizer = tiny_model(), byte_tokenizer()
     with (
-        open_bank(write_tiny_bank(tmp_path / "bank", model, tokenizer, ["Fox", "Iron"])) as bank,
+        open_bank(write_tiny_bank(tmp_path / "bank", model, tokenizer, ["Fox", "Iron"], encode=encode)) as bank,
         pytest.raises(MeasurementError, match="more than 8 tokens"),
     ):
         readable(model, tokenizer, bank)

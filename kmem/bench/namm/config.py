@@ -22,9 +22,9 @@ class NammBenchConfig:
     """
 
     namm: str = NAMM
-    tasks: TasksConfig = field(default_factory=lambda: TasksConfig(tokens=(1120, 1632, 2144), prompts=12))
+    tasks: TasksConfig = field(default_factory=lambda: TasksConfig(tokens=(1120, 1632, 2144), prompts=8))
     shares: tuple[float, ...] = (0.125, 0.25, 0.5)
-    curve_prompts: int = 4
+    curve_prompts: int = 2
     kinds: int = 4
     cost_tokens: int = 4096
     attached: int = 24

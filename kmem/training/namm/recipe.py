@@ -10,8 +10,8 @@ from kmem.errors import ConfigError, UnknownNameError
 from kmem.models.namm.config import NammConfig
 from kmem.options import plain, read_options, section_of
 
-SHIPPED = ("smollm2",)
-"""Recipes by name: `smollm2`, two hours on two cores."""
+SHIPPED = ("smollm2", "smollm2-bam")
+"""Recipes by name, each under two hours on two cores: tokens by themselves, and tokens that look at newer ones."""
 ALGORITHMS = ("separable", "full")
 TARGETS = ("effect", "attention")
 
