@@ -46,6 +46,8 @@ class Window:
     sliding: bool = False
 
     def __post_init__(self) -> None:
+        if self.width < 1:
+            raise ConfigError(f"The window must be at least 1 token, not {self.width}.")
         if not 1 <= self.chunk <= self.width:
             raise ConfigError(f"A chunk of {self.chunk} tokens doesn't fit a window of {self.width}: take 1 to {self.width}.")
         if self.fading < 0:

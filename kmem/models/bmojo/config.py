@@ -1,12 +1,24 @@
 """What a B'MOJO model is made of."""
 
+from collections.abc import Iterable
+from dataclasses import fields
+from difflib import get_close_matches
+from math import isfinite
+
 from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
 
+from kmem.arguments import require_count
 from kmem.errors import ConfigError, UnknownNameError
 from kmem.kernels.chunked_window import Window
 from kmem.models.bmojo.innovation import PREDICTORS
 from kmem.models.bmojo.variants import EIDETIC, MIXERS, mixers_of
+
+COUNTS = (
+    *("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "average_tokens", "retrieve"),
+    *("state_size", "state_groups", "state_expand", "conv_kernel"),
+)
+"""What there must be one of at least."""
 
 
 @strict
@@ -65,6 +77,12 @@ class BMojoConfig(PreTrainedConfig):  # type: ignore[misc]  # transformers is un
     eos_token_id: int | list[int] | None = None
 
     def __post_init__(self, **kwargs: object) -> None:  # what transformers hands over
+        _require_known(kwargs)
+        for name in COUNTS:
+            require_count(getattr(self, name), name)
+        if not self.head_dim and self.hidden_size % self.num_attention_heads:
+            heads = f"num_attention_heads must divide hidden_size, but {self.num_attention_heads} doesn't divide {self.hidden_size}"
+            raise ConfigError(f"{heads}; head_dim lets heads be of any size.")
         self.num_key_value_heads = self.num_key_value_heads or self.num_attention_heads
         self.head_dim = self.head_dim or self.hidden_size // self.num_attention_heads
         self.fading = self.window if self.fading is None else self.fading
@@ -97,8 +115,8 @@ class BMojoConfig(PreTrainedConfig):  # type: ignore[misc]  # transformers is un
             raise UnknownNameError("innovation", self.innovation, PREDICTORS)
         if self.innovation == "state" and self.fading == 0:
             raise ConfigError("innovation='state' predicts from the fading memory, which needs fading keys: give fading above 0.")
-        if self.average_tokens < 1 or self.retrieve < 1:
-            raise ConfigError(f"average_tokens and retrieve must be at least 1, not {self.average_tokens} and {self.retrieve}.")
+        if self.threshold is not None and not isfinite(self.threshold):
+            raise ConfigError(f"threshold must be a number, not {self.threshold}; None lets all tokens compete, bmojo_f stores nothing.")
         if self.reach is not None and self.reach < 0:
             raise ConfigError(f"reach must be 0 or more tokens, not {self.reach}; None lets stored keys keep their positions.")
         if self.eidetic is not None and self.eidetic < 1:
@@ -106,3 +124,11 @@ class BMojoConfig(PreTrainedConfig):  # type: ignore[misc]  # transformers is un
         for name in (*EIDETIC[1:], "swa_wide"):
             if self.eidetic is None and name in self.mixers:
                 raise ConfigError(f"{name} needs to know how many tokens a store holds: give eidetic.")
+
+
+def _require_known(others: Iterable[str]) -> None:
+    """Of names that are none of ours transformers keeps all; raise ConfigError for one that looks like a slip."""
+    for name in others:
+        nearest = get_close_matches(name, [own.name for own in fields(BMojoConfig)], n=1, cutoff=0.85)
+        if nearest:
+            raise ConfigError(f"BMojoConfig has no {name}; did you mean {nearest[0]}?")
