@@ -35,7 +35,7 @@ def column_frames(rows: Rows, known: Tensor | None, frames: Frames, before: Tens
     for head in _heads(rows, at_once * hop, context=0 if known is None else hop):
         queries = slice(head.number * rows.group, (head.number + 1) * rows.group)
         begin = min(head.begin, keys)
-        seen = space("seen", length, keys - begin).zero_()
+        seen = space("seen", length, keys - begin)
         began = time.perf_counter()
         for block in head.blocks(None if known is None else known[head.batch, queries].to(rows.dtype), space):
             place = slice(block.keys.start - begin, block.keys.stop - begin)
@@ -43,6 +43,7 @@ def column_frames(rows: Rows, known: Tensor | None, frames: Frames, before: Tens
                 _attend(rows.attention, head, queries, block)
                 rows.attention.seconds += time.perf_counter() - began
             torch.sum(block.probabilities, 0, out=seen[block.rows, place])
+            seen[block.rows, place.stop :] = 0
             if block.rows.stop == length:
                 lse[head.batch, queries] = block.lse()[:, -hop:]
             began = time.perf_counter()
