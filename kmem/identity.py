@@ -12,7 +12,8 @@ from kmem.errors import IdentityMismatchError
 class Identity:
     """Fingerprint of everything that decides what a stored key or value means.
 
-    `model` is a human-readable name and does not take part in the comparison; the others do.
+    `model` is a human-readable name and does not take part in the comparison; the others do. `adapter` is the digest of what was added to
+    the model's weights, empty where nothing was.
     """
 
     model: str
@@ -22,6 +23,7 @@ class Identity:
     bracket: str
     budget: str
     selector: str
+    adapter: str = ""
 
     def mismatched_fields(self, other: "Identity") -> list[str]:
         """Names of the fields that differ, the display name left out."""
@@ -31,18 +33,20 @@ class Identity:
         """Raise IdentityMismatchError naming every differing field of `other` (the model at hand) against self (the bank)."""
         differing = self.mismatched_fields(other)
         if differing:
-            values = "; ".join(f"{name}: bank {getattr(self, name)}, here {getattr(other, name)}" for name in differing)
+            values = "; ".join(f"{name}: bank {getattr(self, name) or 'none'}, here {getattr(other, name) or 'none'}" for name in differing)
+            what, option = ("adapter", "adapter") if "adapter" in differing else ("model", "model")
             raise IdentityMismatchError(
                 f"The bank was written by {self.model!r} and can't be read by {other.model!r} ({values}); "
-                f"load the model that wrote the bank, or rebuild the bank with this one (kmem build --model …)."
+                f"load the {what} that wrote the bank, or rebuild the bank with this one (kmem build --{option} …)."
             )
 
     def to_dict(self) -> dict[str, str]:
-        return asdict(self)
+        """Without `adapter` where there is none, as before there were any."""
+        return {name: value for name, value in asdict(self).items() if name != "adapter" or value}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> "Identity":
-        return cls(**{f.name: str(data[f.name]) for f in fields(cls)})
+        return cls(**{f.name: str(data[f.name]) for f in fields(cls) if f.name != "adapter" or "adapter" in data})
 
 
 def content_id(*parts: str | int) -> int:

@@ -106,10 +106,10 @@ def run_until(work: Callable[[], object], seen: Callable[[], bool]) -> bool:
     return os.waitstatus_to_exitcode(status) == 0
 
 
-def interrupted(work: Callable[[], object], seen: Callable[[], bool], errors: Path) -> int:
-    """Run `work` in a process of its own, send Ctrl-C the moment that `seen` is true → its exit code; `errors` gets its standard error.
+def interrupted(work: Callable[[], object], seen: Callable[[], bool], errors: Path, by: int = signal.SIGINT) -> int:
+    """Run `work` in a process of its own, send Ctrl-C, or `by`, the moment that `seen` is true → its exit code.
 
-    It must not have ended before.
+    `errors` gets its standard error. It must not have ended before.
     """
 
     def heeding() -> None:
@@ -127,7 +127,7 @@ def interrupted(work: Callable[[], object], seen: Callable[[], bool], errors: Pa
     while not seen():
         time.sleep(0.0005)
         assert os.waitpid(pid, os.WNOHANG)[0] == 0, "it ended before"
-    os.kill(pid, signal.SIGINT)
+    os.kill(pid, by)
     _, status = os.waitpid(pid, 0)
     os.close(ready)
     return os.waitstatus_to_exitcode(status)

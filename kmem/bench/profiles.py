@@ -7,7 +7,7 @@ from transformers import PreTrainedModel
 from kmem.bench.config import QualityConfig
 from kmem.encoder.anatomy import examine
 from kmem.encoder.profiles import dense_profile, fitting_profiles, load_profile, uniform8_profile
-from kmem.encoder.select import SELECTORS
+from kmem.encoder.select import SELECTORS, selector
 from kmem.profile import Profile
 
 
@@ -27,19 +27,26 @@ def chosen_profiles(model: PreTrainedModel, config: QualityConfig) -> dict[str, 
     return found
 
 
-def measured_profiles(chosen: dict[str, Profile], *, full: bool) -> dict[str, Profile]:
-    """Every profile that is measured: beside the chosen ones what is most (dense) and what is least, all in the bracket of the first."""
+def measured_profiles(chosen: dict[str, Profile], config: QualityConfig) -> dict[str, Profile]:
+    """Every profile that is measured: beside the chosen ones what is most (dense) and what is least, all in the bracket of the first.
+
+    A selector is measured in two budgets, those of uniform8 and of the first; those that are asked for by name are all that is.
+    """
     first = next(iter(chosen.values()))
     layers, heads = first.layers, first.heads
     uniform = replace(uniform8_profile(layers, heads), prefix=first.prefix, suffix=first.suffix, align=first.align)
-    found = {
-        "dense": dense_profile(layers, heads, like=first),
-        **chosen,
-        "uniform8": uniform,
-        "random8": replace(uniform, selector="random"),
-    }
-    if full:
-        for selector in SELECTORS:
-            found[f"uniform8_{selector}"] = replace(uniform, selector=selector)
-            found[f"budget_{first.slots}_{selector}"] = replace(first, selector=selector)
+    found: dict[str, Profile] = {}
+    if not config.selectors:
+        found |= {"dense": dense_profile(layers, heads, like=first), **chosen}
+        found |= {"uniform8": uniform, "random8": replace(uniform, selector="random")}
+    for name in chosen_selectors(config):
+        found[f"uniform8_{name}"] = replace(uniform, selector=name)
+        found[f"budget_{first.slots}_{name}"] = replace(first, selector=name)
     return found
+
+
+def chosen_selectors(config: QualityConfig) -> tuple[str, ...]:
+    """Those asked for, each once. Raises UnknownNameError."""
+    for name in config.selectors:
+        selector(name)
+    return tuple(SELECTORS) if config.full else tuple(dict.fromkeys(config.selectors))

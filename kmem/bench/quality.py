@@ -49,15 +49,16 @@ def measure_quality(
 
     Ways: nothing; text in the prompt; memories of the passage itself (dense, each profile, uniform8, random8, with `full` every selector
     in the budgets of uniform8 and of the first profile); its memory among four others; the five that a search of the pool finds, as
-    memories and as texts. share = (nothing − x) / (nothing − text), of NLL summed over all targets.
+    memories and as texts. With `selectors` only nothing, the text, and these in both budgets.
+    share = (nothing − x) / (nothing − text), of NLL summed over all targets.
     Raises SourceNotFoundError for a corpus without titles, and what loading profiles and reading the corpus raise.
     """
     chosen = chosen_profiles(model, config)
-    profiles = measured_profiles(chosen, full=config.full)
+    profiles = measured_profiles(chosen, config)
     asked = ask(tokenizer, config)
     first = next(iter(chosen))
     among = f"among_five_{first.removeprefix('profile_')}"
-    ways = ["nothing", "text", *profiles, among, "retrieved", "retrieved_text"]
+    ways = ["nothing", "text", *profiles, *(() if config.selectors else (among, "retrieved", "retrieved_text"))]
     losses: dict[str, list[float]] = {}
     done = 0
 
@@ -78,8 +79,9 @@ def measure_quality(
             losses[among] = read(model, asked, memories, among_five(len(asked.probes)), tick)
             needed = sorted({memory_id for ids in asked.found for memory_id in ids})
             losses["retrieved"] = read(model, asked, encode(encoder, asked, needed, progress), asked.found, tick)
-    beside_texts = [(with_texts(tokenizer, asked, index), probe.target) for index, probe in enumerate(asked.probes)]
-    losses["retrieved_text"] = target_nlls(model, beside_texts, tick=tick)
+    if "retrieved_text" in ways:
+        beside_texts = [(with_texts(tokenizer, asked, index), probe.target) for index, probe in enumerate(asked.probes)]
+        losses["retrieved_text"] = target_nlls(model, beside_texts, tick=tick)
     share, low = shares(losses)
     tokens = sum(len(probe.target) for probe in asked.probes)
     dim = examine(model).head_dim
@@ -117,7 +119,7 @@ def ask(tokenizer: PreTrainedTokenizerBase, config: QualityConfig) -> Asked:
             f"No held-out document of {config.corpus!r} has a title, and this benchmark asks for texts by title: name another corpus."
         )
     skipped = min(DEVELOPMENT, max(0, len(known) - config.articles))
-    pool = tuple(known[skipped : skipped + max(config.pool, config.articles)])
+    pool = tuple(known[skipped : skipped + (config.articles if config.selectors else max(config.pool, config.articles))])
     probes = [probe for passage in pool[: config.articles] if (probe := title(tokenizer, passage)) is not None]
     references = [reference_ids(tokenizer, passage) for passage in pool]
     embedder = Embedder()

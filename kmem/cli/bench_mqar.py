@@ -7,7 +7,7 @@ import typer
 from rich.table import Table
 
 from kmem.arguments import path_of
-from kmem.bench.mqar.config import ENOUGH, MqarConfig
+from kmem.bench.mqar.config import ENOUGH, MADE, MqarConfig
 from kmem.cli.bench_json import JSON_FILE, STANDARD_OUTPUT, require_folder, write_json
 from kmem.cli.device import known_device
 from kmem.cli.render import human_bytes, output, progress_bars
@@ -17,7 +17,6 @@ from kmem.figures import require_png
 from kmem.training.mqar.recipe import SHIPPED, checked, recipe_of
 
 DEFAULT = MqarConfig()
-MADE = "mqar-runs"
 
 
 def mqar(

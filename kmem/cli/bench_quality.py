@@ -7,37 +7,48 @@ from typing import Any
 import typer
 from rich.table import Table
 
-from kmem.bench.config import QualityConfig
+from kmem.bench.config import AdapterConfig, QualityConfig
 from kmem.cli.bench_json import JSON_FILE, STANDARD_OUTPUT, require_outputs, write_json
 from kmem.cli.render import human_bytes, output, progress_bars
 from kmem.encoder.defaults import SMOLLM2
+from kmem.errors import ConfigError
 
 DEFAULT = QualityConfig()
 
 
 def quality(
     model: str = typer.Option(SMOLLM2, help="smollm2, gemma3-270m, a model folder, or a hub name."),
+    adapter: str | None = typer.Option(None, metavar="FOLDER", help="What kmem train memory wrote: measure the model with it, too."),
     corpus: str = typer.Option(DEFAULT.corpus, help="Whose held-out passages to ask about: a file, folder, glob or corpus:NAME."),
     articles: int = typer.Option(DEFAULT.articles, help="Passages to ask about."),
     profile: list[str] | None = typer.Option(
         None, help="Profiles to measure, by default those shipped for the model; the first is also read among five and retrieved."
     ),
     pool: int = typer.Option(DEFAULT.pool, help="Passages that retrieval chooses from."),
+    selector: list[str] | None = typer.Option(None, help="Only this selector, with 8 tokens a head and in the first profile's budget."),
     full: bool = typer.Option(False, "--full", help="Every selector at equal bytes, too."),
     questions: str | None = typer.Option(None, metavar="FILE", help="JSON lines of question, answer and context: exact match and F1, too."),
     picture: str | None = typer.Option(None, metavar="PNG", help="Draw bytes against share."),
     json_file: str | None = JSON_FILE,
 ) -> None:
     """How much of what the text in the prompt gains do memories gain, on passages that no calibration has seen?"""
-    from kmem.bench.profiles import chosen_profiles
+    from kmem.bench.profiles import chosen_profiles, chosen_selectors
     from kmem.bench.quality import measure_quality
     from kmem.bench.questions import load_questions, measure_questions
     from kmem.encoder.load import load_model
     from kmem.encoder.profiles import dense_profile
 
     require_outputs(json_file, picture)
+    if adapter is not None:
+        if full or picture:
+            raise ConfigError("--adapter compares a model with itself untrained: leave --full and --picture out.")
+        found = AdapterConfig(adapter=adapter, corpus=corpus, articles=articles, profiles=tuple(profile) if profile else None)
+        _adapter(model, found, questions, json_file)
+        return
     asked = [] if questions is None else load_questions(questions)
-    config = QualityConfig(corpus=corpus, articles=articles, profiles=tuple(profile) if profile else None, pool=pool, full=full)
+    profiles, selectors = tuple(profile) if profile else None, tuple(selector or ())
+    config = QualityConfig(corpus=corpus, articles=articles, profiles=profiles, pool=pool, selectors=selectors, full=full)
+    chosen_selectors(config)
     loaded, tokenizer = load_model(model)
     with progress_bars(quiet=json_file == STANDARD_OUTPUT) as progress:
         figures = measure_quality(loaded, tokenizer, config, progress=progress)
@@ -58,6 +69,25 @@ def quality(
     output().print(shares_table(figures, title=title))
     if asked:
         output().print(shares_table(figures["questions"], title=f"{len(asked)} questions of {questions}, {model}"))
+
+
+def _adapter(model: str, config: AdapterConfig, questions: str | None, json_file: str | None) -> None:
+    """Measure a trained model beside the untrained one."""
+    from kmem.bench.adapted import measure_adapter
+    from kmem.bench.questions import load_questions
+
+    asked = [] if questions is None else load_questions(questions)
+    with progress_bars(quiet=json_file == STANDARD_OUTPUT) as progress:
+        figures = measure_adapter(model, config, questions=asked, progress=progress)
+    if write_json("quality", figures, json_file):
+        return
+    used, base = figures["settings"], figures["base"]
+    title = f"{used['articles']} passages of {config.corpus} ({used['skipped']} skipped), {used['model']}"
+    output().print(shares_table(figures, title=title))
+    said = f"without memories, on {base['texts']} held-out texts of {base['corpus']}: perplexity {base['untrained']:.2f}"
+    for name, answered in figures.get("questions", {}).items():
+        output().print(shares_table(answered, title=f"{len(asked)} questions of {questions}, {name}"))
+    output().print(f"{said} untrained, {base['adapter']:.2f} with the adapter ({base['adapter_over_untrained']:.3f} times)")
 
 
 def shares_table(figures: dict[str, Any], *, title: str) -> Table:

@@ -1,5 +1,6 @@
 """`kmem build`: documents → a bank."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,17 +12,20 @@ from kmem.cli.device import known_device
 from kmem.cli.render import JSON_OPTION, counted, human_bytes, human_seconds, output, print_json, progress_bars, say
 from kmem.cli.stopped import saying_how_to_go_on
 from kmem.cli.usage import UsageError, naming_flags
+from kmem.encoder.named import with_adapter
 from kmem.kbuild.rules.config import RulesConfig
 from kmem.options import read_options
 from kmem.paths import is_bank_folder
 from kmem.pipelines.config import BuildConfig, ExecutorConfig
 from kmem.pipelines.options import options_of
-from kmem.pipelines.stats import CHUNKS
+from kmem.pipelines.stats import CHUNKS, DOCUMENTS, PROGRESS_UNITS
 
 if TYPE_CHECKING:
     from kmem.pipelines.report import BuildReport
 
 DEFAULT, RUNS = BuildConfig(), ExecutorConfig()
+CHUNK = "chunk"
+"""What a build that has anything to do takes time for."""
 UNENCODED = "none yet: each when it is first read, or all by kmem encode"
 TEXTS, WHERE = "Texts", "Where it runs"
 _FLAGS = {
@@ -44,7 +48,7 @@ _FLAGS = {
 """Parameters that are called otherwise in a configuration file."""
 _BOTH = {"dedup": "mode", "dedup_threshold": "threshold"}
 """Those that are about documents and chunks alike."""
-_HERE = ("config", "print_config", "dry_run", "resume", "as_json", "rule")
+_HERE = ("adapter", "config", "print_config", "dry_run", "resume", "as_json", "rule")
 """Those that no file has."""
 
 
@@ -55,6 +59,7 @@ def build(
     ),
     out: str | None = typer.Option(None, help="Folder or URL of the new bank."),
     model: str = typer.Option(DEFAULT.model, help="smollm2, gemma3-270m, a model folder, or a hub name."),
+    adapter: str | None = typer.Option(None, metavar="FOLDER", help="What kmem train memory wrote: the model writes with it."),
     profile: str = typer.Option(DEFAULT.profile, help="smollm2-720, memory3, uniform8, a profile's JSON file; auto goes by the model."),
     selector: str | None = typer.Option(DEFAULT.selector, help="Which tokens a head keeps; default: the profile's own."),
     quantiser: str = typer.Option(DEFAULT.quantiser, help="Payload: int8, fp16, bf16 or fp32; vq is trained on a bank: kmem convert."),
@@ -109,11 +114,15 @@ def build(
 ) -> None:
     """Turn documents into a **bank** of explicit memories that the model can read while it generates."""
     with naming_flags(context, _FLAGS | {name: f"dedup.{option}" for name, option in _BOTH.items()}):
-        _build(context, config, print_config=print_config, dry_run=dry_run, resume=resume, as_json=as_json)
+        _build(context, config, adapter, print_config=print_config, dry_run=dry_run, resume=resume, as_json=as_json)
 
 
-def _build(context: typer.Context, config: str | None, *, print_config: bool, dry_run: bool, resume: bool, as_json: bool) -> None:
+def _build(
+    context: typer.Context, config: str | None, adapter: str | None, *, print_config: bool, dry_run: bool, resume: bool, as_json: bool
+) -> None:
     options = options_of(read_options(config) if config is not None else {}, _given(context))
+    if adapter is not None:
+        options = replace(options, build=replace(options.build, model=with_adapter(options.build.model, adapter)))
     if print_config:
         typer.echo(options.to_yaml(), nl=False)
         return
@@ -125,7 +134,8 @@ def _build(context: typer.Context, config: str | None, *, print_config: bool, dr
     from kmem.pipelines.build import build as run
 
     out = options.out
-    with saying_how_to_go_on(lambda: kept_shards(out), option="--resume"), progress_bars(quiet=as_json, lines=True) as progress:
+    bars = progress_bars(quiet=as_json, lines=True, units=PROGRESS_UNITS, otherwise=CHUNKS)
+    with saying_how_to_go_on(lambda: kept_shards(out), option="--resume"), bars as progress:
         report = run(
             options.sources,
             out=out,
@@ -139,7 +149,8 @@ def _build(context: typer.Context, config: str | None, *, print_config: bool, dr
     if as_json:
         print_json(report.to_dict())
     else:
-        output().print(summary(report, "Would build" if dry_run else "Built"))
+        done = "Would build" if dry_run else "Built" if CHUNK in report.seconds else "Nothing left to do, finished before:"
+        output().print(summary(report, done))
 
 
 def _given(context: typer.Context) -> dict[str, Any]:
@@ -166,7 +177,7 @@ def summary(report: "BuildReport", done: str) -> Table:
     """One screen: what was done to the bank, what came in, what of it was lost and why, what was kept, bytes and time."""
     table = Table(title=Text(f"{done} {report.bank}"), show_header=False, title_justify="left")
     told = set[str]()
-    for kind, flow in report.flow.items():
+    for kind, flow in sorted(report.flow.items(), key=lambda named: named[0] != DOCUMENTS):
         table.add_row(f"{kind} in", f"{flow['in']:,}")
         for reason, count in flow["lost"].items():
             table.add_row(Text(f"  {reason}"), f"{count:,}")
@@ -178,7 +189,8 @@ def summary(report: "BuildReport", done: str) -> Table:
             table.add_row(Text(reason), f"{count:,}")
     if report.chunks:
         _add_payload(table, report)
-    times = ", ".join(f"{stage} {human_seconds(seconds)}" for stage, seconds in report.seconds.items())
+    named = {} if report.encode else {"encode": "write texts"}
+    times = ", ".join(f"{named.get(stage, stage)} {human_seconds(seconds)}" for stage, seconds in report.seconds.items())
     table.add_row("time (estimated)" if report.dry_run else "time", times)
     return table
 

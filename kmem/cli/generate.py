@@ -8,8 +8,9 @@ from rich.text import Text
 
 from kmem.arguments import require_text
 from kmem.cli.device import known_device
-from kmem.cli.render import JSON_OPTION, counted, human_seconds, output, print_json, printable, working
+from kmem.cli.render import JSON_OPTION, counted, human_seconds, output, print_json, printable, say, working
 from kmem.encoder.defaults import DEVICE, DTYPE
+from kmem.encoder.named import parted
 from kmem.errors import ConfigError
 from kmem.runtime.defaults import AnswerConfig, RetrievalMode
 
@@ -29,6 +30,10 @@ def generate(
         DEFAULT.template, show_default=DEFAULT.template.replace("\n", "\\n"), help="How a prompt becomes the model's input."
     ),
     model: str | None = typer.Option(None, help="Model to read with; default: the one that wrote the bank."),
+    adapter: str | None = typer.Option(None, metavar="FOLDER", help="What kmem train memory wrote, for the model; default: the bank's."),
+    allow_mismatch: bool = typer.Option(
+        False, "--allow-mismatch", help="Read a bank that the model wrote with another adapter or none, and say what that costs."
+    ),
     dtype: str = typer.Option(DTYPE, help="Precision to generate in: auto, float32, bfloat16."),
     device: str = typer.Option(DEVICE, help="cpu or cuda.", callback=known_device),
     max_new_tokens: int = typer.Option(DEFAULT.max_new_tokens, help="Tokens to generate at most."),
@@ -52,12 +57,19 @@ def generate(
         from kmem.runtime.answer import answer, compare_answers
 
         with working("loading the model", quiet=as_json):
-            loaded, tokenizer = load_model(model or opened.identity.model, dtype=dtype, device=device)
+            name = model or (opened.identity.model if adapter is None else parted(opened.identity.model)[0])
+            loaded, tokenizer = load_model(name, adapter=adapter, dtype=dtype, device=device)
+        if allow_mismatch:
+            from kmem.bench.mismatch import readable
+
+            say(str(readable(loaded, tokenizer, opened)))
         with working("generating", quiet=as_json):
             if compare:
-                answers = compare_answers(loaded, tokenizer, prompt, bank=opened, config=config)
+                answers = compare_answers(loaded, tokenizer, prompt, bank=opened, config=config, allow_mismatch=allow_mismatch)
             else:
-                answers = [answer(loaded, tokenizer, prompt, knowledge="memories", bank=opened, config=config)]
+                answers = [
+                    answer(loaded, tokenizer, prompt, knowledge="memories", bank=opened, config=config, allow_mismatch=allow_mismatch)
+                ]
     if as_json:
         print_json({"prompt": prompt, "answers": [given.to_dict() for given in answers]})
     elif compare:

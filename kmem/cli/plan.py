@@ -13,6 +13,7 @@ from kmem.cli.device import known_device
 from kmem.cli.render import JSON_OPTION, counted, human_bytes, human_seconds, output, print_json, working
 from kmem.encoder.defaults import AUTO, DEVICE, GEMMA3, SMOLLM2
 from kmem.encoder.known import require_known
+from kmem.encoder.named import parted
 from kmem.encoder.presets import PREFIX, PRESETS
 from kmem.errors import ConfigError
 from kmem.plan.choice import HOMES, choice
@@ -112,7 +113,7 @@ def _shape(preset: str | None, model: str | None, changed: dict[str, int | None]
     if preset is not None and model is not None:
         raise ConfigError(f"--preset {preset} and --model {model} are two shapes; leave one of them out.")
     if model is not None and not model.startswith(PREFIX):
-        if model not in (SMOLLM2, GEMMA3):
+        if parted(model)[0] not in (SMOLLM2, GEMMA3):
             require_known(model)  # before torch is imported, which takes seconds
         from kmem.plan.model import model_shape
 

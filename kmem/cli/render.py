@@ -4,7 +4,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -88,8 +88,11 @@ def say(sentence: str) -> None:
     typer.echo(f"kmem: {sentence}", err=True)
 
 
-def progress_lines() -> Report:
-    """A JSON object a line on standard error, at most every LINE_EVERY_S seconds: short work says nothing."""
+def progress_lines(units: Mapping[str, str] | None = None, otherwise: str | None = None) -> Report:
+    """A JSON object a line on standard error, at most every LINE_EVERY_S seconds: short work says nothing.
+
+    units: what the stages count, `otherwise` for those that are not among them.
+    """
     last = time.monotonic()
     began: dict[str, tuple[float, int]] = {}
 
@@ -102,17 +105,24 @@ def progress_lines() -> Report:
             rate = (done - first) / (now - start) if now > start else 0.0
             left = round((total - done) / rate) if rate and total else None
             line = {"stage": stage, "done": done, "total": total or None, "per_s": round(rate, 2), "left_s": left}
+            if unit := (units or {}).get(stage, otherwise):
+                line["unit"] = unit
             typer.echo(json.dumps(line), err=True)
 
     return report
 
 
 @contextmanager
-def progress_bars(*, quiet: bool, lines: bool = False) -> Iterator[Report]:
-    """A bar a stage with rate and time left, on standard error; not on a terminal nothing, or `lines` of JSON; nothing when quiet."""
+def progress_bars(
+    *, quiet: bool, lines: bool = False, units: Mapping[str, str] | None = None, otherwise: str | None = None
+) -> Iterator[Report]:
+    """A bar a stage with rate and time left, on standard error; not on a terminal nothing, or `lines` of JSON; nothing when quiet.
+
+    units, otherwise: as in `progress_lines`.
+    """
     console = Console(stderr=True)
     if lines and not quiet and not console.is_terminal:
-        yield progress_lines()
+        yield progress_lines(units, otherwise)
         return
     columns = (
         SpinnerColumn(finished_text="✓"),
@@ -132,6 +142,8 @@ def progress_bars(*, quiet: bool, lines: bool = False) -> Iterator[Report]:
             if stage not in tasks:
                 tasks[stage] = bars.add_task(stage, total=total or None, rate="")
             task = bars.tasks[tasks[stage]]
-            bars.update(tasks[stage], completed=done, total=total or None, rate=f"{task.speed:.1f}/s" if task.speed else "")
+            unit = (units or {}).get(stage, otherwise) or ""
+            rate = f"{unit}, {task.speed:.1f}/s".removeprefix(", ") if task.speed else unit
+            bars.update(tasks[stage], completed=done, total=total or None, rate=rate)
 
         yield report

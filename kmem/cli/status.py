@@ -2,7 +2,6 @@
 
 import typer
 from rich.table import Table
-from rich.text import Text
 
 from kmem.cli.build import UNENCODED
 from kmem.cli.render import JSON_OPTION, human_seconds, output, print_json
@@ -21,21 +20,23 @@ def status(
         print_json(found.to_dict())
         return
     by = f" ({found.writer})" if found.writer else ""
-    table = Table("stage", "done", "of", "tasks", "a second", "left", title=Text(f"{found.place}: {found.state}{by}"), title_justify="left")
+    table = Table("stage", "done", "of", "", "tasks", "a second", "left")
     for name, stage in found.stages.items():
         table.add_row(
             name,
             f"{stage.done:,}",
             f"{stage.total:,}" if stage.total else "?",
+            stage.unit,
             f"{stage.tasks:,}" if stage.tasks is not None else "",
             f"{stage.rate:,.1f}" if stage.rate else "",
             human_seconds(stage.left_s) if stage.left_s is not None else "",
         )
     console = output()
+    console.print(f"{found.place}: {found.state}{by}", markup=False, soft_wrap=True)
     console.print(table)
     for reason, count in sorted(found.rejected.items()):
         console.print(f"rejected: {reason}: {count:,}", markup=False)
     if found.encode is False:
         console.print(f"Encoded: {UNENCODED}.", markup=False, soft_wrap=True)
     if found.resume:
-        console.print(f"To go on, {found.resume}.", markup=False, soft_wrap=True)
+        console.print(f"To go on, {found.resume}", markup=False, soft_wrap=True)

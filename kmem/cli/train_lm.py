@@ -26,6 +26,7 @@ def lm(
     steps: int | None = typer.Option(None, help="Updates; default: the recipe's."),
     device: str = typer.Option("cpu", help="cpu or cuda.", callback=known_device),
     print_config: bool = typer.Option(False, "--print-config", help="Print every option as YAML and stop."),
+    dry_run: bool = typer.Option(False, "--dry-run", help="Make one step of each model, tell sizes and time; train nothing."),
     resume: bool = typer.Option(False, "--resume", help="Go on with runs that were stopped; finished ones are kept."),
     json_file: str | None = JSON_FILE,
     picture: str | None = typer.Option(None, metavar="PNG", help="Draw perplexity against length."),
@@ -41,9 +42,16 @@ def lm(
 
         typer.echo(yaml_of(chosen.to_dict()), nl=False)
         return
+    require_folder("--json", json_file)
+    if dry_run:
+        from kmem.training.lm.estimate import estimate
+
+        found = estimate(chosen, device=device)
+        if not write_json("lm-estimate", found, json_file):
+            output().print(estimate_table(found))
+        return
     if out is None:
         raise UsageError("Missing option --out; name the folder to write.", context)
-    require_folder("--json", json_file)
     require_folder("--picture", picture)
     if picture is not None:
         require_png(Path(picture))
@@ -77,6 +85,16 @@ def figures_table(figures: dict[str, Any]) -> Table:
     for name, limit in figures["asked_at_most"].items():
         if name in figures:
             table.add_row(f"bmojo {name.replace('_', ' ')}: {figures[name]:.3f}, asked at most {limit:g}")
+    return table
+
+
+def estimate_table(found: dict[str, Any]) -> Table:
+    """A row a model, then all of them."""
+    table = Table("model", "parameters", "layers", "MLP", "a step", "all steps", title="no model was trained")
+    for name, model in found["models"].items():
+        times = (human_seconds(model["step_s"]), human_seconds(model["all_s"]))
+        table.add_row(name, f"{model['parameters']:,}", str(model["layers"]), str(model["mlp"]), *times)
+    table.add_row("all", "", "", "", "", human_seconds(found["all_s"]))
     return table
 
 

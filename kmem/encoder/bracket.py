@@ -52,8 +52,11 @@ def bracket_of(profile: Profile, tokenizer: PreTrainedTokenizerBase) -> Bracket:
     return Bracket(prefix=(*start_tokens(tokenizer), *prefix), suffix=tuple(suffix), align=profile.align)
 
 
-def encode_bracket(model: PreTrainedModel, bracket: Bracket, anatomy: Anatomy) -> Tensor:
-    """[L, 2, H, P, D] keys (after RoPE) and values of prefix and suffix at every layer; the suffix sees only the prefix."""
+def encode_bracket(model: PreTrainedModel, bracket: Bracket, anatomy: Anatomy, *, learning: bool = False) -> Tensor:
+    """[L, 2, H, P, D] keys (after RoPE) and values of prefix and suffix at every layer; the suffix sees only the prefix.
+
+    In main memory, or, where they are to be learnt through (`run_prefix`), on the model's device.
+    """
     if not bracket.prefix and not bracket.suffix:
         return torch.zeros(anatomy.layers, 2, anatomy.heads, 0, anatomy.head_dim, dtype=model.dtype)
     ids = torch.tensor([[*bracket.prefix, *bracket.suffix]], device=model.device)
@@ -63,5 +66,6 @@ def encode_bracket(model: PreTrainedModel, bracket: Bracket, anatomy: Anatomy) -
     def keep(projections: Projections) -> None:
         captured.append(torch.stack([projections.key[0], projections.value[0]]))
 
-    run_prefix(model, ids, torch.ones_like(ids), positions, last_layer=anatomy.layers - 1, receive=keep)
-    return torch.stack(captured).cpu()
+    run_prefix(model, ids, torch.ones_like(ids), positions, last_layer=anatomy.layers - 1, receive=keep, learning=learning)
+    found = torch.stack(captured)
+    return found if learning else found.cpu()

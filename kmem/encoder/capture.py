@@ -1,7 +1,7 @@
 """Run a model's layer prefix and hand every layer's queries, keys and values to a receiver."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -96,12 +96,15 @@ def run_prefix(
     *,
     last_layer: int,
     receive: Callable[[Projections], None],
+    learning: bool = False,
 ) -> None:
     """Forward input_ids [B, T] up to the attention inputs of `last_layer`, calling `receive` once a layer, in order.
 
     attention_mask [B, T] is always passed on: without one, transformers takes a jump in position_ids for packed sequences.
+    learning: what is handed on has the gradient that the caller's context allows, else none.
     """
     anatomy = examine(model)
     recorder = Recorder(receive, last_layer)
-    with torch.inference_mode(), hooked(model), _noting_inputs(anatomy, recorder), handling(recorder), suppress(_LastLayerReached):
+    mode = nullcontext() if learning else torch.inference_mode()
+    with mode, hooked(model), _noting_inputs(anatomy, recorder), handling(recorder), suppress(_LastLayerReached):
         anatomy.decoder(input_ids=input_ids, attention_mask=attention_mask, position_ids=position_ids, use_cache=False)

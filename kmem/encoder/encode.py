@@ -114,10 +114,12 @@ class Encoder:
         receive: Callable[[LayerView], None],
         *,
         heads: Sequence[Sequence[int]] | None = None,
+        learning: bool = False,
     ) -> None:
         """Run one batch of B references, given as token ids, and hand every layer's view of them to `receive`, in order.
 
         heads: for each of the L layers the key-value heads to look at, ascending, all unless told otherwise; a layer of none is left out.
+        learning: rotated keys and values have a gradient where the caller's context allows one; what a selector goes by never has.
         """
         prefix = self.bracket.prefix
         longest = max(map(len, references))
@@ -145,6 +147,7 @@ class Encoder:
             torch.tensor(positions, device=device),
             last_layer=self.profile.last_layer,
             receive=look,
+            learning=learning,
         )
 
     def _encode_batch(self, references: Sequence[Sequence[int]], ids: tuple[int, ...]) -> tuple[Tensor, Tensor]:
@@ -159,9 +162,13 @@ class Encoder:
             values.append(gather_slots(view.value, positions, slot_head))
             kept.append(positions)
 
-        reading = [[head for head, tokens in enumerate(row) if tokens] for row in self.profile.budget]
-        self.each_layer(references, ids, keep, heads=reading)
+        self.each_layer(references, ids, keep, heads=kept_heads(self.profile))
         return torch.stack([torch.cat(keys, dim=1), torch.cat(values, dim=1)], dim=1).cpu(), torch.cat(kept, dim=1).cpu()
+
+
+def kept_heads(profile: Profile) -> list[list[int]]:
+    """For each of the L layers the key-value heads that keep any token, ascending."""
+    return [[head for head, tokens in enumerate(row) if tokens] for row in profile.budget]
 
 
 def _reference_view(
@@ -173,7 +180,7 @@ def _reference_view(
         _of_heads(states[:, :, reference], heads, projections.key.shape[1])
         for states in (projections.query, projections.key, projections.value)
     )
-    query, key = rotated_query, rotated_key
+    query, key = rotated_query.detach(), rotated_key.detach()
     if rotated:
         query, key = unrotate(projections.module, query, key, projections.cos[:, reference], projections.sin[:, reference])
     wide = torch.promote_types(query.dtype, torch.float32)
@@ -185,7 +192,7 @@ def _reference_view(
         rotated_query=rotated_query,
         rotated_key=rotated_key,
         value=value,
-        hidden=projections.hidden[:, reference],
+        hidden=projections.hidden[:, reference].detach(),
         valid=valid,
         scaling=projections.scaling,
         chunk_ids=ids,

@@ -105,6 +105,11 @@ def _tokenizer_digest(tokenizer: PreTrainedTokenizerBase) -> str:
     return _digest({key: value for key, value in state.items() if key not in ("padding", "truncation")})
 
 
+def adapter_of(model: PreTrainedModel) -> str:
+    """The digest of the adapter that was added to a model's weights (adapter.py), empty where none was."""
+    return str(getattr(model, "kmem_adapter", ""))
+
+
 def display_name(model: PreTrainedModel) -> str:
     """What the model was loaded by, so that it can be loaded again."""
     return str(model.config._name_or_path or type(model).__name__)
@@ -120,4 +125,5 @@ def identify(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, profile
         bracket=_digest([bracket.prefix, bracket.suffix, bracket.align]),
         budget=_digest(profile.budget),
         selector=profile.selector,
+        adapter=adapter_of(model),
     )

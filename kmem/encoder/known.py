@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from kmem.encoder.defaults import GEMMA3, SMOLLM2
+from kmem.encoder.named import parted
 from kmem.encoder.presets import PREFIX, PRESETS
 from kmem.errors import ModelNotFoundError
 from kmem.hub import located
@@ -10,6 +11,7 @@ from kmem.hub import located
 
 def require_known(name: str) -> None:
     """Raise ModelNotFoundError for a folder without a model, and for a name that this machine doesn't have where no hub can be asked."""
+    name, _ = parted(name)
     place, local = located(name)
     if Path(place).is_absolute():
         found = (Path(place) / "config.json").exists()

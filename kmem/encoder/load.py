@@ -13,9 +13,11 @@ from transformers.utils import logging as hf_logging
 
 import kmem.models.bmojo  # noqa: F401  # the Auto classes are to know it
 from kmem.arguments import require_name
+from kmem.encoder.adapter import Adapter, add_adapter, read_adapter
 from kmem.encoder.anatomy import examine
 from kmem.encoder.defaults import AUTO, DEVICE, DTYPE
 from kmem.encoder.fingerprint import tokenizer_digest
+from kmem.encoder.named import parted, with_adapter
 from kmem.encoder.packaged import PACKAGED, packaged_folder
 from kmem.encoder.presets import PREFIX
 from kmem.encoder.seeded import preset_tokenizer, seeded_model
@@ -28,6 +30,7 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
     """The tokenizer alone, for whoever only shows tokens. Raises ModelNotFoundError."""
+    name, _ = parted(name)
     if name.startswith(PREFIX):
         return preset_tokenizer(name.removeprefix(PREFIX))
     return _loading(name, _place(name), "tokenizer", AutoTokenizer.from_pretrained)
@@ -43,17 +46,23 @@ def require_tokenizer(tokenizer: PreTrainedTokenizerBase, identity: Identity) ->
         )
 
 
-def load_model(name: str, *, dtype: str = DTYPE, device: str = DEVICE) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+def load_model(
+    name: str, *, adapter: str | None = None, dtype: str = DTYPE, device: str = DEVICE
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """`smollm2` or `gemma3-270m` (packaged.py), `preset:NAME` (presets.py), a Hugging Face model folder, or a hub name → (model in
     eval mode, tokenizer).
 
-    dtype: `float32`, `bfloat16`, or `auto`: bfloat16 on a GPU and on processors that multiply it natively.
+    adapter: a folder that `kmem train memory` wrote, added to the weights in float32; `NAME + FOLDER` as the name is the same, and what the
+    model is called from then on. dtype: `float32`, `bfloat16`, or `auto`: bfloat16 on a GPU and on processors that multiply it natively.
     Raises ModelNotFoundError when nothing loads, UnsupportedModelError when the model can't hold memories, UnknownNameError on a bad
-    dtype or preset, ConfigError on a device that is not here.
+    dtype or preset, ConfigError on a device that is not here; of an adapter, what `read_adapter` and `add_adapter` raise.
     """
     require_name(name, "The model")
     require_device(device)
     found = precision(dtype, device)
+    base, folder = parted(with_adapter(name, adapter))
+    if folder is not None:
+        return _adapted(base, read_adapter(folder), found, device)
     if name.startswith(PREFIX):
         tokenizer = load_tokenizer(name)
         return seeded_model(name.removeprefix(PREFIX), dtype=found, device=device), tokenizer
@@ -66,9 +75,18 @@ def load_model(name: str, *, dtype: str = DTYPE, device: str = DEVICE) -> tuple[
     return model, tokenizer
 
 
+def _adapted(base: str, adapter: Adapter, dtype: torch.dtype, device: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Added in float32, whatever the precision afterwards: so a model's identity doesn't depend on it."""
+    model, tokenizer = load_model(base, dtype="float32")
+    add_adapter(model, adapter)
+    model.config._name_or_path = with_adapter(str(model.config._name_or_path), str(adapter.folder))
+    return model.to(device=device, dtype=dtype), tokenizer
+
+
 def load_outline(name: str) -> PreTrainedModel:
     """The model without numbers, on device `meta`: of what `load_model` would load, the configuration alone is read. Raises the same."""
     require_name(name, "The model")
+    name, _ = parted(name)
     if name.startswith(PREFIX):
         return seeded_model(name.removeprefix(PREFIX), device="meta")
     model: PreTrainedModel = _loading(name, _place(name), "configuration", _outline)

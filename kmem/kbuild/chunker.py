@@ -31,6 +31,8 @@ class ChunkerConfig:
     def __post_init__(self) -> None:
         if self.max_tokens < _MIN_TOKENS:
             raise ConfigError(f"max_tokens is {self.max_tokens}, too few for a title and a word: give at least {_MIN_TOKENS}.")
+        if self.max_tokens > SPAN_TOKENS:
+            raise ConfigError(f"max_tokens is {self.max_tokens}, but a memory holds {SPAN_TOKENS} at most: give no more.")
         if self.overlap_tokens < 0 or 2 * self.overlap_tokens >= self.max_tokens:
             most = (self.max_tokens - 1) // 2
             raise ConfigError(

@@ -91,8 +91,10 @@ def _listed(source: str, counts: Counter[str]) -> tuple[dict[str, int], bool]:
         raise SourceError(f"Source {source!r} is a bank or in one, not documents: name what it was built from (kmem query lists it).")
     if path.is_dir():
         return _sizes(_walk(path, counts)), False
-    if path.exists():
+    if path.is_file():
         return _sizes([path]), True
+    if path.exists():
+        raise SourceError(f"Source {source!r} is a pipe, a socket or a device, not a file: write what comes out of it to a file.")
     if glob.has_magic(source):
         files = sorted(match for match in map(Path, glob.glob(str(path), recursive=True)) if match.is_file())
         if not files:
@@ -151,7 +153,9 @@ def _walk(folder: Path, counts: Counter[str]) -> list[Path]:
         files = [Path(parent, name) for name in _shown(names, "hidden file", counts)]
         there = [file for file in files if file.exists()]
         _count(counts, "skipped: link that leads nowhere", len(files) - len(there))
-        paths += there
+        plain = [file for file in there if file.is_file()]  # whoever opens a pipe waits until something is written into it
+        _count(counts, "skipped: pipe, socket or device", len(there) - len(plain))
+        paths += plain
     return sorted(paths)
 
 

@@ -17,6 +17,7 @@ from kmem.kstore.place import Place
 from kmem.kstore.quant import Quantiser
 from kmem.kstore.stored import StoredFile, describe, store, store_stream
 from kmem.memories import UNREAD_POSITION, Memories, MemorySpec
+from kmem.paths import FIRST_GENERATION
 
 BLOCK_BYTES = 8 << 20
 """About how much of a shard is encoded at a time."""
@@ -73,9 +74,12 @@ class GenerationWriter:
         return shard.length.file == self.layout.file("length", shard.index)
 
     def write_metadata(self) -> tuple[StoredFile, ...]:
-        """Write every zarr.json that is not there as it should be; the root's, which generations share, only where there is none."""
+        """Write every zarr.json that is not there as it should be; the root's, which later generations find committed, only where there
+        is none.
+        """
+        shared = ROOT if self.name != FIRST_GENERATION else ""
         return tuple(
-            store_if_none(self.place, file, data) if file == ROOT else store_if_other(self.place, file, data)
+            store_if_none(self.place, file, data) if file == shared else store_if_other(self.place, file, data)
             for file, data in self.layout.metadata().items()
         )
 

@@ -4,6 +4,7 @@ import fcntl
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 from kmem.errors import BankExistsError
 from kmem.kstore.claim import LOCK
@@ -29,15 +30,44 @@ def locked(place: Place) -> Iterator[Callable[[], None]]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            file.seek(0)
-            holder = file.read().strip() or "unknown"
-            raise BankExistsError(
-                f"Another build (pid {holder}) is writing to {place}; wait until it is done, or choose another place."
-            ) from None
+            raise _held(place, path) from None
         with suppress(OSError):  # the pid is for people; on a full disk the lock must do without
             os.ftruncate(file.fileno(), 0)
             os.write(file.fileno(), str(os.getpid()).encode())
         yield kept
+
+
+def require_nobody_at_work(place: Place) -> None:
+    """Raise BankExistsError where another process holds a folder just now; nothing is held afterwards. Of another place nothing is known
+    before its lease is taken.
+    """
+    if holder(place) is not None and place.folder is not None:
+        raise _held(place, place.folder / LOCK)
+
+
+def holder(place: Place) -> str | None:
+    """The pid of whoever holds a folder, as far as it is told; None where nobody does, or it is no folder."""
+    if place.folder is None:
+        return None
+    try:
+        with (place.folder / LOCK).open() as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return _told(file.read())
+    except OSError:
+        return None
+    return None
+
+
+def _told(content: str) -> str:
+    return content.strip() or "unknown"
+
+
+def _held(place: Place, lock: Path) -> BankExistsError:
+    return BankExistsError(
+        f"Another build (pid {_told(lock.read_text())}) is writing to {place}; wait until it is done, or choose another place."
+    )
 
 
 def kept() -> None:

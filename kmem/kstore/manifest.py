@@ -318,7 +318,9 @@ class Manifest:
             format_version=version,
             number=data.count("number", least=1),
             kmem_version=data.text("kmem_version"),
-            identity=Identity.from_dict({field.name: identity.text(field.name) for field in fields(Identity)}),
+            identity=Identity.from_dict(
+                {field.name: identity.text(field.name) for field in fields(Identity) if field.name != "adapter" or field.name in identity}
+            ),
             profile=Profile.from_dict(data.plain("profile")),
             head_dim=data.count("head_dim", least=1),
             encoder_dtype=data.text("encoder_dtype"),

@@ -15,7 +15,7 @@ from kmem.kbuild.quality.load import require_scorer
 from kmem.kbuild.sources import named
 from kmem.kstore.bank import open_bank
 from kmem.kstore.claim import require_claimable
-from kmem.kstore.lock import asking, kept, locked
+from kmem.kstore.lock import asking, kept, locked, require_nobody_at_work
 from kmem.kstore.place import LocalPlace, Place, place_of
 from kmem.kstore.quant import quantiser, record_bytes
 from kmem.kstore.writer import is_committed
@@ -263,6 +263,7 @@ def _require_known(config: BuildConfig) -> None:
 def _refuse_existing(place: Place, *, resume: bool) -> None:
     """What can be said of the place before anything is loaded; whether a finished bank is this build's own is seen later."""
     started = Receipts(place).started
+    require_nobody_at_work(place)
     if is_committed(place):
         if not (resume and started):
             raise BankExistsError(f"{place} already holds a finished bank; add to it with kmem append, or choose another --out.")

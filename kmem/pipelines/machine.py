@@ -6,10 +6,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from kmem.encoder.adapter import read_adapter
 from kmem.encoder.anatomy import examine
 from kmem.encoder.defaults import AUTO, DTYPE
 from kmem.encoder.encode import Encoder, EncoderConfig
 from kmem.encoder.load import load_model
+from kmem.encoder.named import parted
 from kmem.encoder.profiles import load_profile
 from kmem.kstore.index.factory import require_fitting
 from kmem.pipelines.config import BuildConfig, ExecutorConfig
@@ -67,8 +69,16 @@ def load_encoder(config: BuildConfig) -> Encoder:
     dtype = DTYPE if config.dtype == AUTO and not config.encode else config.dtype
     model, tokenizer = load_model(config.model, dtype=dtype, device=config.device)
     anatomy = examine(model)
-    profile = load_profile(config.profile, layers=anatomy.layers, heads=anatomy.heads, selector=config.selector)
+    profile = load_profile(profile_of(config), layers=anatomy.layers, heads=anatomy.heads, selector=config.selector)
     return Encoder(model, tokenizer, profile, EncoderConfig(batch_size=config.batch_size))
+
+
+def profile_of(config: BuildConfig) -> str:
+    """The profile's name: `auto` is the one that the model's adapter was trained for, where it has one."""
+    _, adapter = parted(config.model)
+    if config.profile == AUTO and adapter is not None and (found := read_adapter(adapter).profile) is not None:
+        return str(found)
+    return config.profile
 
 
 def recipe_of(config: BuildConfig, encoder: Encoder) -> Recipe:

@@ -13,6 +13,17 @@ DOCUMENTS, CHUNKS = "documents", "chunks"
 _UNITS = {"read": DOCUMENTS, "deduplicate": DOCUMENTS, "score": DOCUMENTS}
 IN_ORDER = ("read", "deduplicate", "score", "chunk", "deduplicate-chunks", "cut", "embed", "encode")
 """The stages, as documents go through them."""
+BYTES = "bytes"
+PROGRESS_UNITS = {
+    "load": "models",
+    "read": BYTES,
+    "chunk": BYTES,
+    "deduplicate": "passes",
+    "deduplicate-chunks": "passes",
+    "score": "partitions",
+    "fill": "parts",
+}
+"""What a stage that is at work tells its progress in; in chunks unless it stands here."""
 
 
 @dataclass(kw_only=True)

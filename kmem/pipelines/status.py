@@ -1,7 +1,7 @@
 """`kmem status`: how far a build is, what it left out, whether anyone is at work on it, and how to go on."""
 
-import fcntl
 import json
+import shlex
 import time
 from collections import Counter
 from collections.abc import Mapping
@@ -9,13 +9,15 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from kmem.errors import BankNotFoundError
-from kmem.kstore.claim import BUILD, LOCK, has_begun
+from kmem.kstore.claim import BUILD, has_begun
 from kmem.kstore.lease import lease_of
+from kmem.kstore.lock import holder
 from kmem.kstore.place import Place
 from kmem.kstore.writer import is_committed
+from kmem.pipelines.closing import CONFIG
 from kmem.pipelines.ledger import REJECTED
 from kmem.pipelines.receipts import EMBEDDED, EXECUTOR, STAGES, STATS
-from kmem.pipelines.stats import IN_ORDER
+from kmem.pipelines.stats import CHUNKS, IN_ORDER, PROGRESS_UNITS, unit
 from kmem.pipelines.watch import PROGRESS
 
 FINISHED, AT_WORK, STOPPED = "finished", "at work", "stopped"
@@ -26,7 +28,7 @@ _FOLDERS = {"completions": ENCODE, EMBEDDED: "embed"}
 
 @dataclass(frozen=True, kw_only=True)
 class StageStatus:
-    """done, total: units of the stage as its build last told them; of a finished build what came in. tasks: finished ones, by their
+    """done, total: of `unit`, as the build last told them; of a finished build what came in. tasks: finished ones, by their
     markers, None when the build is finished. rate: units a second.
     """
 
@@ -35,6 +37,7 @@ class StageStatus:
     tasks: int | None = 0
     rate: float | None = None
     left_s: float | None = None
+    unit: str = CHUNKS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,8 +79,15 @@ def status(place: Place) -> BuildStatus:
         encode=encode,
         stages={TEXTS if name == ENCODE and encode is False else name: stage for name, stage in stages.items()},
         rejected=_rejected(place, files, stats),
-        resume=None if state != STOPPED else f"repeat the kmem build that began {place} with --resume",
+        resume=_way_on(place) if state == STOPPED else None,
     )
+
+
+def _way_on(place: Place) -> str:
+    """The command, where its options lie on this machine; sources may be named from the folder where the build was begun."""
+    if place.folder is None or not (place.folder / CONFIG).exists():
+        return f"repeat the kmem build that began {place} with --resume"
+    return f"in the folder where it was begun: {shlex.join(['kmem', 'build', '--config', place.at(CONFIG), '--resume'])}"
 
 
 def _stages(files: Mapping[str, int], told: Any) -> dict[str, StageStatus]:
@@ -93,15 +103,21 @@ def _stages(files: Mapping[str, int], told: Any) -> dict[str, StageStatus]:
         took, did = stage["now"] - stage["began"], stage["done"] - stage["first"]
         rate = did / took if took > 0 and did > 0 else None
         left = (stage["total"] - stage["done"]) / rate if rate and stage["total"] else None
-        found[name] = StageStatus(done=stage["done"], total=stage["total"], tasks=tasks.pop(name, 0), rate=rate, left_s=left)
-    return found | {name: StageStatus(tasks=count) for name, count in tasks.items()}
+        found[name] = StageStatus(
+            done=stage["done"], total=stage["total"], tasks=tasks.pop(name, 0), rate=rate, left_s=left, unit=_told_in(name)
+        )
+    return found | {name: StageStatus(tasks=count, unit=_told_in(name)) for name, count in tasks.items()}
+
+
+def _told_in(stage: str) -> str:
+    return PROGRESS_UNITS.get(stage, CHUNKS)
 
 
 def _stages_of(stats: Any) -> dict[str, StageStatus]:
     """What each stage of a finished build took in, in their order; its markers are gone."""
     counts = stats.get(STAGES, {})
     return {
-        name: StageStatus(done=counts[name]["in"], total=counts[name]["in"], tasks=None)
+        name: StageStatus(done=counts[name]["in"], total=counts[name]["in"], tasks=None, unit=unit(name))
         for name in sorted(counts, key=[*IN_ORDER, *counts].index)
     }
 
@@ -127,15 +143,8 @@ def _writer(place: Place) -> str | None:
     if place.folder is None:
         lease = lease_of(place)
         return f"{lease.host}, pid {lease.pid}" if lease is not None and lease.fresh else None
-    try:
-        with (place.folder / LOCK).open("r+") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return f"pid {file.read().strip() or 'unknown'}"
-    except OSError:
-        return None
-    return None
+    pid = holder(place)
+    return None if pid is None else f"pid {pid}"
 
 
 def _json(place: Place, file: str) -> Any:

@@ -81,7 +81,8 @@ class TextStages:
             f"{count:,} {reason}" for reason, count in sorted(self.stats.reasons().items()) if reason.startswith((DROPPED, REJECTED))
         )
         if lost:
-            return f"Nothing to remember: all of {', '.join(sources)} was set aside ({lost}); name other files, or clean less."
+            way_out = "name other files, or switch off what dropped them (kmem build --help, Texts)"
+            return f"Nothing to remember: all of {', '.join(sources)} was set aside ({lost}); {way_out}."
         return f"Nothing to remember: {', '.join(sources)} gave no text at all; name files with text."
 
     def read_step(self) -> ReadStep:

@@ -63,8 +63,12 @@ def answer(
     knowledge: Knowledge,
     bank: Bank,
     config: AnswerConfig | None = None,
+    allow_mismatch: bool = False,
 ) -> Answer:
-    """Generate greedily. `text` puts the references that the same search finds before the question, best last (nearest to it)."""
+    """Generate greedily. `text` puts the references that the same search finds before the question, best last (nearest to it).
+
+    allow_mismatch: as `attach` has it.
+    """
     config = config or AnswerConfig()
     require_text(prompt, "prompt")
     question = config.template.replace("{prompt}", prompt)
@@ -76,7 +80,8 @@ def answer(
     inputs = tokenizer(context, return_tensors="pt").to(model.device)
     prompt_tokens = inputs["input_ids"].shape[1]
     streamer = _FirstToken()
-    reading = attach(model, bank, tokenizer=tokenizer, top_k=config.top_k, every=config.every, mode=config.mode)
+    options: dict[str, Any] = {"top_k": config.top_k, "every": config.every, "mode": config.mode, "allow_mismatch": allow_mismatch}
+    reading = attach(model, bank, tokenizer=tokenizer, **options)
     with reading if knowledge == "memories" else nullcontext() as memory, torch.inference_mode():
         output = model.generate(**inputs, max_new_tokens=config.max_new_tokens, do_sample=False, streamer=streamer)
     seconds = time.perf_counter() - began
@@ -115,11 +120,19 @@ def _sources_read(trace: Sequence[TraceSpan]) -> tuple[str, ...]:
 
 
 def compare_answers(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompt: str, *, bank: Bank, config: AnswerConfig | None = None
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompt: str,
+    *,
+    bank: Bank,
+    config: AnswerConfig | None = None,
+    allow_mismatch: bool = False,
 ) -> list[Answer]:
     """The same prompt with nothing, with memories, and with the text of the same references in the prompt."""
     # Load embedder, index and weights, and hash the tokenizer, first: the one who is asked first would be charged for it.
     warm_up = AnswerConfig(max_new_tokens=2, top_k=1)
-    answer(model, tokenizer, prompt, knowledge="memories", bank=bank, config=warm_up)
+    answer(model, tokenizer, prompt, knowledge="memories", bank=bank, config=warm_up, allow_mismatch=allow_mismatch)
     ways: tuple[Knowledge, ...] = ("nothing", "memories", "text")
-    return [answer(model, tokenizer, prompt, knowledge=knowledge, bank=bank, config=config) for knowledge in ways]
+    return [
+        answer(model, tokenizer, prompt, knowledge=knowledge, bank=bank, config=config, allow_mismatch=allow_mismatch) for knowledge in ways
+    ]

@@ -11,7 +11,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from kmem.encoder.anatomy import examine
 from kmem.encoder.bracket import bracket_of
-from kmem.encoder.fingerprint import architecture_digest, display_name, identify, weights_digest
+from kmem.encoder.fingerprint import adapter_of, architecture_digest, display_name, identify, weights_digest
 from kmem.encoder.hook import hooked, is_managed, is_wrapped, wrapped_forward
 from kmem.errors import AttachError, ConfigError, WrongTypeError
 from kmem.kstore.bank import Bank
@@ -40,6 +40,7 @@ def attach(
     device_bytes: int = DEVICE_BYTES,
     ram_bytes: int = RAM_BYTES,
     ahead: int = AHEAD,
+    allow_mismatch: bool = False,
 ) -> "Attachment":
     """Let `model` read a bank, or fixed Memories, inside a `with` block; `model.generate` and plain forward calls both work.
 
@@ -55,6 +56,9 @@ def attach(
     and no answer depends on them.
     A bank built without encoding gets each memory when it is first read: it is encoded by `model`, stored in the bank and read from there;
     where the bank can't be written it stays in that RAM instead, and is encoded again once it had to go.
+
+    `allow_mismatch` reads what the same model wrote before its weights changed, as before it was given an adapter or with another one;
+    how much worse, `kmem.bench.mismatch.readable` measures. Architecture, tokenizer, bracket, budget and selector must agree even then.
 
     Raises IdentityMismatchError when another model wrote the memories, UnsupportedModelError for a model that can't read any,
     ConfigError on a bad option or an impossible schedule, MemoryNotFoundError when it names a memory that is not here, WrongTypeError for
@@ -76,10 +80,10 @@ def attach(
             raise AttachError(f"{memories.place} was built with --embedder {NULL} and finds nothing: build it with another one.")
         hidden = hidden_states_for(memories, model, tokenizer)
         source = BankSource(memories, tokenizer, top_k, ram_bytes=ram_bytes, ahead=ahead, hidden=hidden)
-        if memories.manifest.on_demand:
+        if memories.manifest.on_demand and not (allow_mismatch and bool(memories.encoded(memories.ids.tolist()).all())):
             source = ColdSource(source, model, tokenizer)
         cadence = Cadence(mode=mode, every=every, ends=end_tokens(model, tokenizer))
-    checked = partial(require_same_writer, model, tokenizer, source.spec)
+    checked = partial(require_same_writer, model, tokenizer, source.spec, allow_mismatch=allow_mismatch)
     checked()
     if schedule is not None:
         schedule = require_schedule(schedule)
@@ -137,10 +141,23 @@ def _require_types(model: object, memories: object, tokenizer: object) -> None:
         raise WrongTypeError(f"attach needs the model's tokenizer (kmem.load_model gives it), not {type(tokenizer).__name__}.")
 
 
-def require_same_writer(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None, spec: MemorySpec) -> None:
-    """Raise IdentityMismatchError unless this model wrote memories of this spec; without a tokenizer, its part is not compared."""
+def require_same_writer(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None, spec: MemorySpec, *, allow_mismatch: bool = False
+) -> None:
+    """Raise IdentityMismatchError unless this model wrote memories of this spec; without a tokenizer, its part is not compared.
+
+    allow_mismatch: nor are weights and what was added to them.
+    """
     if tokenizer is None:
-        here = replace(spec.identity, architecture=architecture_digest(model), weights=weights_digest(model), model=display_name(model))
+        here = replace(
+            spec.identity,
+            architecture=architecture_digest(model),
+            weights=weights_digest(model),
+            adapter=adapter_of(model),
+            model=display_name(model),
+        )
     else:
         here = identify(model, tokenizer, spec.profile, bracket_of(spec.profile, tokenizer))
+    if allow_mismatch:
+        here = replace(here, weights=spec.identity.weights, adapter=spec.identity.adapter)
     spec.identity.require_compatible(here)

@@ -1,1 +1,1 @@
-"""Measure and calibrate how well a model reads memories; later, train it to."""
+"""Measure and calibrate how well a model reads memories, and train it to."""

@@ -1,5 +1,7 @@
 """The cost of B'MOJO on models of a few numbers: every figure is there, sides are equal, and memory is counted right."""
 
+import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -7,10 +9,11 @@ import pytest
 import torch
 
 from kmem.bench.bmojo.config import BMojoBenchConfig
-from kmem.bench.bmojo.measure import length_figures, measure_bmojo
+from kmem.bench.bmojo.measure import clock_of, length_figures, measure_bmojo
 from kmem.bench.bmojo.memory import peak_bytes
 from kmem.bench.bmojo.picture import draw_cost
 from kmem.bench.bmojo.sides import configs
+from kmem.bench.pairs import timed
 from kmem.errors import ConfigError
 from kmem.models.bmojo.equal import equal_to, parameters
 from tests.models.bmojo.shapes import SHAPE, config
@@ -46,6 +49,23 @@ def test_figures_are_ratios_within_a_round() -> None:
     assert figures["over_transformer_8k"] == pytest.approx(4.0)
     assert figures["over_transformer_equal_layers_8k"] == pytest.approx(2.0)
     assert figures["us_per_token"]["bmojo"]["1024"] == pytest.approx(2e6 / 1024, rel=1e-4)
+
+
+def test_of_one_thread_the_processors_time_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In which a machine that is busy otherwise makes nothing slower."""
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
+    assert clock_of(torch.device("cpu")) is time.process_time
+    assert timed(lambda: time.sleep(0.2), time.process_time) < 0.1
+    assert clock_of(torch.device("cuda")) is time.perf_counter
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    assert clock_of(torch.device("cpu")) is time.perf_counter
+
+
+def test_the_most_memory_does_not_depend_on_what_was_read_before() -> None:
+    """A text's first masks are kept for the next text, so whoever comes second must not be let off them."""
+    figures = [measure_bmojo(replace(TINY, lengths=lengths))["peak_bytes"]["bmojo"] for lengths in ((128, 160), (32, 128, 160))]
+    assert figures[0]["160"] == figures[1]["160"]
+    assert figures[0]["128"] == figures[1]["128"]
 
 
 def test_memory_is_what_was_held_at_once() -> None:

@@ -8,12 +8,13 @@ import torch
 
 from kmem.bench import quality
 from kmem.bench.config import DEVELOPMENT, QualityConfig
-from kmem.bench.profiles import chosen_profiles, measured_profiles
+from kmem.bench.profiles import chosen_profiles, chosen_selectors, measured_profiles
 from kmem.bench.quality import among_five, ask, encode, measure_quality
 from kmem.bench.stored import as_stored, stored_bytes
 from kmem.encoder.encode import Encoder
 from kmem.encoder.profiles import fitting_profiles
-from kmem.errors import ConfigError, SourceNotFoundError
+from kmem.encoder.select import SELECTORS
+from kmem.errors import ConfigError, SourceNotFoundError, UnknownNameError
 from kmem.profile import Profile
 from kmem.progress import silent
 from kmem.training.passages import passages
@@ -64,7 +65,29 @@ def test_profiles_of_one_size_have_keys_of_their_own(tmp_path: Path) -> None:
         Path(files[-1]).write_text(json.dumps({"name": name, "budget": uniform_budget(4)}))
     chosen = chosen_profiles(tiny_model(), QualityConfig(profiles=tuple(files)))
     assert list(chosen) == ["profile_32", "profile_32_b", "profile_32_b_2", "profile_32_b_3"]
-    assert list(measured_profiles(chosen, full=False)) == ["dense", *chosen, "uniform8", "random8"]
+    assert list(measured_profiles(chosen, QualityConfig())) == ["dense", *chosen, "uniform8", "random8"]
+
+
+def test_selectors_that_are_named_are_measured_alone_and_full_measures_all() -> None:
+    chosen = chosen_profiles(tiny_model(), QualityConfig())
+    found = measured_profiles(chosen, QualityConfig(selectors=("innovation", "h2o", "innovation")))
+    assert list(found) == ["uniform8_innovation", "budget_64_innovation", "uniform8_h2o", "budget_64_h2o"]
+    assert [profile.selector for profile in found.values()] == ["innovation"] * 2 + ["h2o"] * 2
+    every = measured_profiles(chosen, QualityConfig(full=True))
+    assert found.items() < every.items()
+    assert len(every) == 4 + 2 * len(SELECTORS)
+    with pytest.raises(UnknownNameError, match=r"'inovation'; there are .*innovation"):
+        chosen_selectors(QualityConfig(selectors=("inovation",)))
+    with pytest.raises(ConfigError, match="give one of them"):
+        QualityConfig(selectors=("h2o",), full=True)
+
+
+def test_a_selector_s_figures_are_those_of_the_whole_table(corpus: str) -> None:
+    both = [QualityConfig(corpus=corpus, articles=3, pool=5, **more) for more in ({"full": True}, {"selectors": ("innovation",)})]
+    full, alone = (measure_quality(tiny_model(), byte_tokenizer(), config) for config in both)
+    assert list(alone["nll"]) == ["nothing", "text", "uniform8_innovation", "budget_64_innovation"]
+    assert alone["nll"] == {name: pytest.approx(full["nll"][name]) for name in alone["nll"]}
+    assert alone["low95"] == {name: pytest.approx(full["low95"][name]) for name in alone["low95"]}
 
 
 def test_profiles_go_by_the_model_unless_they_are_named() -> None:

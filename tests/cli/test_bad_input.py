@@ -168,6 +168,7 @@ def test_what_was_typed_is_named_as_it_was_typed(kmem: Run, tmp_path: Path) -> N
     options = ("build", tmp_path / "a.txt", "--out", tmp_path / "new")
     for flags, words in (
         (("--max-tokens", 2), ": --max-tokens is 2, too few"),
+        (("--max-tokens", 129), ": --max-tokens is 129, but a memory holds 128 at most"),
         (("--overlap", 64), ": --overlap is 64, but must be from 0 to 63, less than half of --max-tokens (128)"),
         (("--overlap", 9, "--max-tokens", 10), ": --overlap is 9, but must be from 0 to 4, less than half of --max-tokens (10)"),
         (("--min-quality", 2, "--quality", "general"), ": --min-quality is 2.0; a score"),

@@ -94,6 +94,7 @@ def test_bad_input(kmem: Run, tiny_folder: Path, corpus: Path, tmp_path: Path) -
         kmem("calibrate", "--model", tiny_folder, "--corpus", tmp_path / "gone", "--out", tmp_path / "x.json"), "gone", "does not exist"
     )
     refused(kmem("bench", "quality", "--model", tiny_folder, "--corpus", corpus, "--profile", "smollm2-720"), "30 layers × 3", "4 × 2")
+    refused(kmem("bench", "quality", "--model", tmp_path / "no-model", "--selector", "inovation"), "'inovation'", "innovation")
     refused(kmem("bench", "quality", "--model", tiny_folder, "--questions", tmp_path / "gone.jsonl"), "gone.jsonl")
     refused(kmem("bench", "quality", "--model", tmp_path / "no-model", "--picture", tmp_path / "x.jpg"), "x.jpg must end in .png")
     untitled = corpus.parent / "untitled.jsonl"

@@ -83,7 +83,14 @@ def test_bad_input(kmem: Run, tiny: Path, tmp_path: Path) -> None:
     refused(kmem(*base, "--out", file), "is there already", "--force")
     refused(kmem("bench", "mqar", "--runs", tmp_path), "holds no finished run", "--full")
     refused(kmem("bench", "mqar", "--runs", tmp_path, "--seeds", "a"), "'a'")
-    refused(kmem("bench", "mqar", "--variant", "bmoj"), "bmoj")
+    refused(kmem("bench", "mqar", "--runs", tmp_path / "none"), "There is no folder", "none")
+    refused(
+        kmem("bench", "mqar", "--seeds", "7", "--variant", "ssm"),
+        "What is shipped",
+        "bmojo-0",
+        "--full --variant ssm --seeds 7 --runs mqar-runs",
+    )
+    refused(kmem("bench", "mqar", "--variant", "bmoj"), "Unknown variant 'bmoj'; there are bmojo,")
     refused(kmem("bench", "mqar", "--sequences", 0), "sequences must be at least 1")
     refused(kmem("bench", "mqar", "--recipe", tiny), "--full")
     refused(kmem("bench", "mqar", "--picture", tmp_path / "x.jpg"), "x.jpg must end in .png")

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import pytest
 import yaml
 
 from tests.cli.conftest import Run
@@ -30,6 +31,24 @@ def test_lm(kmem: Run, tmp_path: Path) -> None:
 def test_every_option_is_printed(kmem: Run) -> None:
     printed = yaml.safe_load(kmem("train", "lm", "--print-config", "--steps", "7", "--variant", "ssm").out)
     assert (printed["training"]["steps"], printed["variants"], printed["data"]["vocab_size"]) == (7, ["ssm"], 4096)
+
+
+def test_a_dry_run_trains_nothing_and_reads_no_corpus(kmem: Run, tmp_path: Path) -> None:
+    file = tmp_path / "tiny.yaml"
+    options = recipe(tmp_path, "bmojo", "hybrid").to_dict()
+    file.write_text(yaml.safe_dump({**options, "data": {**options["data"], "corpora": ["corpus:foldoc"]}}))
+    before = sorted(tmp_path.iterdir())
+    found = json.loads(kmem("train", "lm", "--recipe", file, "--dry-run", "--json", "-").out)
+    assert list(found["models"]) == ["bmojo", "hybrid"]
+    sizes = [model["parameters"] for model in found["models"].values()]
+    assert max(sizes) < 1.03 * min(sizes)
+    for model in found["models"].values():
+        assert model["all_s"] == pytest.approx(4 * model["step_s"])
+    assert found["all_s"] == pytest.approx(sum(model["all_s"] for model in found["models"].values()))
+    told = kmem("train", "lm", "--recipe", file, "--dry-run").out
+    assert "no model was trained" in told
+    assert "hybrid" in told
+    assert sorted(tmp_path.iterdir()) == before
 
 
 def test_bad_input(kmem: Run, tmp_path: Path) -> None:

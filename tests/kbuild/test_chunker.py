@@ -42,7 +42,7 @@ def check(tokenizer: PreTrainedTokenizerFast, text: str, chunks: list[Chunk], ma
 
 
 @settings(max_examples=300)
-@given(text=TEXTS, title=st.one_of(st.just(""), st.text(max_size=80)), max_tokens=st.integers(min_value=24, max_value=130))
+@given(text=TEXTS, title=st.one_of(st.just(""), st.text(max_size=80)), max_tokens=st.integers(min_value=24, max_value=128))
 @example(text=" \n\t ", title="T", max_tokens=24)
 @example(text="\ufdfa" * 40, title="", max_tokens=24)
 def test_any_text(tokenizer: PreTrainedTokenizerFast, text: str, title: str, max_tokens: int) -> None:
@@ -160,7 +160,7 @@ def test_too_few_tokens(tokenizer: PreTrainedTokenizerFast, expanding_tokenizer:
 
 
 @settings(max_examples=150)
-@given(text=TEXTS, max_tokens=st.integers(min_value=24, max_value=130), share=st.floats(min_value=0.0, max_value=0.49))
+@given(text=TEXTS, max_tokens=st.integers(min_value=24, max_value=128), share=st.floats(min_value=0.0, max_value=0.49))
 def test_overlap(tokenizer: PreTrainedTokenizerFast, text: str, max_tokens: int, share: float) -> None:
     """New text in every chunk, none left out, and what is repeated is whole words within the overlap."""
     overlap = int(max_tokens * share)

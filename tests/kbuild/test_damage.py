@@ -122,7 +122,7 @@ def test_columns_by_name(tmp_path: Path) -> None:
         ("b.jsonl#k", "three", "U"),
         ("b.jsonl#2", "four", ""),
     ]
-    assert counts == {"documents": 4, "no title: no field 'head'": 1}
+    assert counts == {"documents": 4, "no title: no field 'head'": 1, "called by its line: no field 'key'": 1}
     with pytest.raises(SourceError, match=r"a\.parquet has no column 'headline': .*\(it has body, head, key, text\)"):
         list(documents([str(tmp_path / "a.parquet")], Counter(), ReadConfig(text="body", title="headline")))
 

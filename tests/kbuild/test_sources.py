@@ -62,6 +62,18 @@ def test_banks_and_links_that_lead_nowhere_are_no_documents(folder: Path) -> Non
         expand([f"{folder}/*.csv"])
 
 
+def test_a_pipe_is_not_waited_for(folder: Path) -> None:
+    os.mkfifo(folder / "sub" / "pipe.txt")
+    counts: Counter[str] = Counter()
+    assert names(expand([str(folder)], counts)) == ["a.md", "b.txt", "c.txt", "d.html"]
+    assert counts["skipped: pipe, socket or device"] == 1
+    assert names(expand([f"{folder}/**/*.txt"])) == ["b.txt", "c.txt"]
+    with pytest.raises(
+        SourceError, match=r"pipe\.txt' is a pipe, a socket or a device, not a file: write what comes out of it to a file\.$"
+    ):
+        expand([str(folder / "sub" / "pipe.txt")])
+
+
 def test_a_name_that_looks_like_a_glob(tmp_path: Path) -> None:
     (tmp_path / "a[1].txt").write_text("x")
     assert names(expand([f"{tmp_path}/a[1].txt"])) == ["a[1].txt"]

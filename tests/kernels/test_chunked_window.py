@@ -9,6 +9,7 @@ from torch import Tensor
 
 from kmem.errors import ConfigError
 from kmem.kernels.chunked_window import Eidetic, KeyValue, Window, attend, attend_retrieved, naive
+from kmem.kernels.chunked_window.blocks import Blocks
 
 HEADS, GROUP, DIM, STORED = 2, 3, 8, 5
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-12}
@@ -140,3 +141,17 @@ def test_keys_that_begin_too_late_are_refused() -> None:
 def test_sizes_that_cannot_be_are_refused(width: int, chunk: int, fading: int) -> None:
     with pytest.raises(ConfigError):
         Window(width=width, chunk=chunk, fading=fading)
+
+
+@pytest.mark.parametrize("window", WINDOWS, ids=str)
+@pytest.mark.parametrize("length", [1, 9, 24])
+def test_masks_of_later_pieces_are_those_of_earlier_ones(window: Window, length: int) -> None:
+    """However far into a text, no more masks are made than there are places in a chunk; and each is the one of its own place."""
+    settled = {past: Blocks.of(window, past, past + length).settled() for past in range(40, 80)}
+    assert len(set(settled.values())) == window.chunk
+    for past, blocks in settled.items():
+        own = Blocks.of(window, past, past + length).visible(fades=bool(window.fading), device=torch.device("cpu"))
+        assert torch.equal(blocks.visible(fades=bool(window.fading), device=torch.device("cpu")), own)
+        assert own.all(0).any()
+    near = Blocks.of(window, 3, 3 + length)
+    assert near.settled() == near

@@ -327,3 +327,18 @@ def test_a_generated_column_has_the_gradients_of_the_naive_kernel(prepare: Prepa
     expected = gradient(naive.prepare)
     assert float(expected.norm()) > 0.1
     torch.testing.assert_close(gradient(prepare), expected, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("budget", [(5, 37, 5), (9, 4, 8)], ids=["the middle one first", "the outer ones first"])
+def test_heads_that_lie_apart_are_learnt_through(budget: tuple[int, ...]) -> None:
+    """Heads of similar budgets are read together, wherever they lie."""
+    plan, (query, key, value) = segments([(0, 0, 3, [0, 2]), (0, 3, 7, [1])]), states(1, 7, 7)
+    memory, weights = layer_memory(budget=budget, empty=0.0), noise(1, 7, HEADS * GROUP, DIM, seed=5)
+
+    def gradients(prepare: Prepare) -> tuple[Tensor, ...]:
+        slots = PlainSlots(key=memory.slots.key.clone().requires_grad_(), value=memory.slots.value.clone().requires_grad_())
+        output, _ = prepare(replace(memory, slots=slots), plan)(query, key, value, None, scaling=0.3, softcap=None)
+        return torch.autograd.grad((output * weights).sum(), (slots.key, slots.value))
+
+    for found, expected in zip(gradients(dense.prepare), gradients(naive.prepare), strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9)

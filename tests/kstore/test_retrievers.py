@@ -310,6 +310,10 @@ def test_names() -> None:
     for name in ("BM25", "bm25:minilm", "Hybrid:minilm", "hidden:minilm", "hybrid:MiniLM"):
         with pytest.raises(ConfigError, match="is none of minilm, multilingual, bm25, hybrid, null, hidden; only hybrid takes another"):
             retriever(name)
+    for misspelt, meant in (("minlm", "minilm"), ("hybrid:mini-lm", "minilm"), ("multilingua", "multilingual"), ("bm-25", "bm25")):
+        with pytest.raises(ConfigError, match=rf"is none of minilm, .*; did you mean {meant}\?$"):
+            retriever(misspelt)
+    assert retriever("gtr-t5-base") == Embedder("gtr-t5-base")
 
 
 def test_a_name_is_no_retriever(path: Path) -> None:

@@ -1,5 +1,6 @@
-"""Ctrl-C, a real SIGINT to the main thread of a process, in the middle of a pipeline: what is kept is said, and going on finishes."""
+"""Ctrl-C, or SIGTERM, to a process in the middle of a pipeline: what is kept is said, and going on finishes."""
 
+import signal
 import sys
 from functools import partial
 from pathlib import Path
@@ -27,7 +28,8 @@ def kmem(*arguments: object) -> None:
             raise
 
 
-def test_a_build(tmp_path: Path, corpus: Path, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("by", "exit_code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_build(tmp_path: Path, corpus: Path, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch, by: int, exit_code: int) -> None:
     monkeypatch.setattr(sys, "argv", sys.argv)
     out, whole = tmp_path / "bank", tmp_path / "whole"
     options = ("--model", tiny_folder, *OPTIONS, "--shard-rows", 1)
@@ -37,11 +39,11 @@ def test_a_build(tmp_path: Path, corpus: Path, tiny_folder: Path, monkeypatch: p
     def one_is_finished() -> bool:
         return completions.is_dir() and any(completions.iterdir())
 
-    code = interrupted(partial(kmem, "build", corpus, "--out", out, *options), one_is_finished, tmp_path / "errors")
+    code = interrupted(partial(kmem, "build", corpus, "--out", out, *options), one_is_finished, tmp_path / "errors", by)
     said = (tmp_path / "errors").read_text()
     assert f"kmem: stopped; finished shards are kept in {out}; go on with: kmem build {corpus}" in said
     assert said.strip().endswith("--resume")
-    assert code == 130
+    assert code == exit_code
     kmem("build", corpus, "--out", out, *options, "--resume")
     assert bank_files(out) == bank_files(whole)
 

@@ -139,7 +139,7 @@ def test_heads_keep_as_many_as_the_greediest() -> None:
     found = {}
     with torch.inference_mode():
         for heads in ("own", "greediest"):
-            with manage(model, choosy(), heads=heads) as managed:  # type: ignore[arg-type]
+            with manage(model, choosy(), heads=heads) as managed:
                 model(ids)
                 found[heads] = [layer[0] for layer in held(managed)]
     assert any(len(layer[0]) != len(layer[1]) for layer in found["own"])

@@ -1,6 +1,7 @@
 """The whole benchmark of B'MOJO's cost: every side in every round, in rotated order, and the medians of their pairs."""
 
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from statistics import median
 from typing import Any
@@ -11,6 +12,7 @@ from kmem.bench.bmojo.config import BMOJO, EQUAL_LAYERS, TRANSFORMER, BMojoBench
 from kmem.bench.bmojo.memory import peak_bytes
 from kmem.bench.bmojo.sides import Learner, Reader, built, configs
 from kmem.bench.pairs import in_turn, paired, timed
+from kmem.kernels.chunked_window.attend import kept_masks
 from kmem.models.bmojo import BMojoCache, BMojoForCausalLM
 from kmem.models.bmojo.equal import parameters
 from kmem.progress import Progress, silent
@@ -24,7 +26,7 @@ PLACES = 4
 
 
 def measure_bmojo(config: BMojoBenchConfig, *, device: str = "cpu", progress: Progress = silent) -> dict[str, Any]:
-    """Time and memory against length, and of a training step, of models with equal parameters and random weights.
+    """Time (`clock_of`) and memory against length, and of a training step, of models with equal parameters and random weights.
 
     `us_per_token` of `bmojo`, read in pieces, and of `transformer`, read at once, its faster way; `cost_flat`: the largest over the
     smallest of the former, medians of ratios to the shortest text's within a round. `over_transformer`: by length, transformer's time over
@@ -33,6 +35,7 @@ def measure_bmojo(config: BMojoBenchConfig, *, device: str = "cpu", progress: Pr
     smallest of `bmojo`. `train_step_over_*`: seconds of a step of `bmojo` over those of the other, see `sides.configs`.
     """
     place = torch.device(device)
+    clock = clock_of(place)
     made = configs(config)
     models = {name: built(own, config.seed, place) for name, own in made.items()}
     random = torch.Generator().manual_seed(config.seed)
@@ -59,7 +62,7 @@ def measure_bmojo(config: BMojoBenchConfig, *, device: str = "cpu", progress: Pr
         reader()  # warms up
     progress("read", 0, config.rounds)
     read = in_turn(
-        {str(key): partial(timed, reader) for key, reader in readers.items()},
+        {str(key): partial(timed, reader, clock) for key, reader in readers.items()},
         config.rounds,
         lambda done: progress("read", done, config.rounds),
     )
@@ -68,7 +71,7 @@ def measure_bmojo(config: BMojoBenchConfig, *, device: str = "cpu", progress: Pr
         learner()
     progress("train", 0, config.rounds)
     steps = in_turn(
-        {name: partial(timed, learner) for name, learner in learners.items()},
+        {name: partial(timed, learner, clock) for name, learner in learners.items()},
         config.rounds,
         lambda done: progress("train", done, config.rounds),
     )
@@ -96,8 +99,14 @@ def measure_bmojo(config: BMojoBenchConfig, *, device: str = "cpu", progress: Pr
             "train_tokens": config.train_tokens,
             "rounds": config.rounds,
             "device": device,
+            "clock": clock.__name__,
         },
     }
+
+
+def clock_of(device: torch.device) -> Callable[[], float]:
+    """Of one thread on a CPU the processor's own time, in which other processes have no part; else the time that passes."""
+    return time.process_time if device.type == "cpu" and torch.get_num_threads() == 1 else time.perf_counter
 
 
 def length_figures(seconds: Mapping[tuple[str, int], Sequence[float]], lengths: Sequence[int]) -> dict[str, Any]:
@@ -130,6 +139,7 @@ def _memory(
     progress("memory", 0, len(sides))
     for done, (name, length) in enumerate(sides, 1):
         reader, caches = Reader(model=models[name], ids=texts[length], piece=config.piece), list[BMojoCache]()
+        kept_masks.cache_clear()  # else what a text before it has left would not be counted
         peak = peak_bytes(lambda: caches.append(reader()), texts[length].device)  # noqa: B023  # called here
         found["peak_bytes"].setdefault(name, {})[str(length)] = peak
         found["state_bytes"].setdefault(name, {})[str(length)] = sum(sum(layer.values()) for layer in caches[0].bytes_per_layer())

@@ -6,10 +6,14 @@ from pathlib import Path
 
 from kmem.arguments import require_count
 from kmem.errors import ConfigError
-from kmem.training.variants import VARIANTS
+from kmem.training.variants import VARIANTS, require_variant
 
 ENOUGH = 0.95
 """Share of pairs inside its window that a control must recall: one that doesn't was not trained enough to be evidence of anything."""
+
+
+MADE = "mqar-runs"
+"""Folder of the runs that `--full` trains, unless another is named."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,9 +40,11 @@ class MqarConfig:
             require_count(size, "sweep")
         for seed in self.seeds:
             require_count(seed, "seeds", least=0)
-        unknown = [name for name in self.variants if name not in VARIANTS]
-        if unknown or not self.variants or not self.seeds:
-            raise ConfigError(f"variants must be some of {', '.join(VARIANTS)} and seeds not empty, not {', '.join(unknown) or 'nothing'}.")
+        for name in self.variants:
+            require_variant(name)
+        for given, said in ((self.variants, "variants"), (self.seeds, "seeds")):
+            if not given:
+                raise ConfigError(f"{said} is empty; name at least one.")
 
     @property
     def folder(self) -> Path:

@@ -3,12 +3,13 @@
 from collections.abc import Mapping
 from dataclasses import replace
 
-from kmem.bench.mqar.config import MqarConfig
+from kmem.bench.mqar.config import MADE, MqarConfig
 from kmem.errors import ConfigError, SourceNotFoundError
 from kmem.options import differing
 from kmem.progress import Progress, silent
 from kmem.training.mqar.recipe import Recipe
 from kmem.training.mqar.run import Trained, load_trained, train
+from kmem.training.variants import VARIANTS
 
 Runs = Mapping[tuple[str, int], Trained]
 """By variant and seed."""
@@ -35,14 +36,30 @@ def make_missing(config: MqarConfig, recipe: Recipe, *, device: str = "cpu", pro
 
 
 def load_runs(config: MqarConfig) -> Runs:
-    """Those that are there. Raises SourceNotFoundError where there is none, ConfigError where they are not of one recipe."""
+    """Those that are asked for and there. Raises SourceNotFoundError where there is none, ConfigError where they are not of one recipe."""
     wanted = [(variant, seed) for variant in config.variants for seed in config.seeds]
     found = {(variant, seed): load_trained(config.file(variant, seed)) for variant, seed in wanted if config.file(variant, seed).exists()}
     if not found:
-        raise SourceNotFoundError(f"{config.folder} holds no finished run; kmem bench mqar --full --runs {config.folder} makes them.")
+        raise SourceNotFoundError(_none_found(config))
     (_, first), *others = found.items()
     for (variant, seed), run in others:
         changed = differing(first.recipe.to_dict(), replace(run.recipe, variant=first.recipe.variant, seed=first.recipe.seed).to_dict())
         if changed:
             raise ConfigError(f"{config.file(variant, seed)} is of another recipe than the rest: {'; '.join(changed)}; keep recipes apart.")
     return found
+
+
+def _none_found(config: MqarConfig) -> str:
+    """What is there instead, and the command that makes what is asked for."""
+    if not config.folder.is_dir():
+        return f"There is no folder {config.folder}: name one with finished runs, or train them there with --full."
+    named = [
+        *(f"--variant {name}" for name in config.variants if config.variants != VARIANTS),
+        f"--seeds {','.join(map(str, config.seeds))}",
+    ]
+    command = f"kmem bench mqar --full {' '.join(named)} --runs {config.runs or MADE}"
+    there = sorted(file.stem for file in config.folder.glob("*-*.safetensors"))
+    if not there:
+        return f"{config.folder} holds no finished run; {command} trains them."
+    place = config.runs or "What is shipped"
+    return f"{place} holds no run of these variants and seeds, but {', '.join(there)}: ask for some of those, or train with {command}."

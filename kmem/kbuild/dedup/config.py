@@ -37,7 +37,7 @@ class DedupConfig:
             raise UnknownNameError("deduplication", self.mode, MODES)
         for name in ("threshold", "retitled_threshold"):
             if not 0 < getattr(self, name) <= 1:
-                raise ConfigError(f"{name} is {getattr(self, name)}; a similarity lies above 0 and at most at 1.")
+                raise ConfigError(f"{name} is {getattr(self, name)}; a similarity lies above 0 and at most at 1: give one such as 0.5.")
         object.__setattr__(self, "retitled_threshold", max(self.threshold, self.retitled_threshold))
         for name in ("shingle_words", "permutations", "min_words"):
             require_count(getattr(self, name), name)

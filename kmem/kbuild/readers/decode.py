@@ -40,7 +40,8 @@ def decode(data: bytes, place: str, encoding: str = "utf-8") -> str:
         name = "UTF-8" if encoding in ("utf-8", "utf-8-sig") else encoding
         raise UnreadableError(
             f"not {name}",
-            f"{place} is not {name} text (byte {error.start} is 0x{data[error.start]:02x}): convert it to UTF-8, or name its encoding.",
+            f"{place} is not {name} text (byte {error.start} is 0x{data[error.start]:02x}): convert it to UTF-8, or name its encoding "
+            "(--encoding latin-1).",
             sample(data[max(0, error.start - SAMPLE // 2) :]),
         ) from error
     if "\0" in text:

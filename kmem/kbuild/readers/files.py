@@ -147,11 +147,13 @@ class _Unpacked(io.RawIOBase):
                 return True
             self._decompressor = self._make()
         if not self._packed:
-            raise UnreadableError("cut off", f"{self._path} ends too early: fetch it again.")
+            raise UnreadableError("cut off", f"{self._path} ends too early: fetch it, or pack it, again.")
         try:
             self._ready = self._decompressor.decompress(self._packed)
         except (zlib.error, zstandard.ZstdError) as error:
-            raise UnreadableError("damaged", f"{self._path} is not intact ({' '.join(str(error).split())}): fetch it again.") from error
+            raise UnreadableError(
+                "damaged", f"{self._path} is not intact ({' '.join(str(error).split())}): fetch it, or pack it, again."
+            ) from error
         self._packed = b""
         if self._decompressor.eof:
             self._packed, self._decompressor = self._decompressor.unused_data, None

@@ -72,6 +72,8 @@ class _Records:
         title, identifier = record.get(self._title), record.get(self._id)
         if self._title not in record and self._config.title is not None:
             self._reading.counts[f"no title: no field {self._title!r}"] += 1
+        if self._id not in record and self._config.id is not None:
+            self._reading.counts[f"called by its line: no field {self._id!r}"] += 1
         if isinstance(identifier, bool) or not isinstance(identifier, int | str | None):
             raise _wrong(place, self._id, "a string or an integer", identifier, "change or remove it")
         text = _string(record, self._config.text, place)
@@ -105,7 +107,7 @@ def _parsed(line: bytes | str, place: str, config: ReadConfig) -> Record:
 def _string(record: Record, field: str, place: str) -> str:
     if field not in record:
         fields = ", ".join(map(repr, record)) or "none"
-        said = f"{place} has no field {field!r}: give every record one, or name the field that holds it (it has {fields})."
+        said = f"{place} has no field {field!r}: give every record one, or name the field that holds it by --text-field (it has {fields})."
         raise UnreadableError(f"no field {field!r}", said, sample(json.dumps(record)))
     value = record[field]
     if not isinstance(value, str):

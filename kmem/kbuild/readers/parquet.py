@@ -121,7 +121,8 @@ def _columns(name: str, schema: pa.Schema, config: ReadConfig) -> dict[str, str]
         if column not in schema.names:
             there = ", ".join(schema.names)
             raise UnreadableError(
-                f"no column {column!r}", f"{name} has no column {column!r}: name the one that holds the {use} (it has {there})."
+                f"no column {column!r}",
+                f"{name} has no column {column!r}: name the one that holds the {use} by --{use}-field (it has {there}).",
             )
         kind = schema.field(column).type
         if not (_is_text(kind) or (use == "id" and pa.types.is_integer(kind))):

@@ -89,7 +89,7 @@ def _mask(blocks: Blocks, eidetic: Eidetic | None, *, fades: bool, shared: int, 
     stored = 0 if eidetic is None else eidetic.key.shape[3]
     keys = stored + sum(width for _, width in blocks.spans(fades=fades))
     kept = blocks.count * shared * blocks.size * keys <= KEPT_NUMBERS
-    near = (_kept_positions if kept else _positions)(blocks, stored, fades, shared, like.dtype, like.device)
+    near = (kept_masks if kept else _positions)(blocks.settled(), stored, fades, shared, like.dtype, like.device)
     if eidetic is None or bool(eidetic.filled.all()):
         return near
     filled = eidetic.filled.transpose(0, 1)  # [K, B, M]
@@ -114,4 +114,4 @@ def _added(seen: Tensor, dtype: torch.dtype) -> Tensor:
     return torch.zeros(seen.shape, dtype=dtype, device=seen.device).masked_fill_(~seen, -torch.inf)
 
 
-_kept_positions = lru_cache(maxsize=4)(_positions)
+kept_masks = lru_cache(maxsize=4)(_positions)

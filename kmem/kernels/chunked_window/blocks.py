@@ -1,7 +1,7 @@
 """Keys cut into the overlapping blocks that each chunk of queries sees, so that nothing is as large as all queries times all keys."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -28,6 +28,13 @@ class Blocks:
         if len(chunks) == 1:
             return cls(window=window, past=past, end=end, start=past, size=end - past, count=1)
         return cls(window=window, past=past, end=end, start=chunks.start * window.chunk, size=window.chunk, count=len(chunks))
+
+    def settled(self) -> "Blocks":
+        """Those nearest to the beginning of a text whose queries see as these do: beyond it, only the place in a chunk matters."""
+        chunk = self.window.chunk
+        beyond = self.window.first(self.start) - self.window.fading
+        back = max(0, beyond // chunk * chunk)
+        return replace(self, past=self.past - back, end=self.end - back, start=self.start - back)
 
     def queries(self, query: Tensor) -> Tensor:
         """[B, Q, T, D] → [count, B, Q, size, D]; rows beside the real ones hold zeros."""

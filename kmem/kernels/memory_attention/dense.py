@@ -79,7 +79,7 @@ class Merging:
             shape = query[part].shape
             own, beside, sums = (each[part].reshape(len(slab.key), -1, each.shape[-1]) for each in (query, context, lse))
             blended, shares = _blend(slab, own, beside, sums, scaling=scaling, softcap=softcap)
-            output[part] = blended.view(shape)
+            _put(output, slab.heads, columns, blended.view(shape))
             if slab.slots:
                 counted = None if valid is None else valid[:, None, None, columns].expand(shape[:-1]).reshape(len(own), 1, -1)
                 summed = shares.sum(1) if counted is None else torch.bmm(counted.to(shares.dtype), shares)[:, 0]
@@ -116,6 +116,17 @@ class Merging:
         else:
             rows = rows.reshape(batch * length, heads, group, last)[places[0]]
         return rows.permute(0, 2, 3, 1, 4)
+
+
+def _put(output: Tensor, heads: slice | list[int], columns: slice, blended: Tensor) -> None:
+    """Into output [C, H, G, W, D]. A list of heads goes in one by one: torch 2.13 takes a list behind a slice for a change of a leaf, and
+    refuses to learn through it.
+    """
+    if isinstance(heads, slice):
+        output[:, heads, :, columns] = blended
+        return
+    for place, head in enumerate(heads):
+        output[:, head, :, columns] = blended[:, place]
 
 
 def _blend(slab: Slab, query: Tensor, context: Tensor, lse: Tensor, *, scaling: float, softcap: float | None) -> tuple[Tensor, Tensor]:

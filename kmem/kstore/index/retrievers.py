@@ -1,6 +1,8 @@
 """The retrievers by name."""
 
 from collections.abc import Callable, Mapping
+from difflib import get_close_matches
+from pathlib import Path
 from typing import Any
 
 from kmem.arguments import require_name
@@ -20,6 +22,8 @@ RETRIEVERS: dict[str, Callable[[], Retriever]] = {
     NULL: Null,
 }
 """Whatever else is named is a sentence-transformers model; `hybrid:NAME` is that one with BM25 beside it."""
+NEAR = 0.8
+"""How alike a name is to a known one, by difflib, that it is taken for a misspelt one; no model of the hub without a namespace is."""
 HIDDEN = "hidden"
 """The language model's own hidden states; whoever has the model hands them in."""
 
@@ -47,6 +51,8 @@ def retriever(
     known = (*RETRIEVERS, HIDDEN)
     if name not in known and kind.casefold() in known:
         raise ConfigError(f"Embedder {name!r} is none of {', '.join(known)}; only {HYBRID} takes another beside it, as in hybrid:minilm.")
+    if name not in known and (near := get_close_matches(name, known, 1, NEAR)) and not Path(name).exists():
+        raise ConfigError(f"Embedder {name!r} is none of {', '.join(known)}; did you mean {near[0]}?")
     if name not in known:
         return Embedder(name, query_prefix=query_prefix, passage_prefix=passage_prefix)
     if query_prefix is not None or passage_prefix is not None:

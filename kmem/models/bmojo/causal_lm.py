@@ -46,6 +46,7 @@ class BMojoForCausalLM(BMojoPreTrainedModel, GenerationMixin):  # type: ignore[m
             inputs_embeds=inputs_embeds,
             use_cache=use_cache,
             output_hidden_states=output_hidden_states,
+            return_dict=True,
         )
         kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
         logits = self.lm_head(read.last_hidden_state[:, kept])

@@ -56,20 +56,28 @@ class BMojoModel(BMojoPreTrainedModel):
         inputs_embeds: Tensor | None = None,
         use_cache: bool | None = None,
         output_hidden_states: bool | None = None,
-    ) -> BaseModelOutputWithPast:
+        return_dict: bool | None = None,
+    ) -> BaseModelOutputWithPast | tuple[object, ...]:
         """input_ids [B, T] or inputs_embeds [B, T, C] → last_hidden_state [B, T, C], and the cache where use_cache.
 
         With a cache the tokens come right after those it has seen; cut where you like, the output is the same. position_ids [B or 1, T]:
         where keys are rotated to, unless one after another from 0 on; window, chunks and store count tokens all the same. use_cache:
-        None = as the config says, never while training. Raises ConfigError for rows of different length (see rows.py).
+        None = as the config says, never while training. Raises ConfigError for rows of different length (see rows.py), no token at all,
+        and another model's cache.
         """
         if (input_ids is None) == (inputs_embeds is None):
             raise ConfigError("Give either input_ids or inputs_embeds.")
+        if past_key_values is not None and not isinstance(past_key_values, BMojoCache):
+            raise ConfigError(
+                f"B'MOJO remembers in a BMojoCache, not in a {type(past_key_values).__name__}: give none and it makes its own."
+            )
         use_cache = self.config.use_cache and not self.training if use_cache is None else use_cache
         if use_cache and past_key_values is None:
             past_key_values = BMojoCache(len(self.layers))
         require_even_rows(attention_mask, cached=past_key_values is not None)
         hidden = self.embed_tokens(input_ids) if inputs_embeds is None else inputs_embeds
+        if not hidden.shape[1]:
+            raise ConfigError("There is no token to read: give at least one a row.")
         past = past_key_values.seen if past_key_values is not None else 0
         if position_ids is None:
             position_ids = arange(past, past + hidden.shape[1], device=hidden.device)[None]
@@ -85,8 +93,10 @@ class BMojoModel(BMojoPreTrainedModel):
             past_key_values.seen += hidden.shape[1]
         hidden = self.norm(hidden)
         wanted = self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
-        return BaseModelOutputWithPast(
+        output = BaseModelOutputWithPast(
             last_hidden_state=hidden,
             past_key_values=past_key_values if use_cache else None,
             hidden_states=(*every[:-1], hidden) if wanted else None,
         )
+        named = self.config.return_dict if return_dict is None else return_dict
+        return output if named else output.to_tuple()

@@ -21,9 +21,11 @@ from kmem.pipelines.tools import Tools
 
 try:
     import dask
-    from distributed import CancelledError, Client, KilledWorker, LocalCluster, as_completed
+    from distributed import CancelledError, Client, KilledWorker, as_completed
     from distributed.comm import CommClosedError
     from distributed.utils import LoopRunner
+
+    from kmem.pipelines.executors.gpus import local_cluster
 except ImportError as error:
     raise MissingDependencyError("Several workers need Dask, which is not installed: pip install 'kmem[cluster]'.") from error
 
@@ -220,12 +222,22 @@ def _undisturbed_loop() -> Iterator[Any]:
 
 
 def _started(config: ExecutorConfig, device: str, loop: Any) -> Any:
-    """Worker processes of this machine; each with a GPU of its own where the model is to run on GPUs and dask-cuda is installed.
+    """Worker processes of this machine.
 
-    Dask's own limits of memory are off: they count a model as data and would end workers that hold one. Raises WorkersLostError.
+    Dask's own limits of memory are off: they count a model as data and would end workers that hold one. Raises WorkersLostError, and
+    what `local_cluster` does.
     """
+    assert config.workers is not None
+    start = local_cluster(config.workers, device)
     try:
-        return _local(config, device, loop)
+        return start(
+            loop=loop,
+            n_workers=config.workers,
+            threads_per_worker=config.threads_per_worker,
+            dashboard_address="127.0.0.1:0",
+            memory_limit=None,
+            silence_logs=50,
+        )
     except Exception as error:  # Dask raises whatever a worker did
         while error.__cause__ is not None and isinstance(error.__cause__, Exception):
             error = error.__cause__
@@ -238,22 +250,6 @@ def _started(config: ExecutorConfig, device: str, loop: Any) -> Any:
 def _reason(error: Exception) -> str:
     """What was said, in a line."""
     return (" ".join(str(error).split()).rstrip(".") or type(error).__name__)[:200]
-
-
-def _local(config: ExecutorConfig, device: str, loop: Any) -> Any:
-    options = {
-        "loop": loop,
-        "n_workers": config.workers,
-        "threads_per_worker": config.threads_per_worker,
-        "dashboard_address": "127.0.0.1:0",
-        "memory_limit": None,
-        "silence_logs": 50,
-    }
-    if device.startswith("cuda") and find_spec("dask_cuda") is not None:
-        from dask_cuda import LocalCUDACluster
-
-        return LocalCUDACluster(**options)
-    return LocalCluster(processes=True, **options)
 
 
 def run_task(work: Callable[[Any, Tools], Receipt], task: Any, folder: str, version: str) -> Receipt | Failure:

@@ -15,6 +15,18 @@ Asked = tuple[Sequence[int], Sequence[int]]
 def target_losses(model: PreTrainedModel, asked: Sequence[Asked]) -> Tensor:
     """[B] negative log-likelihood of each target after its context, nats summed over its tokens; padded on the right.
 
+    As `target_logits` has it.
+    """
+    targets = [token for _, target in asked for token in target]
+    rows = [row for row, (_, target) in enumerate(asked) for _ in target]
+    logits, device = target_logits(model, asked), model.device
+    losses = cross_entropy(logits, torch.tensor(targets, device=device), reduction="none")
+    return losses.new_zeros(len(asked)).index_add(0, torch.tensor(rows, device=device), losses)
+
+
+def target_logits(model: PreTrainedModel, asked: Sequence[Asked]) -> Tensor:
+    """[N, V] logits, float32 or wider, that predict the N tokens of all targets, target after target.
+
     The model's own forward is called, so whatever is attached to it or handles its attention takes part, and so does what it does to its
     logits (Granite and Cohere scale them, Gemma 2 caps them); only at the targets are logits computed. Differentiable.
     """
@@ -23,18 +35,15 @@ def target_losses(model: PreTrainedModel, asked: Sequence[Asked]) -> Tensor:
     mask = torch.zeros_like(ids)
     rows: list[int] = []
     columns: list[int] = []
-    targets: list[int] = []
     for row, (context, target) in enumerate(asked):
         whole = (*context, *target)
         ids[row, : len(whole)], mask[row, : len(whole)] = torch.tensor(whole), 1
         rows += [row] * len(target)
         columns += range(len(context) - 1, len(whole) - 1)
-        targets += target
     device = model.device
     with _heading_for(model, rows, columns):
-        logits = model(input_ids=ids.to(device), attention_mask=mask.to(device), use_cache=False).logits[0].float()
-    losses = cross_entropy(logits, torch.tensor(targets, device=device), reduction="none")
-    return torch.zeros(len(asked), device=device).index_add(0, torch.tensor(rows, device=device), losses)
+        logits: Tensor = model(input_ids=ids.to(device), attention_mask=mask.to(device), use_cache=False).logits[0]
+    return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
 
 @contextmanager

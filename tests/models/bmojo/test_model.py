@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import AutoConfig, AutoModel, AutoModelForCausalLM
+from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, DynamicCache
 
 from kmem.errors import ConfigError, UnknownNameError
 from kmem.models.bmojo import BMojoCache, BMojoConfig, BMojoForCausalLM, BMojoModel
@@ -88,6 +88,25 @@ def test_rows_of_different_length_are_refused_unless_padding_is_behind_them() ->
         built(ids, attention_mask=left, use_cache=False)
     read = built(ids, attention_mask=right, use_cache=False).logits
     torch.testing.assert_close(read[1, :17], built(ids[1:, :17]).logits[0], rtol=1e-10, atol=1e-10)
+
+
+@torch.no_grad()
+def test_outputs_are_tuples_for_who_wants_them() -> None:
+    built, ids = model(), tokens(1, 20)
+    for part in (built, built.model):
+        named = part(ids, output_hidden_states=True)
+        first, cache, hidden = part(ids, output_hidden_states=True, return_dict=False)
+        assert torch.equal(first, named[0])
+        assert isinstance(cache, BMojoCache)
+        assert torch.equal(hidden[-1], named.hidden_states[-1])
+
+
+def test_another_cache_and_no_token_are_refused() -> None:
+    built = model()
+    with pytest.raises(ConfigError, match="not in a DynamicCache: give none"):
+        built(tokens(1, 3), past_key_values=DynamicCache())
+    with pytest.raises(ConfigError, match="no token to read"):
+        built(tokens(1, 0))
 
 
 def test_a_cache_does_not_go_back() -> None:

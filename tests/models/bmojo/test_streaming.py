@@ -13,6 +13,7 @@ from tests.models.bmojo.shapes import STORES, model, tokens
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-10}
 LENGTH = 45
 CUTS = {torch.float32: ([7, 1, 12, 25],), torch.float64: ([1] * LENGTH, [8] * 5 + [5], [24, 21])}
+PREDICTED = [name for name, more in STORES.items() if "innovation" not in more and more.get("fading") != 0]
 KINDS = [*(pytest.param({"variant": name}, id=name) for name in VARIANTS), *(pytest.param(more, id=name) for name, more in STORES.items())]
 
 
@@ -24,7 +25,9 @@ def streamed(reader: BMojoForCausalLM, ids: Tensor, sizes: list[int]) -> tuple[T
     return torch.cat(parts, dim=1), cache
 
 
-@pytest.mark.parametrize("changes", KINDS)
+@pytest.mark.parametrize(
+    "changes", [*KINDS, *(pytest.param({**STORES[name], "innovation": "state"}, id=f"{name}, by read-out") for name in PREDICTED)]
+)
 @pytest.mark.parametrize("dtype", TOLERANCE)
 @torch.no_grad()
 def test_parallel_equals_streaming_at_any_chunking(changes: dict[str, Any], dtype: torch.dtype) -> None:
