@@ -38,7 +38,7 @@ def column_frames(rows: Rows, known: Tensor | None, frames: Frames, before: Tens
         seen = space("seen", length, keys - begin)
         began = time.perf_counter()
         for block in head.blocks(None if known is None else known[head.batch, queries].to(rows.dtype), space):
-            place = slice(block.keys.start - begin, block.keys.stop - begin)
+            place = slice(0, max(0, block.keys.stop - begin))
             if rows.attention is not None:
                 _attend(rows.attention, head, queries, block)
                 rows.attention.seconds += time.perf_counter() - began
