@@ -97,6 +97,15 @@ def rows_at(rows: Rows, first: int) -> Rows:
 
 
 @KERNELS
+def test_rows_long_before_the_text_and_missing_keys(kernel: ModuleType) -> None:
+    """Blocks that see nothing before blocks that do, in memory that held other numbers."""
+    rows = replace(rows_of(160, 40), first=-120)
+    before = torch.rand(2, 2, 40, 17, device=DEVICE)
+    kernel.column_frames(rows_of(160, 40), None, FRAMES, before)
+    close(kernel.column_frames(rows, None, FRAMES, before)[0], naive.column_frames(wide(rows), None, FRAMES, before)[0])
+
+
+@KERNELS
 def test_bfloat16_is_read_as_it_is(kernel: ModuleType) -> None:
     rows = rows_of(48, 70)
     rounded = replace(rows, query=rows.query.bfloat16(), key=rows.key.bfloat16())

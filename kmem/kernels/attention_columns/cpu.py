@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import prod
 
 import torch
 from torch import Tensor
@@ -16,8 +17,9 @@ BLOCK_ROWS = 80
 def column_sums(rows: Rows) -> Tensor:
     """[B, H, n]; see the package's function of this name."""
     total = torch.zeros(rows.position.shape, dtype=rows.dtype, device=rows.key.device)
+    space = _Space(rows)
     for head in _heads(rows, BLOCK_ROWS):
-        for block in head.blocks(None):
+        for block in head.blocks(None, space):
             own = total[head.batch, head.number, block.keys]
             own += block.probabilities.sum((0, 1))
     return total / rows.group
@@ -29,25 +31,27 @@ def column_frames(rows: Rows, known: Tensor | None, frames: Frames, before: Tens
     after = before.to(rows.dtype) * frames.decay ** (length // hop - 1)
     lse = torch.empty(*rows.query.shape[:2], hop, dtype=rows.dtype, device=rows.key.device)
     weighted = _weighted(frames, length // hop - 1, rows)
-    at_once = max(1, BLOCK_ROWS // hop)
+    at_once, space = max(1, BLOCK_ROWS // hop), _Space(rows)
     for head in _heads(rows, at_once * hop, context=0 if known is None else hop):
         queries = slice(head.number * rows.group, (head.number + 1) * rows.group)
         begin = min(head.begin, keys)
-        seen = torch.zeros(length, keys - begin, dtype=rows.dtype, device=rows.key.device)
+        seen = space("seen", length, keys - begin)
         began = time.perf_counter()
-        for block in head.blocks(None if known is None else known[head.batch, queries].to(rows.dtype)):
-            place = slice(block.keys.start - begin, block.keys.stop - begin)
+        for block in head.blocks(None if known is None else known[head.batch, queries].to(rows.dtype), space):
+            place = slice(0, max(0, block.keys.stop - begin))
             if rows.attention is not None:
                 _attend(rows.attention, head, queries, block)
                 rows.attention.seconds += time.perf_counter() - began
             torch.sum(block.probabilities, 0, out=seen[block.rows, place])
+            seen[block.rows, place.stop :] = 0
             if block.rows.stop == length:
                 lse[head.batch, queries] = block.lse()[:, -hop:]
             began = time.perf_counter()
         series = seen.unfold(0, 2 * hop, hop).transpose(1, 2)  # [F, 2·hop, n], of which frames share what overlaps
         average = seen.new_zeros(frames.bins, seen.shape[1])
         for first in range(0, len(weighted), at_once):
-            parts = torch.bmm(weighted[first : first + at_once], series[first : first + at_once]).square_()
+            basis, frame = weighted[first : first + at_once], series[first : first + at_once]
+            parts = torch.bmm(basis, frame, out=space("parts", len(basis), basis.shape[1], frame.shape[2])).square_()
             parts[:, 1 : frames.bins - 1].add_(parts[:, frames.bins :])
             average += parts[:, : frames.bins].sqrt_().sum(0)
         own = after[head.batch, head.number, begin:]
@@ -55,6 +59,22 @@ def column_frames(rows: Rows, known: Tensor | None, frames: Frames, before: Tens
     if rows.attention is not None:
         rows.attention.done = True
     return after, lse
+
+
+class _Space:
+    """Memory that is asked for again and again, by name: new pages for every block would cost a sixth of the time."""
+
+    def __init__(self, rows: Rows) -> None:
+        self._held: dict[str, Tensor] = {}
+        self._like = torch.empty(0, dtype=rows.dtype, device=rows.key.device)
+
+    def __call__(self, name: str, *shape: int) -> Tensor:
+        """Of that shape, holding anything; what was given by this name before is overwritten."""
+        numbers = prod(shape)
+        held = self._held.get(name)
+        if held is None or len(held) < numbers:
+            held = self._held[name] = self._like.new_empty(numbers)
+        return held[:numbers].view(shape)
 
 
 def _weighted(frames: Frames, count: int, rows: Rows) -> Tensor:
@@ -104,13 +124,13 @@ class _Head:
     begin: int
     spans: list[tuple[int, int, int, int]]
 
-    def blocks(self, known: Tensor | None) -> Iterator[_Block]:
-        """One after another; known [G, hop]: log-sum-exp of the first one's rows."""
+    def blocks(self, known: Tensor | None, space: _Space) -> Iterator[_Block]:
+        """One after another, each in the same memory; known [G, hop]: log-sum-exp of the first one's rows."""
         group, _, dim = self.query.shape
         for start, stop, least, most in self.spans:
             begin, length = min(self.begin, most), stop - start
             query = self.query[:, start:stop].reshape(group * length, dim)
-            scores = (query @ self.key[begin:most].T).view(group, length, -1)
+            scores = torch.mm(query, self.key[begin:most].T, out=space("scores", group * length, most - begin)).view(group, length, -1)
             if self.softcap is not None:
                 scores = scores.div_(self.softcap).tanh_().mul_(self.softcap)
             if least < most:
