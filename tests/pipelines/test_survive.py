@@ -94,9 +94,9 @@ def test_a_flipped_bit_in_any_file_of_a_stopped_build(options: BuildConfig, corp
             assert bank_bytes(damaged) == whole, file
             mended.add(file)
         shutil.rmtree(damaged)
-    assert {"build/executor.json", "build/writer.json"} >= told.keys(), told
-    for said in told.values():
+    assert all(file.startswith("build/") and file.endswith(".json") for file in told), told
+    for said in told.values():  # a bit of a name makes it another setting
         assert "\n" not in said
-        assert "damaged" in said
+        assert "damaged" in said or "resume with the same options" in said
     assert {file for file in mended if file.startswith("memories.zarr/g0000/kv/c")}
     assert {file for file in mended if file.startswith("build/shards/")}
