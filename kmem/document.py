@@ -28,4 +28,9 @@ class Chunk:
     @property
     def reference(self) -> str:
         """The text the model encodes: the title, when there is one, tells what the passage is about."""
-        return f"{self.title}: {self.text}" if self.title else self.text
+        return referred(self.title, self.text)
+
+
+def referred(title: str, text: str) -> str:
+    """The `reference` of a chunk with this title and text."""
+    return f"{title}: {text}" if title else text

@@ -23,7 +23,7 @@ from kmem.pipelines.run import Runner
 from kmem.pipelines.stats import Stats
 from kmem.pipelines.steps.cut import Cut
 from kmem.pipelines.steps.embed import EmbedStep
-from kmem.pipelines.steps.encode import EncodeStep, ShardTask, hole, shard_chunks, shard_of, stored_chunks
+from kmem.pipelines.steps.encode import EncodeStep, ShardTask, hole, shard_chunks, shard_of, stored_references
 from kmem.pipelines.steps.site import site_of
 from kmem.pipelines.vectors import all_vectors
 
@@ -75,7 +75,7 @@ class MemoryStages:
         ids, gone = _ids(self.runner, cut, tasks)
 
         def texts() -> Iterator[str]:
-            return (chunk.reference for task in tasks for chunk in stored_chunks(place, task))
+            return (text for task in tasks for text in stored_references(place, task))
 
         self.runner.progress("index", 0, len(cut))
         fill = ParallelFill(runner=self.runner, ids=ids, rows_per_shard=writer.generation.rows_per_shard)

@@ -9,7 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from kmem.document import Chunk, Document
+from kmem.document import Chunk, Document, referred
+from kmem.kstore.chunks import CHUNKS
 from kmem.kstore.place import Place, Span
 from kmem.kstore.stored import StoredFile, store_stream
 from kmem.ranges import Ranges
@@ -46,14 +47,25 @@ def tokens_of(place: Place, file: str) -> NDArray[np.int32]:
 
 def chunks_at(place: Place, file: str, rows: Sequence[int] | NDArray[np.int64]) -> Iterator[Chunk]:
     """The chunks at ascending rows of a file; row groups that hold none are not read."""
+    for record in _at(place, file, rows, CHUNKS.names):
+        yield Chunk(**dict(zip(CHUNKS.names, record, strict=True)))
+
+
+def references_at(place: Place, file: str, rows: Sequence[int] | NDArray[np.int64]) -> Iterator[str]:
+    """The `reference` of each of those chunks, from no more than its columns."""
+    for title, text in _at(place, file, rows, ["title", "text"]):
+        yield referred(title, text)
+
+
+def _at(place: Place, file: str, rows: Sequence[int] | NDArray[np.int64], columns: Sequence[str]) -> Iterator[tuple[Any, ...]]:
     opened = _opened(place, file)
     wanted, start = np.asarray(rows, dtype=np.int64), 0
     for group in range(opened.num_row_groups):
         end = start + opened.metadata.row_group(group).num_rows
-        inside = wanted[(wanted >= start) & (wanted < end)]
-        if len(inside):
-            for record in opened.read_row_group(group, use_threads=False).take(inside - start).to_pylist():
-                yield Chunk(**record)
+        first, last = np.searchsorted(wanted, (start, end))
+        if first < last:
+            table = opened.read_row_group(group, columns=list(columns), use_threads=False).take(wanted[first:last] - start)
+            yield from zip(*(table[name].to_pylist() for name in columns), strict=True)  # a column at a time takes half as long as rows
         start = end
 
 

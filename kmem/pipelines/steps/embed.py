@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from kmem.document import Chunk
 from kmem.pipelines.ledger import CAME, KEPT, Receipt
 from kmem.pipelines.receipts import Receipts
-from kmem.pipelines.steps.encode import ShardTask, shard_chunks, stored_chunks
+from kmem.pipelines.steps.encode import ShardTask, shard_chunks, stored_references
 from kmem.pipelines.steps.site import opened
 from kmem.pipelines.tools import Recipe, Tools
 
@@ -32,7 +32,7 @@ class EmbedStep:
         if not reused:
             retriever = self.recipe.retriever(tools)
             began = time.perf_counter()  # loading it is no embedding
-            texts = [chunk.reference for chunk in stored_chunks(place, task)]
+            texts = list(stored_references(place, task))
             receipts.set_aside(task.index, task.aside)  # before vectors that were made without them can be found
             receipts.save_vectors(task.index, retriever.embed(texts, progress=tools.advance))
         counts = {CAME: task.rows, KEPT: task.rows}

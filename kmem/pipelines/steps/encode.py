@@ -5,7 +5,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from kmem.document import Chunk
 from kmem.encoder.encode import Encoder
@@ -19,7 +21,7 @@ from kmem.paths import FIRST_GENERATION
 from kmem.pipelines.drops import load_rows
 from kmem.pipelines.ledger import CAME, KEPT, REJECTED, Ledger, Receipt
 from kmem.pipelines.receipts import Receipts
-from kmem.pipelines.records import chunks_at
+from kmem.pipelines.records import chunks_at, references_at
 from kmem.pipelines.steps.chunk import CHUNK
 from kmem.pipelines.steps.site import opened
 from kmem.pipelines.tools import Recipe, Tools
@@ -143,10 +145,8 @@ def hole(chunk: Chunk) -> Chunk:
 
 def shard_chunks(place: Place, task: ShardTask) -> Iterator[Chunk]:
     """The chunks of a shard, in order."""
-    chunks, kept = Ledger(place, CHUNK), Ledger(place, KEPT_ROWS)
-    for partition, first, end in task.spans:
-        rows = load_rows(place, kept.file(partition, "npy"))[first:end]
-        yield from chunks_at(place, chunks.file(partition, "parquet"), rows)
+    for file, rows in _kept(place, task):
+        yield from chunks_at(place, file, rows)
 
 
 def stored_chunks(place: Place, task: ShardTask) -> Iterator[Chunk]:
@@ -154,6 +154,21 @@ def stored_chunks(place: Place, task: ShardTask) -> Iterator[Chunk]:
     aside = {row for row, _ in task.aside}
     for row, chunk in enumerate(shard_chunks(place, task)):
         yield hole(chunk) if row in aside else chunk
+
+
+def stored_references(place: Place, task: ShardTask) -> Iterator[str]:
+    """The `reference` of each of `stored_chunks`."""
+    aside = {row for row, _ in task.aside}
+    references = (text for file, rows in _kept(place, task) for text in references_at(place, file, rows))
+    for row, text in enumerate(references):
+        yield "" if row in aside else text
+
+
+def _kept(place: Place, task: ShardTask) -> Iterator[tuple[str, NDArray[np.int64]]]:
+    """The files that a shard's chunks are in, and their rows there."""
+    chunks, kept = Ledger(place, CHUNK), Ledger(place, KEPT_ROWS)
+    for partition, first, end in task.spans:
+        yield chunks.file(partition, "parquet"), load_rows(place, kept.file(partition, "npy"))[first:end]
 
 
 def shard_of(receipt: Receipt) -> Shard:
